@@ -461,7 +461,7 @@ impl<'c> Branch<'c> {
         })
     }
 
-    /// Runs `change` on a new transaction, commits the transaction, and returns the new head.
+    /// Runs `change` on a new transaction, commits the transaction and returns the new head.
     pub fn change(&self, change: impl FnOnce(&Transaction<'_>)) -> String {
         let transaction = self.transaction();
         change(&transaction);
@@ -494,12 +494,12 @@ impl Transaction<'_> {
         self.connection.stat(&self.path).is_ok()
     }
 
-    /// Creates or replaces a file and creates any missing parent directories.
+    /// Creates or replaces a file, creating any missing parent directories.
     pub fn write(&self, path: &str, text: &str) {
         self.write_as(path, 0o644, text);
     }
 
-    /// Works like [`write`](Transaction::write), but also sets the permission bits.
+    /// Like [`write`](Transaction::write), but also sets the permission bits.
     pub fn write_as(&self, path: &str, mode: u32, text: &str) {
         if let Some((dir, _)) = path.rsplit_once('/') {
             self.make_dirs(dir);
@@ -509,7 +509,7 @@ impl Transaction<'_> {
             .unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
-    /// Creates a directory and its parents if they do not exist yet.
+    /// Creates a directory and any missing parents.
     pub fn make_dirs(&self, path: &str) {
         for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
             match self.connection.mkdir(&self.rw(&path[..end])) {

@@ -1,5 +1,5 @@
-//! The part of gdb's remote protocol that is needed to make the processor in QEMU continue at
-//! another address.
+//! The part of gdb's remote protocol that is needed to make the processor in QEMU continue at a
+//! different address.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use crate::TIMEOUT;
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(TIMEOUT))?;
-    // The gdb server accepts commands only after it has reported that the processor has stopped.
+    // The gdb server does not accept commands until it has reported that the processor has stopped.
     gdb.write_all(b"\x03")?;
     wait_for(&mut gdb, b'T')?;
     // The gdb server rejects writes to individual registers until the client has read the register

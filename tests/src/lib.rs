@@ -1,4 +1,4 @@
-//! Support code for the tests, such as a real server and clients that send exactly the requested
+//! Support code for the tests, such as a real server, and clients that send exactly the requested
 //! messages.
 
 // The functions in this crate fail a test by panicking.
@@ -28,10 +28,10 @@ use tokio::sync::oneshot;
 /// milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server that runs on its own thread and listens on a free port. Dropping this value stops the
-/// server and joins the thread.
+/// A server that runs on its own thread and listens on a free port. Dropping it stops the server
+/// and joins the thread.
 pub struct Served {
-    /// The address that the server listens on.
+    /// The address on which the server listens.
     pub addr: SocketAddr,
     /// The server's counters.
     pub stats: Arc<Stats>,
@@ -77,8 +77,8 @@ impl Drop for Served {
     }
 }
 
-/// Polls `is_so` until it returns `true`. Fails the test with the `what` message if the condition
-/// is not met within `most`.
+/// Polls `is_so` until it returns `true`. Fails the test with the message `what` if the condition
+/// does not hold within `most`.
 ///
 /// Use this function only if there is no event to wait for.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {

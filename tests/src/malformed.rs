@@ -5,7 +5,7 @@ use datakit_core::wire::Tag;
 use crate::random::Random;
 use crate::wire_client::WireClient;
 
-/// Malformed frames that the server answers with an error, without closing the connection.
+/// Malformed frames to which the server replies with an error, without closing the connection.
 pub const ANSWERED: &[(&str, &[u8])] = &[
     ("a type that does not exist", &[7, 0, 0, 0, 255, 1, 0]),
     ("a reply", &[7, 0, 0, 0, 121, 1, 0]),
@@ -25,8 +25,8 @@ pub const ANSWERED: &[(&str, &[u8])] = &[
     ),
 ];
 
-/// Frames with an invalid size. After such a frame, the server cannot find the start of the next
-/// frame, so it closes the connection.
+/// Frames with an invalid size. After such a frame, the server cannot find the beginning of the
+/// next frame, so it closes the connection.
 pub const FATAL: &[(&str, &[u8])] = &[
     ("a size of 0", &[0, 0, 0, 0, 120, 1, 0]),
     ("a size below the header", &[6, 0, 0, 0, 120, 1, 0]),
@@ -34,9 +34,9 @@ pub const FATAL: &[(&str, &[u8])] = &[
     ("a size above msize", &[1, 16, 0, 0, 118, 1, 0]),
 ];
 
-/// Sends requests of every type with random bodies and expects a reply to each request.
+/// Sends requests of every type with random bodies and expects a reply to each one.
 pub fn noise(client: &mut WireClient, random: &mut Random) {
-    // The loop covers all requests of 9P2000 except Tversion, which would restart the session. No
+    // The loop covers all 9P2000 requests except Tversion, which would restart the session. No
     // request uses type 106.
     for kind in (102..=126u8).step_by(2).filter(|kind| *kind != 106) {
         for len in 0..40 {

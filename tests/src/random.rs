@@ -1,4 +1,4 @@
-//! Pseudo-random numbers that are the same in every run.
+//! Pseudo-random numbers that are the same on every run.
 
 /// Marsaglia's xorshift generator.
 pub struct Random(u32);

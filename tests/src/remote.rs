@@ -1,9 +1,8 @@
 //! A [`Vfs`] that accesses a server through a connection. Tests written for in-process trees can
 //! use this type to run against a server.
 //!
-//! Every call sends one or more requests through [`datakit_client`]. The tree stores only
-//! information that it cannot request from the server. The following table shows how the dialects
-//! differ:
+//! Every call sends one or more requests through [`datakit_client`]. It stores only information
+//! that it cannot request from the server. The following table shows how the dialects differ:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
 //! |---|---|---|---|
@@ -37,7 +36,7 @@ pub struct Remote {
     dialect: Dialect,
 }
 
-/// A file or directory, represented by a fid that is not open.
+/// A file or directory, represented by an unopened fid.
 #[derive(Clone, Debug)]
 pub struct Inode(Arc<RemoteInode>);
 
@@ -60,7 +59,7 @@ struct RemoteFile {
     listing: tokio::sync::Mutex<Listing>,
 }
 
-/// The directory entries read so far, in 9P2000 and 9P2000.u. Each cookie is an index into these
+/// The directory entries read so far in 9P2000 and 9P2000.u. Each cookie is an index into these
 /// entries.
 #[derive(Debug, Default)]
 struct Listing {
@@ -69,7 +68,7 @@ struct Listing {
 }
 
 impl Remote {
-    /// Returns the tree whose root is the directory that `client` is attached to.
+    /// Returns the tree whose root is the directory to which `client` is attached.
     ///
     /// # Errors
     /// Returns [`Error::Io`] if the connection is lost.
@@ -136,9 +135,9 @@ impl Vfs for Remote {
         let location = inode.0.location.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
             let fid = block_on(inode.0.fid.walk("..")).unwrap();
-            // If the remembered directory is still the parent, reuse the location of that
-            // directory. The client cannot request the location in 9P2000.L, because the server
-            // does not report names.
+            // If the remembered directory is still the parent, reuse that directory's location. The
+            // client cannot request the location in 9P2000.L, because the server does not report
+            // names.
             let above =
                 location.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
             let location = above.and_then(|dir| dir.0.location.lock().unwrap().clone());
@@ -217,7 +216,7 @@ impl Vfs for Remote {
             cookie = next;
             let name = entry.name.as_bytes();
             let inode = match self.walk(&dir.0.inode, name).await {
-                // Skip the entry, because it has been removed since the server listed it.
+                // Skip the entry because it has been removed since the server listed it.
                 Err(Error::NotFound) => continue,
                 walked => walked?,
             };

@@ -16,7 +16,7 @@ Validator(schema).validate(json.load(sys.stdin))
 /// Checks the text of a schema and returns the number of parameters.
 ///
 /// # Panics
-/// Panics if the text does not conform to the JSON Schema, or if the Python package `jsonschema` is
+/// Panics if the text does not conform to the JSON Schema, or if the `jsonschema` Python package is
 /// not installed.
 pub fn check(text: &str) -> usize {
     if let Err(reason) = validate(text) {
@@ -29,7 +29,7 @@ pub fn check(text: &str) -> usize {
 /// Checks the text of a schema.
 ///
 /// # Errors
-/// Returns the report of the Python program.
+/// Returns the Python program's report.
 ///
 /// # Panics
 /// Panics if `python3` or the `jsonschema` package is not installed.

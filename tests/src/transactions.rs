@@ -1,4 +1,4 @@
-//! Scenarios for the transactions of the board, which run on the host and in QEMU.
+//! Scenarios for the board's transactions, which run on the host and in QEMU.
 
 use datakit_core::wire::Dialect;
 
@@ -55,11 +55,11 @@ fn assert_refused(result: Result<(), Refusal>, errno: u32, text: &str) {
     assert!(number == errno && reason.contains(text), "{number}: {reason}");
 }
 
-/// A commit sets all values, or none if a rule refuses them.
+/// A commit sets all values, or none of them if a rule refuses them.
 pub fn commit_sets_all_values_or_none(connect: Connect<'_>) {
     let (mut a, mut b) = (connect(Dialect::Unix), connect(Dialect::Unix));
     begin(&mut a, 0).unwrap();
-    // Neither order of these two changes is possible without a transaction.
+    // Without a transaction, neither order of these two changes is possible.
     stage(&mut a, 0, "limits/low", "200\n").unwrap();
     stage(&mut a, 0, "limits/high", "300").unwrap();
     assert_eq!(read(&mut b, "limits/high"), "90\n");
@@ -104,8 +104,8 @@ pub fn conflict_names_the_parameter(connect: Connect<'_>) {
     write(&mut b, "blink/duty", "50").unwrap();
 }
 
-/// Only the client that began a transaction can use it, and nothing is left of a client that
-/// disconnects.
+/// Only the client that began a transaction can use it, and when a client disconnects, nothing of
+/// its transaction remains.
 pub fn transaction_ends_with_its_connection(connect: Connect<'_>) {
     let (mut a, mut b) = (connect(Dialect::Unix), connect(Dialect::Unix));
     begin(&mut a, 0).unwrap();
@@ -153,7 +153,7 @@ pub fn errors_name_the_capacity(connect: Connect<'_>) {
     assert_eq!(read(client, "blink/period"), "1000\n");
 }
 
-/// A client whose dialect has no text in errors reads the text of the last refusal.
+/// A client whose dialect has no error text reads the text of the last refusal.
 pub fn ctl_contains_the_last_refusal(connect: Connect<'_>) {
     let mut client = connect(Dialect::Linux);
     begin(&mut client, 0).unwrap();

@@ -12,7 +12,7 @@ use tokio::net::TcpSocket;
 
 use crate::TIMEOUT;
 
-/// The text and number in an error reply. The text is empty in 9P2000.L, and the number is 0 in
+/// The text and number from an error reply. The text is empty in 9P2000.L, and the number is 0 in
 /// 9P2000.
 pub type Refusal = (String, u32);
 
@@ -41,13 +41,13 @@ pub fn untouched() -> Stat<'static> {
     }
 }
 
-/// A connection that sends and receives messages.
+/// A connection on which individual messages are sent and received.
 pub struct WireClient {
-    /// The socket. Tests can use the socket to send arbitrary bytes.
+    /// The socket. Tests can use its socket to send arbitrary bytes.
     pub socket: TcpStream,
     /// The negotiated dialect.
     pub dialect: Dialect,
-    /// The maximum message size, in bytes.
+    /// The maximum message size in bytes.
     pub msize: u32,
 }
 
@@ -98,8 +98,8 @@ impl WireClient {
         Ok(client)
     }
 
-    /// Sends Tversion and returns the msize and version in the reply. Does not change the `dialect`
-    /// field.
+    /// Sends Tversion and returns the msize and version from the reply. Does not change the
+    /// `dialect` field.
     pub fn version(&mut self, msize: u32, version: &str) -> (u32, String) {
         self.try_version(msize, version).unwrap()
     }
@@ -130,7 +130,7 @@ impl WireClient {
         Ok(self.try_rpc(&request)?.map(drop))
     }
 
-    /// Attaches `fid` to `aname` as the user with the id `uid`.
+    /// Attaches `fid` to `aname` as the user with id `uid`.
     pub fn attach_as(&mut self, fid: u32, aname: &str, uid: u32) -> Result<(), Refusal> {
         let (uname, n_uname) = ("u".into(), Numeric(uid));
         self.rpc(&T::Attach { fid: Fid(fid), afid: Fid::NONE, uname, aname: aname.into(), n_uname })
@@ -172,7 +172,8 @@ impl WireClient {
         Ok(frame)
     }
 
-    /// Receives the next message, and returns its tag and either the frame or the reported error.
+    /// Receives the next message and returns its tag, along with either the frame or the reported
+    /// error.
     pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
         self.try_reply().unwrap()
     }
@@ -242,13 +243,13 @@ impl WireClient {
         self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
     }
 
-    /// Creates or opens `name` in the `fid` directory with `open(2)` flags. Afterwards, `fid`
+    /// Creates or opens `name` in the directory `fid` with `open(2)` flags. Afterwards, `fid`
     /// refers to the opened file. Works only in 9P2000.L.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
 
-    /// Returns the attributes of the `fid` file. Works only in 9P2000.L.
+    /// Returns the attributes of the file `fid`. Works only in 9P2000.L.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
         let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -257,12 +258,12 @@ impl WireClient {
         Ok(attr)
     }
 
-    /// Changes attributes of the `fid` file. Works only in 9P2000.L.
+    /// Changes attributes of the file `fid`. Works only in 9P2000.L.
     pub fn setattr(&mut self, fid: u32, set: SetAttr) -> Result<(), Refusal> {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
 
-    /// Removes the file that `fid` refers to and clunks `fid`.
+    /// Removes the file to which `fid` refers and clunks `fid`.
     pub fn remove(&mut self, fid: u32) -> Result<(), Refusal> {
         self.rpc(&T::Remove { fid: Fid(fid) }).map(drop)
     }
@@ -282,7 +283,7 @@ impl WireClient {
         Ok(data.0.to_vec())
     }
 
-    /// Writes `data` and returns the number of bytes that the server wrote.
+    /// Writes `data` and returns the number of bytes that the server has written.
     pub fn write(&mut self, fid: u32, offset: u64, data: &[u8]) -> Result<u32, Refusal> {
         let frame = self.rpc(&T::Write { fid: Fid(fid), offset, data: Data(data) })?;
         let (_, R::Write { count }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -306,7 +307,7 @@ impl WireClient {
         with(&stat)
     }
 
-    /// Creates `name` in the `fid` directory. Afterwards, `fid` refers to the new file, which is
+    /// Creates `name` in the directory `fid`. Afterwards, `fid` refers to the new file, which is
     /// open for reading and writing.
     pub fn create(
         &mut self,

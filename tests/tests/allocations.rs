@@ -1,5 +1,5 @@
-//! Tests for the number of allocations that requests cause. The tests pass requests directly to a
-//! session on each kind of tree, without sockets.
+//! Tests that count the allocations caused by requests. They pass requests directly to a session on
+//! each kind of tree, without sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -26,11 +26,11 @@ const LINUX: Dialect = Dialect::Linux;
 /// The `O_RDWR` flag of `open(2)`.
 const O_RDWR: u32 = 2;
 
-/// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
+/// The mask of the attributes returned by `stat(2)` (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 
-/// The fid of the root. `OPEN` is the fid of the open file, and `PASSING` is the fid used for files
-/// that are clunked right after use.
+/// The fid of the root. `OPEN` is the fid of the open file, and `PASSING` is the fid for files that
+/// are clunked right after use.
 const ROOT_FID: Fid = Fid(0);
 const OPEN: Fid = Fid(1);
 const PASSING: Fid = Fid(2);
@@ -92,7 +92,8 @@ impl<'v, V: Vfs> Wired<'v, V> {
         self.ask(&T::Write { fid: OPEN, offset: 0, data: Data(CONTENT) });
     }
 
-    /// Reads through `try_answer_now`. Does nothing if the tree needs a future in order to answer.
+    /// Reads through `try_answer_now`. Does nothing if the tree needs a future to answer the
+    /// request.
     fn try_read_now(&mut self) {
         let mut request = [0; 64];
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }
@@ -108,7 +109,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
     }
 }
 
-/// Returns the message at the start of `buf`.
+/// Returns the message at the beginning of `buf`.
 fn frame(buf: &[u8]) -> &[u8] {
     let size = u32::from_le_bytes(buf[..4].try_into().unwrap());
     &buf[..size as usize]
@@ -162,8 +163,8 @@ fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
     steady(&tree);
 }
 
-/// Returns the number of bytes still allocated after the requests, and the peak number of bytes
-/// allocated during the requests.
+/// Returns the number of bytes still allocated after the requests and the peak number of bytes
+/// allocated during them.
 fn bytes(requests: impl FnOnce()) -> (i64, u64) {
     let info = measure(requests);
     (info.bytes_current, info.bytes_max)
@@ -196,7 +197,7 @@ fn listing_branches_allocates_at_most_300_bytes_each_until_the_clunk() {
             wired.clunk(OPEN);
         }
     };
-    // The first listing is not measured, because it creates tables that stay allocated.
+    // The first listing is not measured, because it creates tables that remain allocated.
     list(&mut wired);
     wired.clunk(PASSING);
     let (open, most) = bytes(|| list(&mut wired));

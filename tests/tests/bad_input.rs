@@ -233,7 +233,7 @@ impl Noise {
         self.0
     }
 
-    /// Returns a random byte. Small values are more likely, because they are often valid fids,
+    /// Returns a random byte. Small values are more likely because they are often valid fids,
     /// counts or lengths.
     fn byte(&mut self) -> u8 {
         let [byte, small, ..] = self.next().to_le_bytes();
@@ -250,7 +250,7 @@ fn every_frame_of_random_bytes_is_answered() {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         for tag in 0..2000 {
             if tag % 20 == 0 {
-                // Attach again, because a random message may have clunked fid 0. If fid 0 is still
+                // Attach again because a random message may have clunked fid 0. If fid 0 is still
                 // in use, the attach fails.
                 let _ = client.attach(0);
             }
@@ -327,8 +327,8 @@ fn waiting_requests_are_limited_by_their_buffered_bytes() {
         client.send(Tag(tag), &T::Read { fid: Fid(1), offset: 0, count: 100_000 });
     }
     client.send(Tag(99), &T::Read { fid: Fid(2), offset: 0, count: 3 });
-    // The server refuses most of the reads, and the remaining reads wait. A request that can be
-    // answered immediately still succeeds.
+    // The server refuses most of the reads, and the others wait. A request that can be answered
+    // immediately still succeeds.
     let mut refused = 0;
     loop {
         match client.reply() {

@@ -79,7 +79,7 @@ async fn the_schema_of_the_board_conforms_to_its_json_schema() {
     let text = String::from_utf8(client.read("params/schema").await.unwrap()).unwrap();
     let params = schema::check(&text);
     assert!(params >= 20, "{text}");
-    // The JSON Schema refuses documents that clients could not understand.
+    // The JSON Schema rejects documents that clients could not understand.
     for (old, new) in [
         ("\"saved\":", "\"saved\":0,\"kept\":"),
         ("\"type\":\"u32\"", "\"type\":\"u33\""),

@@ -1,4 +1,4 @@
-//! Tests for the parameter client with the board's tree, which is served on the host.
+//! Tests for the parameter client, using the board's tree served on the host.
 
 use std::error::Error as _;
 

@@ -1,5 +1,5 @@
 //! Tests for overlapping requests: flushes, clunks and version negotiation while other requests are
-//! waiting.
+//! blocked.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A gate at which futures wait until the gate is opened.
+/// A gate at which futures wait until it is opened.
 #[derive(Clone)]
 struct Gate {
     open: watch::Sender<bool>,
@@ -134,7 +134,7 @@ fn client(world: &World) -> WireClient {
     WireClient::attached(world.served.addr, Dialect::Unix, 8192)
 }
 
-/// Opens the `live` stream as `fid` and reads until the next read would wait.
+/// Opens the `live` stream as `fid` and reads until the next read would block.
 fn open_live(client: &mut WireClient, fid: u32) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
@@ -304,7 +304,7 @@ fn a_request_with_a_tag_in_flight_is_refused() {
     client.send(Tag(20), &T::Stat { fid: Fid(0) });
     let (tag, reply) = client.reply();
     assert_eq!((tag, reply.unwrap_err().1), (Tag(20), 22));
-    // The first request is still waiting.
+    // The first request is still blocked.
     client.walk(0, 2, "text").unwrap();
     world.live.publish(3);
     let (tag, reply) = client.reply();
@@ -368,7 +368,7 @@ fn clunking_a_fid_fails_its_waiting_read() {
     client.walk(0, 1, "text").unwrap();
 }
 
-/// Sends several messages in one write.
+/// Sends multiple messages with a single write.
 fn send_at_once(client: &mut WireClient, requests: &[(Tag, T<'_>)]) {
     let (mut bytes, mut frame) = (Vec::new(), [0; 256]);
     for (tag, request) in requests {

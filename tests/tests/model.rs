@@ -33,9 +33,9 @@ struct Both<'v> {
 }
 
 impl Both<'_> {
-    /// Sends a message to the session and to the model and then compares their states.
+    /// Sends a message to the session and the model and then compares their states.
     fn check(&mut self, message: &Message) {
-        // Skip a Tversion that removes several files, because the order of the removals is
+        // Skip a Tversion that removes multiple files, because the order of the removals is
         // unspecified. The order matters if one removed file is the parent of another.
         if matches!(message, Message::Version(_)) && self.model.leaving().len() > 1 {
             return;
@@ -118,8 +118,8 @@ impl Both<'_> {
         with(R::decode(&frame, dialect).unwrap().1)
     }
 
-    /// Answers a message as the server does: without a future if possible. The tree is in memory,
-    /// so its futures never wait.
+    /// Answers a message in the same way as the server: without a future if possible. The tree is
+    /// in memory, so its futures never wait.
     fn answer(&mut self, len: usize) -> Vec<u8> {
         let frame = self.buf[..len].to_vec();
         let n = match self.session.try_answer_now(&frame, &mut self.buf) {

@@ -1,5 +1,5 @@
-//! Tests for parameters and commands that arrive in several writes, and for zero-byte writes. The
-//! tests access a board's tree and the database over a socket, in every dialect.
+//! Tests for parameters and commands that arrive in multiple writes, and for zero-byte writes. The
+//! tests access a board's tree and the database over a socket in every dialect.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -108,11 +108,11 @@ fn database_commands_may_arrive_in_several_writes() {
         written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"])
             .unwrap();
         assert_eq!(connection.branch("dev").head(), *second);
-        // If a write contains a complete word, the reply to the write reports any error. A client
-        // therefore sees the error even if it ignores the reply to the clunk.
+        // If a write contains a complete word, the reply to the write reports any error, so a
+        // client sees the error even if it ignores the reply to the clunk.
         client.open_path(3, "branch/dev/fast-forward", WRITE);
         assert!(client.write(3, 0, b"nowhere").is_err());
-        // The clunk fails, because the hash is too short.
+        // The clunk fails because the hash is too short.
         assert!(written(&mut client, "branch/dev/fast-forward", &[start]).is_err());
     }
 }

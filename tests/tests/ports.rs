@@ -44,14 +44,14 @@ async fn echo() -> SocketAddr {
     addr
 }
 
-/// Returns an unused address, and the name of a forward from this address to `to`.
+/// Returns an unused address and the name of a forward from this address to `to`.
 async fn unused(to: SocketAddr) -> (SocketAddr, String) {
     let from = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     (from, format!("tcp:{from}:tcp:{to}"))
 }
 
-/// Opens the `ctl` file of the forward `name` and writes `text` to it. Returns the open file and
-/// the reply.
+/// Opens the `ctl` file of the forward called `name` and writes `text` to it. Returns the open file
+/// and the reply.
 async fn control(client: &Client, name: &str, text: &str) -> (File, String) {
     let ctl = client.open(format!("{name}/ctl"), OpenMode::READ_WRITE).await.unwrap();
     let reply = write(&ctl, text).await;

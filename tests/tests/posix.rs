@@ -1,5 +1,5 @@
 //! Tests for the guarantees that the Plan 9 manual, POSIX and Linux make about files. The tests
-//! send individual messages, in each dialect that supports them.
+//! send individual messages in each dialect that supports them.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

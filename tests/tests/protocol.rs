@@ -258,7 +258,7 @@ fn p11_directories_refuse_seeks() {
     }
 }
 
-/// Opens the `live` stream as fid 1 and reads until the next read would wait.
+/// Opens the `live` stream as fid 1 and reads until the next read would block.
 fn client_at_end_of_live(served: &Served, dialect: Dialect) -> WireClient {
     let mut client = WireClient::attached(served.addr, dialect, 8192);
     client.open_path(1, "live", 0);

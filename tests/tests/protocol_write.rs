@@ -91,8 +91,8 @@ fn p14_a_wstat_may_omit_the_fields_of_9p2000_u() {
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "").unwrap();
     client.create(1, "f", 0o644, None).unwrap();
-    // A Twstat's body consists of a fid, the length of the stat record, and the stat record, which
-    // starts with its own size.
+    // The body of a Twstat consists of a fid, the length of the stat record, and the stat record
+    // itself, which starts with its own size.
     let mut record = [0; 256];
     let stat = Stat { length: 5, unix: None, ..untouched() };
     let len = stat.encode_into(&mut record, Dialect::Legacy).unwrap();

@@ -1,4 +1,4 @@
-//! Tests for clients that access the firmware. Every test boots its own board in QEMU.
+//! Tests in which clients access the firmware. Every test boots its own board in QEMU.
 
 #[path = "qemu/clients.rs"]
 mod clients;
@@ -26,7 +26,7 @@ use datakit_tests::malformed::{ANSWERED, FATAL, noise};
 use datakit_tests::random::Random;
 use datakit_tests::wire_client::WireClient;
 
-/// Reads a whole file as text.
+/// Reads an entire file as text.
 async fn read_text(client: &Client, path: &str) -> String {
     String::from_utf8(client.read(path).await.unwrap()).unwrap()
 }
@@ -60,11 +60,11 @@ async fn qemu_serves_three_clients_at_once() {
         }
         client
     };
-    // All clients stay connected until the last client has finished.
+    // All clients stay connected until the last one has finished.
     soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
 }
 
-/// Returns the time, in milliseconds, between two changes of the board's light, as measured by the
+/// Returns the time in milliseconds between two changes of the board's light, as measured by the
 /// board's clock. Skips the first two ticks, because they may have occurred before the call.
 async fn step_ms(ticks: &mut Watch) -> u64 {
     let mut at = Vec::new();
@@ -131,7 +131,7 @@ async fn qemu_streams_deliver_events_and_ticks() {
         let tick = soon(ticks.next()).await.unwrap().unwrap();
         assert!(String::from_utf8(tick).unwrap().contains(" light "));
     }
-    // Other files can be read while both streams wait.
+    // Other files can be read while reads of both streams are blocked.
     assert_eq!(read_text(&client, "sys/connections").await.lines().count(), 1);
 }
 
@@ -158,7 +158,7 @@ fn qemu_flush_cancels_a_blocked_read() {
     assert!(data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
 }
 
-/// Creates fids, starting with fid 1, until the board refuses to create another fid. Returns the
+/// Creates fids, starting with fid 1, until the board refuses to create another one. Returns the
 /// number of fids created.
 fn use_all_fids(client: &mut WireClient) -> u32 {
     for fid in 1..1000 {
@@ -197,7 +197,7 @@ fn qemu_accepts_200_connections_in_sequence() {
     }
 }
 
-/// Returns the CPU usage of an idle board, as a percentage of one host processor.
+/// Returns the CPU usage of an idle board, as a percentage of one host CPU.
 fn idle_load(board: &Board) -> u128 {
     let (start, before) = (Instant::now(), board.cpu_time());
     thread::sleep(Duration::from_secs(3));
@@ -209,7 +209,7 @@ fn qemu_idle_board_sleeps() {
     let board = Board::boot();
     let alone = idle_load(&board);
     assert!(alone < 5, "{alone} % load without clients");
-    // Occupy all client slots, and make each slot's task wait for several events.
+    // Occupy all client slots, and make each slot's task wait for multiple events.
     let mut clients =
         [Dialect::Legacy, Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
     for client in &mut clients {

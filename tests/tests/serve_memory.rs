@@ -1,4 +1,4 @@
-//! Tests for the memory that a connection's workers hold while they wait. The tests use no sockets.
+//! Tests for the memory that a connection's workers hold while they wait. They do not use sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -26,7 +26,7 @@ impl ErrorType for Bytes {
 
 impl Read for Bytes {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
-        // The waker is not stored, because the test polls until nothing changes.
+        // The waker is not stored because the test polls until nothing changes.
         poll_fn(|_| match self.0.borrow_mut().pop_front() {
             Some(byte) => {
                 buf[0] = byte;
@@ -49,8 +49,8 @@ impl Write for Bytes {
     }
 }
 
-/// A buffer that shares a counter with other buffers. The counter holds the number of buffers that
-/// are larger than [`SMALL`].
+/// A buffer that shares a counter with other buffers. The counter contains the number of buffers
+/// that are larger than [`SMALL`].
 struct Counted {
     bytes: Vec<u8>,
     large: Rc<Cell<usize>>,
@@ -118,7 +118,7 @@ fn only_requests_in_flight_hold_large_buffers() {
     for fid in [Fid(1), Fid(2)] {
         send(&T::Walk { fid: Fid(0), newfid: fid, wnames: List::Slice(&[Str(b"live")]) });
         send(&T::Open { fid, mode: 0 });
-        // The first read returns the value. The second read returns no bytes, because it starts at
+        // The first read returns the value. The second read returns no bytes because it starts at
         // the end of the value. The third read waits for the next value.
         for offset in [0, 2, 2] {
             send(&T::Read { fid, offset, count: 60_000 });

@@ -1,4 +1,4 @@
-//! Tests for starting and stopping servers, and for the addresses that they listen on.
+//! Tests for starting and stopping servers, and for the addresses on which they listen.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -134,8 +134,8 @@ fn replies_are_sent_before_the_server_stops() {
         let len = read.encode(Tag(tag), Dialect::Unix, &mut frame).unwrap();
         requests.extend_from_slice(&frame[..len]);
     }
-    // Send all requests in one write, so that the server has received all of them before it answers
-    // the first request.
+    // Send all requests with a single write so that the server has received all of them before it
+    // answers the first one.
     client.socket.write_all(&requests).unwrap();
     within(SECOND, "the first is answered", || {
         served.stats.requests().any(|(kind, ..)| kind == 116)

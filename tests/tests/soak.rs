@@ -1,10 +1,10 @@
-//! A soak test in which three clients use one board for `SOAK_SECONDS` seconds (600 by default). To
-//! run the test, use `tests/run soak`.
+//! A soak test in which three clients use one board for `SOAK_SECONDS` seconds (600 by default).
+//! Use `tests/run soak` to run the test.
 //!
 //! Each client connects with a random dialect, performs random [`ACTIVITIES`], disconnects in a
-//! random way, and then connects again. The clients check every reply. At the end, the test checks
-//! that the board has not leaked any resources. The clients make the same random choices in every
-//! run, but the timing varies.
+//! random way, and then reconnects. They check every reply. At the end, the test checks that the
+//! board has not leaked any resources. The clients make the same random choices on every run, but
+//! the timing varies.
 
 #[path = "soak/activities.rs"]
 mod activities;
@@ -26,11 +26,11 @@ use crate::activities::{ACTIVITIES, content, set};
 
 /// The number of client slots on the board.
 const CLIENTS: u32 = 3;
-/// The minimum number of stack bytes that must stay unused.
+/// The minimum number of stack bytes that must remain unused.
 const SPARE_STACK: u32 = 1024;
 /// The number of streams that one client opens at the end. The board reserves 8 of its 24 open
-/// files for the other clients, so one client can open at most 16 files. The client opens only 15
-/// streams, because it also reads other files.
+/// files for the other clients, so a single client can open at most 16 files. The client opens only
+/// 15 streams because it also reads other files.
 const STREAMS: u32 = 15;
 
 #[test]
@@ -84,7 +84,7 @@ fn check_for_leaks(board: &Board) {
     assert_eq!(content(&mut client, "net/frames-dropped"), "0\n");
 }
 
-/// The number of times that each activity has been performed.
+/// How often each activity has been performed.
 type Counts = BTreeMap<&'static str, u64>;
 
 /// A client that repeatedly connects and disconnects.
@@ -94,7 +94,7 @@ struct Visitor<'b> {
     failed: &'b AtomicBool,
     random: Random,
     counts: Counts,
-    /// The last known uptime of the board, in milliseconds. If the uptime decreases, the board has
+    /// The board's last known uptime in milliseconds. If the uptime decreases, the board has
     /// restarted.
     uptime: u64,
 }
@@ -134,7 +134,7 @@ impl<'b> Visitor<'b> {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// Checks that the board has not restarted, and that it reports a plausible number of clients.
+    /// Checks that the board has not restarted and that it reports a plausible number of clients.
     fn check_board(&mut self, client: &mut WireClient) {
         let uptime = content(client, "sys/uptime").trim_end().replace('.', "").parse().unwrap();
         assert!(uptime >= self.uptime, "the board has restarted: {uptime} after {}", self.uptime);
@@ -172,7 +172,7 @@ impl<'b> Visitor<'b> {
     }
 }
 
-/// A guard that makes the other clients stop if its own client panics.
+/// A guard that stops the other clients if its own client panics.
 struct FailureGuard<'f>(&'f AtomicBool);
 
 impl Drop for FailureGuard<'_> {

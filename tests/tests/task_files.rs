@@ -1,6 +1,6 @@
 //! Tests for files whose reads and writes are performed by a task. The tests access the files over
-//! a socket. Each test runs with a static tree and with the dynamic tree of a desktop server, and
-//! the test itself answers the requests instead of a task.
+//! a socket. Each test runs with a static tree and with a desktop server's dynamic tree, and the
+//! test itself answers the requests instead of a task.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -14,12 +14,12 @@ use datakit_tests::{Served, TIMEOUT, serve, within};
 
 type Requests = FileRequests<4, 16>;
 
-/// The OREAD and ORDWR mode bytes.
+/// The mode bytes OREAD and ORDWR.
 const READ: u8 = 0;
 const READ_WRITE: u8 = 2;
 
-/// Calls `test` for each kind of tree, passing a server and the requests to its files. The root
-/// contains the files `limit`, with the number 1, and `value`, which is read-only and has the number
+/// Calls `test` for each kind of tree, passing a server and the requests for its files. The root
+/// contains two files: `limit`, which has number 1, and `value`, which is read-only and has number
 /// 2.
 macro_rules! for_each_tree {
     ($test:expr) => {{
@@ -62,8 +62,8 @@ fn send_write(client: &mut WireClient, tag: u16, fid: u32, text: &str) {
     client.send(Tag(tag), &Tmessage::Write { fid: Fid(fid), offset: 0, data });
 }
 
-/// Receives the reply with this tag, which must be the next message. Returns the data of an Rread,
-/// or an empty vector for any other reply.
+/// Receives the reply with the given tag, which must be the next message. Returns the data of an
+/// Rread, or an empty vector for any other reply.
 fn reply(client: &mut WireClient, tag: u16) -> Result<String, Refusal> {
     let (got, reply) = client.reply();
     assert_eq!(got, Tag(tag));
@@ -179,7 +179,7 @@ fn p20_lost_connection_cancels_its_requests_to_a_task() {
         drop(request);
         within(TIMEOUT, "the connection is gone", || served.stats.connections() == 0);
         assert!(requests.take_next().is_none());
-        // All entries of the channel are free again.
+        // All entries in the channel are free again.
         let mut client = attached(&served);
         client.open_path(1, "value", READ);
         for tag in 0..4 {
@@ -205,7 +205,7 @@ fn request_that_finds_no_room_fails_at_once() {
             send_read(&mut first, 10 + fid, fid.into());
         }
         let request = next(requests);
-        // When the server answers a later request of the same connection, it has received the other
+        // When the server answers a later request on the same connection, it has received the other
         // requests.
         assert!(first.rpc(&Tmessage::Stat { fid: Fid(0) }).is_ok());
         let text = "all 4 requests to the task are in use; try again";

@@ -1,4 +1,4 @@
-//! Tests for transactions over the parameters of the board's tree, which is served on the host.
+//! Tests for transactions over the parameters in the board's tree, which is served on the host.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,10 +10,10 @@ use datakit_server::Limits;
 use datakit_tests::transactions::Connect;
 use datakit_tests::wire_client::WireClient;
 
-/// The tests use the same parameters, so they run one after the other.
+/// The tests share the same parameters, so they run one after another.
 static PARAMETERS: Mutex<()> = Mutex::new(());
 
-/// Serves the tree, with a number for each connection, and runs a scenario.
+/// Serves the tree with a number for each connection, and runs a scenario.
 fn on_host(scenario: impl FnOnce(Connect<'_>)) {
     let _guard = PARAMETERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     params::start();

@@ -101,8 +101,8 @@ fn scratch_tree_passes_through_a_server() {
     });
 }
 
-/// Runs the suite on a new tree and server for each dialect and message size. A whole listing fits
-/// into a message of the larger size. The smaller size is the minimum that a server accepts.
+/// Runs the suite on a new tree and server for each dialect and message size. An entire listing
+/// fits into a message of the larger size. The smaller size is the minimum that a server accepts.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,
@@ -145,10 +145,10 @@ struct Can {
 /// The part of an error that an error reply contains in this dialect.
 #[derive(Clone, Copy)]
 enum Errors {
-    /// The reply contains the whole error.
+    /// The reply contains the entire error.
     All,
-    /// The reply contains only the text. If a walk starts at a file, the session replaces the error
-    /// text.
+    /// The reply contains only the text. If a walk starts from a file, the session replaces the
+    /// error text.
     Text,
     /// The reply contains only the number, because 9P2000.L error replies contain no text. The
     /// errors for read-only files and read-only directories have the same number.
@@ -167,7 +167,7 @@ impl Can {
         Can { change: false, ..self }
     }
 
-    /// Panics unless `result` is the `due` error. Compares only the part of the error that an error
+    /// Panics unless `result` is the error `due`. Compares only the part of the error that an error
     /// reply contains in this dialect.
     #[track_caller]
     fn refused<T>(self, result: Result<T>, due: Error) {

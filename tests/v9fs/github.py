@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Runs `datakit serve`, a fake GitHub server with a pull request, and a bridge between these servers.
+"""Runs `datakit serve`, a fake GitHub server with a pull request, and a bridge between the two
+servers.
 
   github.py PROGRAMS
 
-PROGRAMS is the directory that contains the programs. When the pull request is in the database, this
-script prints the address of the database server. When the pull request has a status on GitHub, this
+PROGRAMS is the directory that contains the programs. Once the pull request is in the database, this
+script prints the address of the database server. Once the pull request has a status on GitHub, this
 script prints a line of the form `CONTEXT STATE`. The programs run until this script is killed.
 """
 
@@ -71,7 +72,9 @@ def call(url: str, **arguments: str) -> Any:
 
 
 def status(url: str, token: str) -> str:
-    """Polls the list of statuses until it is not empty. The script receives no events from the fake."""
+    """Polls the list of statuses until it is not empty. The script receives no events from the
+    fake.
+    """
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     while True:
         with urllib.request.urlopen(request, timeout=20) as answer:

@@ -1,4 +1,4 @@
-"""Functions that both kinds of guests use."""
+"""Functions used by both kinds of guests."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ class RigError(Exception):
 
 
 def workload_files():
-    """Returns the paths of the workload scripts, the programs that the scripts run, and README.md."""
+    """Returns the paths of the workload scripts, the programs run by the scripts, and README.md."""
     files = [path for path in (HERE / "workloads").iterdir() if path.suffix in (".sh", ".py")]
     return [*sorted(files), HERE.parents[1] / "README.md"]
 
@@ -36,7 +36,8 @@ def reported(command, timeout, run):
     with open(run / "stderr", "wb") as stderr:
         guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=stderr, cwd=run, start_new_session=True)
-    # Kill the whole process group, because User Mode Linux runs each guest process as a host process.
+    # Kill the entire process group, because User Mode Linux runs each guest process as a host
+    # process.
     end = lambda: guest.poll() is None and os.killpg(guest.pid, signal.SIGKILL)
     alarm = threading.Timer(timeout, end)
     alarm.start()

@@ -1,7 +1,8 @@
 """A guest in QEMU with Debian's kernel and busybox, for machines without User Mode Linux.
 
 The kernel and busybox are unpacked from Debian packages into the directory $DATAKIT_CACHE. If that
-variable is not set, the directory is target/v9fs in the repository. No packages are installed.
+variable is not set, they are unpacked into target/v9fs in the repository. No packages are
+installed.
 """
 
 import fcntl
@@ -40,7 +41,7 @@ def unpacked_kernel():
 
 
 def download(folder):
-    # linux-image-amd64 contains no kernel. This package only depends on the package of the newest
+    # linux-image-amd64 contains no kernel. This package merely depends on the package of the newest
     # kernel. The kernel packages for cloud machines do not include 9P.
     meta = subprocess.run(["apt-cache", "depends", "linux-image-amd64"],
                           capture_output=True, text=True, check=True)
@@ -97,7 +98,7 @@ def collect(name, files, modules):
 
 
 def uncompressed(image):
-    """Returns the ELF file that a bzImage contains, or None if it cannot be extracted.
+    """Returns the ELF file contained in a bzImage, or None if it cannot be extracted.
 
     If the emulated kernel unpacked the file itself, this step would take most of the boot time.
     """
@@ -150,7 +151,7 @@ def initrd(kernel, args):
 
 
 class Archive:
-    """A cpio archive in the "newc" format, which the kernel can unpack."""
+    """A cpio archive in "newc" format, which the kernel can unpack."""
 
     def __init__(self):
         self.content = bytearray()

@@ -16,7 +16,7 @@ session() {
   step umount umount $TOP || umount -l $TOP
 }
 
-# step NAME COMMAND...: runs the command and reports the result. Fails if the command fails.
+# step NAME COMMAND...: runs the command and reports the result, and fails if the command fails.
 step() {
   echo "BEGIN $name/$1"
   limited "$@"
@@ -25,8 +25,8 @@ step() {
 }
 
 # limited NAME COMMAND...: runs the command and returns its exit status. If the command takes longer
-# than $LIMIT seconds, kills the command and returns 124. If SIGKILL does not end the command, returns
-# 125. A command survives SIGKILL, for example, if the server does not answer a Tflush.
+# than $LIMIT seconds, kills it and returns 124. If SIGKILL does not end the command, returns
+# 125. A command survives SIGKILL if, for example, the server does not answer a Tflush.
 limited() {
   shift
   rm -f /tmp/ended; mkfifo /tmp/ended

@@ -1,8 +1,8 @@
 """A guest in User Mode Linux, which is a Linux kernel that runs as a process on the host.
 
-The guest needs no emulated processor and boots in about a second. The guest mounts the host's file
-system read-only as its root, so git, vim, rsync and Python are available without a disk image. The
-program slirp connects the guest to the network without requiring privileges.
+It needs no emulated processor and boots in about a second. The guest mounts the host's file system
+read-only as its root, so git, vim, rsync and Python are available without a disk image. The slirp
+program connects the guest to the network without requiring privileges.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ exec slirp-fullbolt 'host addr 127.0.0.1' 'mtu 1500' 2>/dev/null
 
 
 def missing():
-    """Returns the programs that this guest needs but that are not installed."""
+    """Returns the programs that this guest requires but that are not installed."""
     return [program for program in PROGRAMS if not shutil.which(program)]
 
 
@@ -101,7 +101,7 @@ def accept(listener, port):
 
 
 def pump(source, sink):
-    """Copies data until either connection ends, and then shuts down both connections."""
+    """Copies data until either connection ends, then shuts down both connections."""
     sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(OSError):
         while True:

@@ -1,4 +1,4 @@
-//! Temporary Git repositories that tests modify by running `git`.
+//! Temporary Git repositories, which tests modify by running `git`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,7 +33,8 @@ impl Repository {
         &self.0
     }
 
-    /// Returns the Git directory: the `.git` subdirectory if it exists, or the directory itself.
+    /// Returns the Git directory, which is the `.git` subdirectory if there is one and the
+    /// directory itself otherwise.
     #[must_use]
     pub fn git_dir(&self) -> PathBuf {
         Some(self.0.join(".git")).filter(|dir| dir.exists()).unwrap_or_else(|| self.0.clone())
@@ -46,8 +47,8 @@ impl Repository {
         out
     }
 
-    /// Runs `git` without the user and system configuration. Returns whether `git` succeeded,
-    /// together with its output. If `git` failed, the output includes standard error.
+    /// Runs `git` without the user and system configuration. Returns whether `git` succeeded, along
+    /// with its output. If `git` failed, the output includes standard error.
     pub fn try_git(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.0).args(arguments).stdin(Stdio::null());
@@ -78,7 +79,7 @@ impl Repository {
         id
     }
 
-    /// Points a branch at an object, without checking that the object exists or is a commit.
+    /// Points a branch to an object without checking that the object exists or is a commit.
     pub fn point(&self, branch: &str, id: &str) {
         let path = self.git_dir().join("refs/heads").join(branch);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Changes repositories and emits the corresponding events. Both the REST API and the tests use
-//! these methods.
+//! Changes repositories and emits the corresponding events. These methods are used by both the REST
+//! API and the tests.
 
 use ring::digest;
 
@@ -8,10 +8,10 @@ use super::reply::hex;
 use super::repo::{Comment, Commit, Object, Pull, Repo, Status};
 use super::state::{World, most};
 
-/// The hash of git's empty tree.
+/// The hash of Git's empty tree.
 pub(crate) const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
-/// Computes the hash of an object as Git does.
+/// Computes the hash of an object in the same way as Git.
 fn git_hash(kind: &str, text: &str) -> String {
     let object = format!("{kind} {}\0{text}", text.len());
     hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, object.as_bytes()).as_ref())
@@ -30,7 +30,7 @@ impl World {
         self.repos.get_mut(&id).expect("the repository was removed")
     }
 
-    /// Creates a repository whose default branch `master` has one commit.
+    /// Creates a repository whose default branch, `master`, has one commit.
     pub(crate) fn create_repo(&mut self, owner: &str, name: &str, member: &str) -> u64 {
         assert!(self.repos.len() < most::REPOS, "more than {} repositories", most::REPOS);
         let (owner, member) = (self.user(owner), self.user(member));
@@ -199,7 +199,7 @@ impl World {
         events::pull(self, id, number, "reopened", sender);
     }
 
-    /// Changes the title, the description or the base branch of a pull request.
+    /// Changes the title, description or base branch of a pull request.
     pub(crate) fn edit_pull(
         &mut self,
         id: u64,
@@ -244,7 +244,7 @@ impl World {
         comment
     }
 
-    /// Adds a status. The caller must have checked the limit on statuses per context.
+    /// Adds a status. The caller must have checked the limit on the number of statuses per context.
     pub(crate) fn add_status(&mut self, id: u64, sha: &str, mut status: Status) -> Status {
         (status.id, status.at) = (self.id(), self.now());
         self.repo_mut(id).statuses.entry(sha.into()).or_default().push(status.clone());

@@ -1,11 +1,11 @@
-//! The identity of API callers.
+//! The identities of API callers.
 
-/// A caller of the API.
+/// An API caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Actor {
     /// A caller without a token.
     Anonymous,
-    /// A person, and whether the person's token is read-only.
+    /// A person, and whether that person's token is read-only.
     User(String, bool),
     /// An installation of a GitHub App on an account.
     Installation(u64),

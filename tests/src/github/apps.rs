@@ -1,4 +1,4 @@
-//! GitHub Apps, their installations and the installations' tokens.
+//! GitHub Apps, their installations, and the tokens of the installations.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,21 +15,21 @@ use super::reply::{Answer, Reply};
 use super::repo::Repo;
 use super::state::{App, Installation, Token, TokenOwner, World, most};
 
-/// The private key of all apps, in PKCS#1 format. The key is not secret, because only tests use it.
+/// The private key of all apps in PKCS#1 format. It is not secret, because only tests use it.
 pub(crate) const KEY: &str = include_str!("app-key.pem");
 
-/// The lifetime of an installation's token, in seconds.
+/// The lifetime of an installation token in seconds.
 const LIFE: i64 = 3_600;
 
-/// Returns the public key that belongs to a private key.
+/// Returns the public key that corresponds to a private key.
 pub(crate) fn public_key(pem: &str) -> Vec<u8> {
     let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let key = KeyPair::from_der(&STANDARD.decode(text).expect("base64")).expect("an RSA key");
     key.public().as_ref().to_vec()
 }
 
-/// Returns the calling app. The app must have authenticated with its own token, not with an
-/// installation's token.
+/// Returns the calling app. The app must have authenticated with its own token rather than an
+/// installation token.
 fn caller<'a>(world: &'a World, call: &Call) -> Result<&'a App, Reply> {
     let app = match &call.actor {
         Actor::App(id) => world.apps.get(id),

@@ -13,10 +13,10 @@ use super::reply::Reply;
 use super::repo::Repo;
 use super::state::{TokenOwner, World};
 
-/// The maximum lifetime of an app's own token, in seconds.
+/// The maximum lifetime of an app's own token in seconds.
 const LONGEST: i64 = 600;
 
-/// The maximum difference between the client's clock and the server's clock, in seconds.
+/// The maximum difference, in seconds, between the client's clock and the server's clock.
 const TOLERANCE: i64 = 60;
 
 impl Actor {
@@ -34,7 +34,8 @@ impl Actor {
     }
 }
 
-/// Identifies the caller. Accepts `token T`, `Bearer T` and `Basic` with the token as the password.
+/// Identifies the caller. Accepts `token T`, `Bearer T`, and `Basic` with the token as the
+/// password.
 pub(crate) fn actor(world: &World, headers: &HeaderMap) -> Result<Actor, Reply> {
     let Some(value) = headers.get(AUTHORIZATION) else { return Ok(Actor::Anonymous) };
     let bad = || Reply::error(401, "Bad credentials");
@@ -63,7 +64,7 @@ fn password(secret: &str) -> Option<String> {
     text.split_once(':').map(|(_, password)| password.to_string())
 }
 
-/// Verifies the algorithm, signature, issuer, issue time and expiration time of an app's token.
+/// Verifies the algorithm, signature, issuer, issue time and expiration time of an app token.
 fn app(world: &World, token: &str) -> Result<u64, Reply> {
     let undecodable = || Reply::error(401, "A JSON web token could not be decoded");
     let (signed, signature) = token.rsplit_once('.').ok_or_else(undecodable)?;

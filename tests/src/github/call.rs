@@ -1,4 +1,4 @@
-//! A call to the API, with functions that parse its body.
+//! A call to the API, and functions that parse its body.
 
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -11,7 +11,7 @@ use super::urls::Urls;
 /// A call to the API.
 pub(crate) struct Call {
     pub(crate) method: String,
-    /// The path of the call, without the base path of an Enterprise server.
+    /// The call's path, without the base path of an Enterprise server.
     pub(crate) path: String,
     pub(crate) queries: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
@@ -28,7 +28,7 @@ impl Call {
         self.params.iter().find(|(param, _)| *param == name).map_or("", |(_, value)| value)
     }
 
-    /// Returns a numeric parameter of the path. Returns a 404 error if the parameter is not a
+    /// Returns a numeric parameter from the path. Returns a 404 error if the parameter is not a
     /// number.
     pub(crate) fn number(&self, name: &str) -> Result<u64, Reply> {
         self.param(name).parse().map_err(|_| Reply::not_found())
@@ -38,7 +38,7 @@ impl Call {
         self.queries.iter().find(|(query, _)| query == name).map(|(_, value)| value.as_str())
     }
 
-    /// Parses the body, which must be a JSON object. Treats a missing body as an empty object.
+    /// Parses the body, which must be a JSON object. A missing body is treated as an empty object.
     pub(crate) fn json(&self) -> Result<Map<String, Value>, Reply> {
         if self.body.is_empty() {
             return Ok(Map::new());
@@ -51,7 +51,7 @@ impl Call {
     }
 }
 
-/// Returns a string from the body, or `None` if the string is missing or `null`.
+/// Returns a string from the body, or `None` if it is missing or `null`.
 pub(crate) fn text(body: &Map<String, Value>, name: &str) -> Result<Option<String>, Reply> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),

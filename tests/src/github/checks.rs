@@ -1,4 +1,4 @@
-//! Check runs and check suites, which only GitHub Apps may create and change.
+//! Check runs and check suites, which can only be created and changed by GitHub Apps.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::state::{World, most};
 /// The maximum number of runs with the same name that GitHub keeps in a suite.
 const KEPT: usize = 1000;
 
-/// The maximum length of a summary or text, in bytes.
+/// The maximum length of a summary or text in bytes.
 const LONGEST: usize = 65_535;
 
 const STATES: [&str; 3] = ["queued", "in_progress", "completed"];
@@ -96,7 +96,7 @@ fn announce(world: &mut World, call: &Call, run: &Run, new: bool) {
     }
 }
 
-/// Updates a run with the values in a request body.
+/// Updates a run with the values from a request body.
 fn change(run: &mut Run, body: &Map<String, Value>, now: i64) -> Result<(), Reply> {
     run.name = text(body, "name")?.unwrap_or(run.name.clone());
     run.details_url = text(body, "details_url")?.or(run.details_url.take());
@@ -201,7 +201,7 @@ pub(crate) fn of_suite(world: &mut World, call: &Call) -> Answer {
     runs(world, call, |run| run.suite == id)
 }
 
-/// Returns the runs that a call requests, newest first. By default, returns only the newest run for
+/// Returns the runs requested by a call, newest first. By default, returns only the newest run for
 /// each app and name.
 fn runs(world: &World, call: &Call, wanted: impl Fn(&Run) -> bool) -> Answer {
     let repo = world.repo(call.repo);

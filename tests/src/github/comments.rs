@@ -7,7 +7,7 @@ use super::pages;
 use super::reply::{Answer, Reply};
 use super::state::World;
 
-/// The maximum length of a comment, in characters.
+/// The maximum length of a comment in characters.
 const LONGEST: usize = 65_536;
 
 /// `GET /repos/{owner}/{repo}/issues/{issue_number}/comments`. Lists the comments, oldest first.

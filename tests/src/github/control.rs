@@ -1,7 +1,7 @@
-//! The control interface, which offers JSON over HTTP to programs in other languages.
+//! The control interface, which offers JSON over HTTP to programs written in other languages.
 //!
-//! The `POST /NAME` request runs the command NAME. The body of the request is an object that
-//! contains the command's arguments. The response contains the command's result.
+//! A `POST /NAME` request runs the command NAME. The request body is an object that contains the
+//! command's arguments. The response contains the command's result.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::repo::Object;
 use super::server::{Answers, Payload, read};
 use super::shared::Shared;
 
-/// The control interface of a fake.
+/// The control interface of a fake GitHub server.
 #[derive(Clone)]
 pub(crate) struct Control(pub(crate) Arc<Shared>);
 
@@ -50,7 +50,7 @@ impl Answers for Control {
 
 type Outcome = Result<Value, String>;
 
-/// The arguments of a command.
+/// A command's arguments.
 struct Arguments(Value);
 
 impl Arguments {

@@ -20,7 +20,7 @@ use super::shared::Shared;
 /// The maximum number of concurrent delayed deliveries.
 const DELAYED: usize = 64;
 
-/// The time limit for a receiver's response, as on GitHub.
+/// The timeout for a receiver's response, which is the same as on GitHub.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Delivers events in order until the future is dropped.
@@ -100,7 +100,7 @@ async fn send(shared: &Shared, delivery: &Delivery, good: bool) {
     });
 }
 
-/// Returns the value of the `X-Hub-Signature-256` header.
+/// Returns the value for the `X-Hub-Signature-256` header.
 pub fn signature(secret: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     format!("sha256={}", hex(hmac::sign(&key, body).as_ref()))
@@ -148,8 +148,8 @@ async fn post(
     tokio::pin!(exchange, connection);
     tokio::select! {
         answer = &mut exchange => Ok(answer?.status().as_u16()),
-        // If the receiver responds and then closes the connection, both futures may be ready at the
-        // same time, so the response must be read here too.
+        // If the receiver responds and then closes the connection, both futures may become ready at
+        // the same time, so the response must also be read here.
         end = &mut connection => {
             end?;
             Ok(exchange.await?.status().as_u16())
@@ -161,7 +161,7 @@ async fn post(
 mod tests {
     use super::*;
 
-    /// The example is from GitHub's documentation.
+    /// The example is taken from GitHub's documentation.
     #[test]
     fn signs_the_documented_example() {
         assert_eq!(

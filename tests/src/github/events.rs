@@ -1,4 +1,4 @@
-//! Creates the events that are delivered to webhooks.
+//! Creates the events delivered to webhooks.
 
 use std::collections::HashSet;
 
@@ -11,14 +11,14 @@ use super::reply::hex;
 use super::repo::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status};
 use super::state::World;
 
-/// The hash that events contain if there is no commit.
+/// The hash that an event contains in place of a missing commit.
 const NONE: &str = "0000000000000000000000000000000000000000";
 
 /// The maximum number of commits that a push event lists.
 const PUSHED: usize = 20;
 
-/// Queues an event for each webhook that subscribes to the event, including the webhooks of apps
-/// that are installed for the repository.
+/// Queues an event for each webhook that subscribes to it, including the webhooks of apps that are
+/// installed for the repository.
 fn emit(world: &mut World, id: u64, event: &str, sender: &str, mut body: Value) {
     let sender = world.user(sender);
     let repo = world.repo(id);
@@ -202,7 +202,7 @@ fn pushed(world: &World, repo: &Repo, commit: &Commit) -> Value {
     })
 }
 
-/// Emits the event `opened`, `closed` or `reopened` for a pull request.
+/// Emits an `opened`, `closed` or `reopened` event for a pull request.
 pub(crate) fn pull(world: &mut World, id: u64, number: u64, action: &str, sender: &str) {
     let body = pull_body(world, id, number, action);
     emit(world, id, "pull_request", sender, body);
@@ -212,7 +212,7 @@ fn pull_body(world: &World, id: u64, number: u64, action: &str) -> Value {
     let repo = world.repo(id);
     let mut pull = json::pull::full(world, &world.urls, repo, &repo.pulls[&number]);
     // Events never show whether the pull request can be merged, because GitHub determines this
-    // property later.
+    // later.
     pull["mergeable"] = Value::Null;
     pull["mergeable_state"] = "unknown".into();
     json!({ "action": action, "number": number, "pull_request": pull })
@@ -243,7 +243,7 @@ pub(crate) fn edited(world: &mut World, id: u64, before: &Pull, sender: &str) {
     emit(world, id, "pull_request", sender, body);
 }
 
-/// Emits the event `created`, `edited` or `deleted` for a comment.
+/// Emits a `created`, `edited` or `deleted` event for a comment.
 pub(crate) fn comment(world: &mut World, id: u64, comment: &Comment, action: &str, sender: &str) {
     let repo = world.repo(id);
     let body = json!({
@@ -275,7 +275,7 @@ pub(crate) fn status(world: &mut World, id: u64, sha: &str, status: &Status) {
     emit(world, id, "status", &status.creator, body);
 }
 
-/// Emits the event `created`, `completed` or `rerequested` for a check run.
+/// Emits a `created`, `completed` or `rerequested` event for a check run.
 pub(crate) fn check_run(world: &mut World, id: u64, run: &Run, action: &str, sender: &str) {
     let repo = world.repo(id);
     let body = json!({ "action": action, "check_run": json::check::run(world, &world.urls, repo, run, true) });

@@ -1,4 +1,4 @@
-//! Faults that affect calls to the API, and rules that select these calls.
+//! Faults that affect API calls, and rules that select these calls.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call has no effect. The response has this status and contains an HTML page like the
-    /// pages that GitHub's proxies send with the statuses 502, 503 and 504.
+    /// The call has no effect. The response has this status and contains an HTML page like those
+    /// that GitHub's proxies send with statuses 502, 503 and 504.
     Status(u16),
-    /// The call has no effect. The response reports that the secondary rate limit was exceeded.
+    /// The call has no effect. The response reports that the secondary rate limit has been
+    /// exceeded.
     Abuse {
-        /// The status of the response: 403 or 429.
+        /// The status of the response: either 403 or 429.
         status: u16,
         /// The value of the `Retry-After` header in seconds, or `None` to omit the header.
         retry_after: Option<u32>,
@@ -75,7 +76,7 @@ impl Faults {
     }
 }
 
-/// Returns whether the text matches the pattern, in which `*` matches any text.
+/// Returns whether the text matches the pattern. In the pattern, `*` matches any text.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

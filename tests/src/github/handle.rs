@@ -1,4 +1,4 @@
-//! A handle that tests use to access the state, faults, limits and log of a fake.
+//! A handle with which tests access a fake's state, faults, limits and log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::state::{App, Installation, Token, TokenOwner};
 use super::{apps, server};
 use crate::TIMEOUT;
 
-/// The default login for tokens. By default, this login has write access to every repository.
+/// The default login for tokens. This login has write access to every repository by default.
 pub const BOT: &str = "datakit-bot";
 
-/// A handle for a running fake. Clones refer to the same fake. The state can still be read after
-/// the fake has stopped.
+/// A handle to a running fake. Clones refer to the same fake. The state remains readable after the
+/// fake has stopped.
 #[derive(Clone)]
 pub struct GitHub {
     pub(crate) shared: Arc<Shared>,
@@ -30,12 +30,13 @@ impl GitHub {
         format!("http://{}", self.shared.addr)
     }
 
-    /// Returns the root URL of the API in the form that an Enterprise server uses.
+    /// Returns the root URL of the API in the form used by an Enterprise server.
     pub fn enterprise_url(&self) -> String {
         format!("{}{}", self.url(), server::ENTERPRISE)
     }
 
-    /// Returns the root URL of the control interface, which offers these methods to other programs.
+    /// Returns the root URL of the control interface, through which other programs can use these
+    /// methods.
     pub fn control_url(&self) -> String {
         format!("http://{}", self.shared.control)
     }
@@ -45,8 +46,8 @@ impl GitHub {
         self.token_of(BOT, None, false)
     }
 
-    /// Creates a token for a person. The token expires after `life`, and is read-only if
-    /// `read_only` is set.
+    /// Creates a token for a person. The token expires after `life` and is read-only if `read_only`
+    /// is set.
     pub fn token_of(&self, login: &str, life: Option<Duration>, read_only: bool) -> String {
         self.shared.change(|world| {
             let owner = TokenOwner::User(world.user(login));
@@ -76,7 +77,7 @@ impl GitHub {
     }
 
     /// Registers a GitHub App with all permissions that the fake supports. Returns the app's id.
-    /// [`GitHub::app_key`] returns the private key of the app.
+    /// [`GitHub::app_key`] returns the app's private key.
     pub fn create_app(&self, slug: &str) -> u64 {
         let all = [
             "administration",
@@ -110,7 +111,7 @@ impl GitHub {
         });
     }
 
-    /// Sets the webhook of an app and the events that the webhook receives.
+    /// Sets an app's webhook and the events that the webhook receives.
     pub fn set_app_hook(&self, app: u64, url: &str, secret: &str, events: &[&str]) {
         self.shared.change(|world| {
             let app = world.apps.get_mut(&app).expect("an app");
@@ -119,7 +120,7 @@ impl GitHub {
         });
     }
 
-    /// Installs an app for some or all repositories of an account. Returns the installation's id.
+    /// Installs an app for some or all of an account's repositories. Returns the installation's id.
     pub fn install(&self, app: u64, account: &str, repos: Option<&[&Repository]>) -> u64 {
         let repos = repos.map(|repos| repos.iter().map(|repo| repo.id).collect());
         self.shared.change(|world| {
@@ -138,19 +139,19 @@ impl GitHub {
         });
     }
 
-    /// Returns the private key that all apps share, in PEM format.
+    /// Returns the private key shared by all apps, in PEM format.
     pub fn app_key(&self) -> &'static str {
         apps::KEY
     }
 
-    /// Applies a fault to the next `times` calls that match a pattern, in which `*` matches any
-    /// text. The pattern is compared with text such as `GET /repos/a/b/pulls?state=open`, which
-    /// does not contain the base path of an Enterprise server.
+    /// Applies a fault to the next `times` calls that match a pattern. In the pattern, `*` matches
+    /// any text. The pattern is compared with text such as `GET /repos/a/b/pulls?state=open`, which
+    /// does not include the base path of an Enterprise server.
     pub fn fault(&self, pattern: &str, fault: Fault, times: u32) {
         self.fault_after(0, pattern, fault, times);
     }
 
-    /// Works like [`fault`](Self::fault), but first skips `skip` matching calls.
+    /// Like [`fault`](Self::fault), but first skips `skip` matching calls.
     pub fn fault_after(&self, skip: u32, pattern: &str, fault: Fault, times: u32) {
         self.shared.change(|world| world.faults.add(pattern, fault, skip, times));
     }
@@ -170,7 +171,7 @@ impl GitHub {
         });
     }
 
-    /// Sets the primary rate limit, in calls per hour for each token.
+    /// Sets the primary rate limit, in calls per hour per token.
     pub fn limit(&self, hourly: u32) {
         self.shared.change(|world| world.limits.hourly = hourly);
     }
@@ -181,8 +182,8 @@ impl GitHub {
         self.shared.change(|world| world.limits.points = points);
     }
 
-    /// Uses up all but `left` calls of the primary rate limit, for each token used so far. The
-    /// limit is reset after `time`.
+    /// Uses up all but `left` calls of the primary rate limit of each token used so far. The limit
+    /// resets after `time`.
     pub fn exhaust(&self, left: u32, time: Duration) {
         self.shared.change(|world| {
             let now = world.now();
@@ -196,7 +197,7 @@ impl GitHub {
     }
 
     /// Returns the number of calls by [`BOT`] that count against the primary rate limit in the
-    /// current hour. Calls with the response status 304 do not count.
+    /// current hour. Calls with response status 304 do not count.
     pub fn used(&self) -> u32 {
         let mut world = self.shared.world.lock();
         let now = world.now();
@@ -204,7 +205,7 @@ impl GitHub {
         tokens.iter().map(|actor| world.limits.used(actor, now)).sum()
     }
 
-    /// Returns the calls since the last [`forget_calls`](Self::forget_calls), but at most the
+    /// Returns the calls made since the last [`forget_calls`](Self::forget_calls), but at most the
     /// newest 10,000.
     pub fn calls(&self) -> Vec<Record> {
         self.shared.world.lock().log.records.iter().cloned().collect()
@@ -232,14 +233,14 @@ impl GitHub {
         });
     }
 
-    /// Returns the deliveries since the last [`forget_calls`](Self::forget_calls), but at most the
-    /// newest 10,000.
+    /// Returns the deliveries made since the last [`forget_calls`](Self::forget_calls), but at most
+    /// the newest 10,000.
     pub fn deliveries(&self) -> Vec<Delivered> {
         self.shared.world.lock().outbox.delivered.iter().cloned().collect()
     }
 
     /// Returns the number of events that were lost because the queue was full. A test that expects
-    /// to receive all events should check that this number is 0.
+    /// to receive all events should check that this is 0.
     pub fn lost(&self) -> u64 {
         self.shared.world.lock().outbox.lost
     }
@@ -260,8 +261,8 @@ impl GitHub {
         .await;
     }
 
-    /// Waits until a condition holds. Checks the condition after each call, change and delivery.
-    /// After [`TIMEOUT`], fails the test with the `what` message.
+    /// Waits until a condition holds. The condition is checked after each call, change and
+    /// delivery. If it does not hold within [`TIMEOUT`], fails the test with the message `what`.
     pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let wait = async {
             loop {
@@ -278,7 +279,7 @@ impl GitHub {
         assert!(waited.is_ok(), "not within {TIMEOUT:?}: {what}");
     }
 
-    /// Works like [`until`](Self::until), but is intended for tests without a runtime.
+    /// Like [`until`](Self::until), but intended for tests without a runtime.
     pub fn until_blocking(&self, what: &str, is_so: impl FnMut(&Self) -> bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(self.until(what, is_so));

@@ -55,7 +55,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     Reply::created(json(&call.urls, world.repo(call.repo), &hook))
 }
 
-/// Refuses `hook` if an identical webhook exists, or if an event of `hook` already has the maximum
+/// Refuses `hook` if an identical webhook exists, or if one of its events already has the maximum
 /// number of webhooks.
 fn accept(repo: &Repo, hook: &Hook) -> Result<(), Reply> {
     let others = || repo.hooks.values().filter(|other| other.id != hook.id);
@@ -77,7 +77,7 @@ fn accept(repo: &Repo, hook: &Hook) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Updates a webhook with the values in a request body.
+/// Updates a webhook with the values from a request body.
 fn change(hook: &mut Hook, body: &Map<String, Value>) -> Result<(), Reply> {
     if let Some(config) = body.get("config").and_then(Value::as_object) {
         hook.url = text(config, "url")?.unwrap_or_default();
@@ -121,7 +121,7 @@ fn change(hook: &mut Hook, body: &Map<String, Value>) -> Result<(), Reply> {
     Ok(())
 }
 
-/// The events that a repository's webhook can subscribe to. Events that bridges do not need are
+/// The events to which a repository's webhook can subscribe. Events that bridges do not need are
 /// omitted.
 const EVENTS: [&str; 17] = [
     "*",

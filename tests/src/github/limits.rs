@@ -11,7 +11,7 @@ use super::reply::Reply;
 const AUTHORISED: u32 = 5_000;
 const ANONYMOUS: u32 = 60;
 
-/// The length of a window for the primary limit, in seconds.
+/// The length of a primary limit window in seconds.
 const WINDOW: i64 = 3_600;
 
 /// The cost, in points, of a call that changes something. Any other call costs one point.
@@ -23,7 +23,7 @@ struct Bucket {
     reset: i64,
 }
 
-/// The limits, and the usage of all callers.
+/// The limits, and the usage of each caller.
 #[derive(Debug)]
 pub(crate) struct Limits {
     /// The primary limit of each token, in calls per hour.
@@ -91,8 +91,8 @@ impl Limits {
             .with("x-ratelimit-resource", "core")
     }
 
-    /// Uses up all but `left` calls of every known caller's primary limit. The limits are reset
-    /// after `seconds` seconds.
+    /// Uses up all but `left` calls of every known caller's primary limit. The limits reset after
+    /// `seconds` seconds.
     pub(crate) fn exhaust(&mut self, left: u32, now: i64, seconds: i64) {
         for (actor, bucket) in &mut self.buckets {
             let limit = if *actor == Actor::Anonymous { ANONYMOUS } else { self.hourly };
@@ -100,7 +100,7 @@ impl Limits {
         }
     }
 
-    /// Returns the number of calls that have been charged to a caller in the current window.
+    /// Returns the number of calls charged to a caller in the current window.
     pub(crate) fn used(&mut self, actor: &Actor, now: i64) -> u32 {
         self.bucket(actor, now).used
     }

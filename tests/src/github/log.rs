@@ -1,18 +1,18 @@
-//! The log of calls, which tests use to determine how many calls a client makes.
+//! The call log, which tests use to determine how many calls a client makes.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// The maximum number of calls that the log keeps. The counters also include older calls.
+/// The maximum number of calls kept in the log. The counters also include older calls.
 const MOST: usize = 10_000;
 
-/// A call in the log.
+/// A logged call.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Record {
     /// The method and the route, such as `GET /repos/{owner}/{repo}/pulls`. The route of an unknown
     /// path is `?`.
     pub route: String,
-    /// The path and the query, as sent.
+    /// The path and query, as sent.
     pub target: String,
     /// The status of the response, or `None` if there was no response.
     pub status: Option<u16>,
@@ -22,7 +22,7 @@ pub struct Record {
     pub body: String,
 }
 
-/// The log of the calls so far, with counters.
+/// The log of calls made so far, with counters.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) records: VecDeque<Record>,

@@ -1,4 +1,4 @@
-//! The queue of events to deliver, the faults that affect deliveries, and the log of deliveries.
+//! The queue of events to deliver, the faults that affect deliveries, and the delivery log.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The maximum number of events in the queue. Further events are lost.
 const WAITING: usize = 10_000;
 
-/// The maximum number of deliveries in the log.
+/// The maximum number of deliveries kept in the log.
 const REMEMBERED: usize = 10_000;
 
 /// The maximum number of faults.
@@ -23,9 +23,9 @@ pub enum DeliveryFault {
     /// The event is delivered after the next event, or when
     /// [`GitHub::settle`](super::GitHub::settle) is called.
     Swap,
-    /// The event is delivered after this delay. Later events are not delayed.
+    /// The event is delivered after this delay. It does not delay later events.
     Delay(Duration),
-    /// The signature is computed with a wrong secret.
+    /// The signature is computed with the wrong secret.
     BadSignature,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Delivery {
 pub struct Delivered {
     /// The id of the repository's webhook, or 0 for an app's webhook.
     pub hook: u64,
-    /// The name of the event.
+    /// The event name.
     pub event: String,
     /// The delivery identifier.
     pub id: String,
@@ -59,7 +59,7 @@ pub struct Delivered {
     pub outcome: Result<u16, String>,
 }
 
-/// The events to deliver and the log of deliveries.
+/// The events to deliver, and the delivery log.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: VecDeque<Delivery>,
@@ -68,7 +68,7 @@ pub(crate) struct Outbox {
     pub(crate) held: Vec<Delivery>,
     faults: Vec<(String, DeliveryFault, u32)>,
     pub(crate) delivered: VecDeque<Delivered>,
-    /// The number of events that were lost because the queue was full.
+    /// The number of events lost because the queue was full.
     pub(crate) lost: u64,
 }
 
@@ -82,8 +82,8 @@ impl Outbox {
         self.faults.push((event.into(), fault, times));
     }
 
-    /// Moves the events that are being held back into the queue. Returns whether the queue then
-    /// contains any events.
+    /// Moves events that are being held back into the queue. Returns whether the queue contains any
+    /// events afterwards.
     pub(crate) fn release(&mut self) -> bool {
         self.waiting.extend(self.held.drain(..));
         !self.waiting.is_empty()
@@ -94,7 +94,7 @@ impl Outbox {
     }
 
     /// Returns whether the queue is empty and no delivery is in progress. Ignores events that are
-    /// held back.
+    /// being held back.
     pub(crate) fn settled(&self) -> bool {
         self.waiting.is_empty() && self.running == 0
     }

@@ -12,7 +12,7 @@ use super::state::World;
 const PAGE: usize = 30;
 const LARGEST_PAGE: usize = 100;
 
-/// The page of a list that a call requests.
+/// The page of a list requested by a call.
 pub(crate) struct Page {
     first: usize,
     size: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Parses `per_page` and `page`. Replaces invalid values, as GitHub does.
+    /// Parses `per_page` and `page`. Replaces invalid values, like GitHub does.
     pub(crate) fn of(call: &Call, all: usize) -> Self {
         let number = |name| call.query(name).and_then(|text| text.parse::<usize>().ok());
         let size = number("per_page").filter(|n| *n > 0).unwrap_or(PAGE).min(LARGEST_PAGE);

@@ -30,7 +30,7 @@ impl Repository {
         self.shared.world.lock().repo(self.id).head(branch).map(String::from)
     }
 
-    /// Creates a commit that no ref points to. Returns the hash of the commit.
+    /// Creates a commit to which no ref points. Returns the hash of the commit.
     pub fn commit(&self, parents: &[&str], message: &str) -> String {
         let parents = parents.iter().map(|sha| sha.to_string()).collect();
         self.shared.change(|world| {
@@ -218,8 +218,8 @@ impl Repository {
         });
     }
 
-    /// Adds the repository to an installation with selected repositories, or removes it from the
-    /// installation.
+    /// Adds this repository to an installation that is limited to selected repositories, or removes
+    /// it from the installation.
     pub fn set_installed(&self, installation: u64, installed: bool) {
         self.shared.change(|world| {
             let repos =
@@ -229,7 +229,7 @@ impl Repository {
         });
     }
 
-    /// Removes the repository. Methods that are later called on clones of this value panic.
+    /// Removes the repository. After this, methods called on clones of this value panic.
     pub fn remove(self) {
         self.shared.change(|world| repos::remove(world, self.id));
     }

@@ -69,7 +69,8 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     Reply::created(full(world, &call.urls, repo, &repo.pulls[&number]))
 }
 
-/// Creates a pull request from a branch in the same repository. The pull request has no number yet.
+/// Creates a pull request from a branch in the same repository. The pull request does not have a
+/// number yet.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn new(
     repo: &Repo,
@@ -115,8 +116,8 @@ fn unique(repo: &Repo, number: u64, owner: &str, branch: &str, base: &str) -> Re
     Ok(())
 }
 
-/// `PATCH /repos/{owner}/{repo}/pulls/{pull_number}`. Changes the title, the description, the base
-/// branch or the state.
+/// `PATCH /repos/{owner}/{repo}/pulls/{pull_number}`. Changes the title, description, base branch
+/// or state.
 pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     let body = call.json()?;
     let (title, text_body) = (text(&body, "title")?, text(&body, "body")?);

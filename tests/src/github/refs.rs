@@ -128,7 +128,7 @@ pub(crate) fn delete(world: &mut World, call: &Call) -> Answer {
     Reply::empty()
 }
 
-/// Only GitHub itself can write the refs of pull requests.
+/// Only GitHub itself can write refs that belong to pull requests.
 fn writable(name: &str) -> Result<(), Reply> {
     if name.starts_with("refs/pull/") {
         return Err(Reply::unprocessable("Reference update failed: it is a hidden ref"));

@@ -5,7 +5,7 @@ use hyper::header::{ETAG, IF_NONE_MATCH};
 use ring::digest;
 use serde_json::{Value, json};
 
-/// The URL of the documentation in error bodies.
+/// The documentation URL in error bodies.
 const DOCUMENTATION: &str = "https://docs.github.com/rest";
 
 /// The result of a handler. Both `Ok` and `Err` contain a response.
@@ -24,7 +24,7 @@ impl Reply {
         Ok(Self::new(200, Some(body)))
     }
 
-    /// Returns a response with the status 201 and the URL of the new object.
+    /// Returns a response with status 201 and the URL of the new object.
     pub(crate) fn created(body: Value) -> Answer {
         let location = body["url"].as_str().map(|url| ("location", url.to_string()));
         Ok(Self { status: 201, headers: location.into_iter().collect(), body: Some(body) })
@@ -55,7 +55,7 @@ impl Reply {
         Self::error(422, message)
     }
 
-    /// Returns an error for a well-formed value that is not accepted. `code` is `missing`,
+    /// Returns an error for a well-formed value that is not allowed. `code` is `missing`,
     /// `missing_field`, `invalid`, `already_exists` or `custom`. The code `custom` requires a
     /// message.
     pub(crate) fn invalid(resource: &str, field: &str, code: &str, message: Option<&str>) -> Self {
@@ -79,7 +79,7 @@ impl Reply {
     }
 
     /// Adds an entity tag to a successful response to GET. If the request's `If-None-Match` header
-    /// contains the same entity tag, changes the response's status to 304 and removes the body.
+    /// contains the same entity tag, changes the response status to 304 and removes the body.
     pub(crate) fn tagged(self, method: &str, headers: &HeaderMap) -> Self {
         let Some(body) = self.body.as_ref().filter(|_| method == "GET" && self.status == 200)
         else {

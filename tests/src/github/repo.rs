@@ -1,11 +1,11 @@
-//! A repository and the objects that it contains.
+//! A repository and the objects it contains.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The object that a ref or an annotated tag points to.
+/// The object to which a ref or an annotated tag points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// The kind of the object: `commit`, `tag`, `tree` or `blob`.
+    /// The kind of object: `commit`, `tag`, `tree` or `blob`.
     pub kind: String,
     /// The object's hash.
     pub sha: String,
@@ -55,9 +55,9 @@ pub struct Tag {
 /// A pull request.
 #[derive(Clone, Debug)]
 pub struct Pull {
-    /// The identifier, which is unique in the fake.
+    /// The identifier, which is unique across the fake.
     pub id: u64,
-    /// The number, which is unique in the repository.
+    /// The number, which is unique within the repository.
     pub number: u64,
     /// The author's login.
     pub user: String,
@@ -77,8 +77,8 @@ pub struct Pull {
     pub head_sha: String,
     /// The base branch, into which the pull request is to be merged.
     pub base: String,
-    /// The hash of the base branch's head when the pull request was opened or its base was last
-    /// changed.
+    /// The hash of the base branch's head at the time when the pull request was opened or its base
+    /// was last changed.
     pub base_sha: String,
     /// The time at which the pull request was opened.
     pub created: i64,
@@ -91,7 +91,7 @@ pub struct Pull {
 /// A comment on a pull request.
 #[derive(Clone, Debug)]
 pub struct Comment {
-    /// The identifier, which is unique in the fake.
+    /// The identifier, which is unique across the fake.
     pub id: u64,
     /// The number of the pull request.
     pub number: u64,
@@ -108,7 +108,7 @@ pub struct Comment {
 /// A commit status.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The identifier, which is unique in the fake.
+    /// The identifier, which is unique across the fake.
     pub id: u64,
     /// The state: `error`, `failure`, `pending` or `success`.
     pub state: String,
@@ -116,18 +116,18 @@ pub struct Status {
     pub context: String,
     /// The description for users.
     pub description: Option<String>,
-    /// The URL of a page with details.
+    /// The URL of a page with more details.
     pub target_url: Option<String>,
-    /// The login of the status's creator.
+    /// The login of the person or app that created the status.
     pub creator: String,
     /// The time of creation.
     pub at: i64,
 }
 
-/// The check runs of one app for one commit.
+/// One app's check runs for one commit.
 #[derive(Clone, Debug)]
 pub struct Suite {
-    /// The identifier, which is unique in the fake.
+    /// The identifier, which is unique across the fake.
     pub id: u64,
     /// The app that created the suite.
     pub app: u64,
@@ -140,7 +140,7 @@ pub struct Suite {
 /// A check run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The identifier, which is unique in the fake.
+    /// The identifier, which is unique across the fake.
     pub id: u64,
     /// The check suite that contains the run.
     pub suite: u64,
@@ -154,11 +154,11 @@ pub struct Run {
     pub status: String,
     /// The conclusion of a completed run.
     pub conclusion: Option<String>,
-    /// The URL of a page with details.
+    /// The URL of a page with more details.
     pub details_url: Option<String>,
     /// An identifier that the app chose for the run.
     pub external_id: String,
-    /// The title, the summary and the text of the output.
+    /// The title, summary and text of the output.
     pub output: [Option<String>; 3],
     /// The time at which the run started.
     pub started: i64,
@@ -169,13 +169,13 @@ pub struct Run {
 /// A webhook of a repository.
 #[derive(Clone, Debug)]
 pub struct Hook {
-    /// The identifier, which is unique in the fake.
+    /// The identifier, which is unique across the fake.
     pub id: u64,
     /// The URL to which events are sent.
     pub url: String,
-    /// The key for the signatures of deliveries.
+    /// The key with which deliveries are signed.
     pub secret: Option<String>,
-    /// Whether the body of a delivery is JSON instead of form data.
+    /// Whether the body of a delivery is JSON rather than form data.
     pub json: bool,
     /// The configuration's `insecure_ssl` value.
     pub insecure: String,
@@ -228,7 +228,7 @@ pub struct Repo {
     pub runs: BTreeMap<u64, Run>,
     /// The webhooks by identifier.
     pub hooks: BTreeMap<u64, Hook>,
-    /// The number that the next pull request will get.
+    /// The number that will be assigned to the next pull request.
     pub next_number: u64,
 }
 
@@ -243,7 +243,7 @@ impl Repo {
         self.refs.get(&format!("refs/heads/{branch}")).map(|object| object.sha.as_str())
     }
 
-    /// Returns whether `ancestor` is `sha` itself or an ancestor of `sha`.
+    /// Returns whether `ancestor` is `sha` itself or an ancestor of it.
     pub fn is_ancestor(&self, ancestor: &str, sha: &str) -> bool {
         let (mut seen, mut next) = (BTreeSet::new(), vec![sha]);
         while let Some(sha) = next.pop() {

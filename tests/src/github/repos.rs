@@ -59,7 +59,7 @@ fn full(world: &World, call: &Call) -> Value {
     value
 }
 
-/// `PATCH /repos/{owner}/{repo}`. Changes the name, the visibility or the default branch.
+/// `PATCH /repos/{owner}/{repo}`. Changes the name, visibility or default branch.
 pub(crate) fn update(world: &mut World, call: &Call) -> Answer {
     let body = call.json()?;
     if let Some(name) = text(&body, "name")? {

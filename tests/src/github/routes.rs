@@ -81,8 +81,8 @@ pub(crate) static ROUTES: &[Route] = &[
     route("POST", "/repos/{owner}/{repo}/hooks/{hook_id}/pings", "repository_hooks", hooks::ping),
 ];
 
-/// Finds the route of a call and sets the call's parameters. A path can identify a repository by
-/// its id or by its name.
+/// Finds the route of a call and sets the call's parameters. A path can identify a repository
+/// either by id or by name.
 pub(crate) fn find(world: &World, call: &mut Call) -> Option<&'static Route> {
     let mut segments: Vec<String> = call
         .path
@@ -129,8 +129,8 @@ fn matched(template: &[&'static str], path: &[String]) -> Option<Vec<(&'static s
     })
 }
 
-/// Answers a call to a known route. Checks the client's identity, the limits, the repository and
-/// the permission, and then runs the handler.
+/// Responds to a call to a known route. Checks the client's identity, the limits, the repository
+/// and the permission, and then runs the handler.
 pub(crate) fn answer(world: &mut World, call: &mut Call, route: Option<&Route>) -> Reply {
     let reply = identified(world, call, route)
         .unwrap_or_else(|reply| reply)
@@ -159,7 +159,7 @@ fn identified(world: &mut World, call: &mut Call, route: Option<&Route>) -> Answ
     (route.handler)(world, call)
 }
 
-/// Finds the repository of a call, follows renames, and checks access.
+/// Finds the repository of a call, following renames, and checks access.
 fn enter(world: &World, call: &mut Call, route: &Route) -> Result<(), Reply> {
     let (owner, name) = (call.param("owner"), call.param("repo"));
     let repo = world.find(owner, name).ok_or_else(Reply::not_found)?;

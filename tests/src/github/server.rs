@@ -1,4 +1,5 @@
-//! The HTTP server, which handles connections, requests, and the faults that affect connections.
+//! The HTTP server, which accepts connections and processes requests and the faults that affect
+//! connections.
 
 use std::io;
 use std::pin::Pin;
@@ -30,10 +31,10 @@ use super::urls::Urls;
 /// The maximum number of concurrent connections. Further connections wait.
 const CONNECTIONS: usize = 512;
 
-/// The maximum size of a request body, in bytes.
+/// The maximum size of a request body in bytes.
 pub(crate) const LARGEST_BODY: usize = 1 << 20;
 
-/// The maximum number of bytes of a request body that the log keeps.
+/// The maximum number of bytes of a request body to keep in the log.
 const LOGGED_BODY: usize = 16 << 10;
 
 /// The maximum time that a client may take to send the head of a request.
@@ -120,8 +121,8 @@ impl Answers for Api {
 }
 
 impl Api {
-    /// Performs the call unless a fault prevents it. Logs the call whether or not a fault prevents
-    /// it.
+    /// Performs the call unless a fault prevents it. The call is logged whether or not a fault
+    /// prevents it.
     fn reply(
         &self,
         call: &mut Call,

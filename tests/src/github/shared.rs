@@ -1,4 +1,4 @@
-//! The state and the signals that the fake's tasks share.
+//! The state and signals shared by the fake's tasks.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::state::World;
 
-/// The state and the signals of a fake.
+/// The state and signals of a fake.
 pub(crate) struct Shared {
     pub(crate) addr: SocketAddr,
     pub(crate) control: SocketAddr,

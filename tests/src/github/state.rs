@@ -9,8 +9,8 @@ use super::outbox::Outbox;
 use super::repo::Repo;
 use super::urls::Urls;
 
-/// The maximum number of objects of each kind. These limits prevent a client in an endless loop
-/// from using up all memory.
+/// The maximum number of objects of each kind. They prevent a client in an endless loop from using
+/// up all memory.
 pub(crate) mod most {
     pub(crate) const REPOS: usize = 1_000;
     pub(crate) const REFS: usize = 50_000;
@@ -24,13 +24,13 @@ pub(crate) mod most {
 /// A user or an organization.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// The id of the account.
+    /// The account's id.
     pub id: u64,
-    /// The name of the account.
+    /// The account's name.
     pub login: String,
 }
 
-/// A token of a person or of an installation.
+/// A token that belongs to a person or an installation.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     pub(crate) owner: TokenOwner,
@@ -54,7 +54,7 @@ pub(crate) struct App {
     pub(crate) key: Vec<u8>,
     pub(crate) permissions: BTreeMap<String, String>,
     pub(crate) events: Vec<String>,
-    /// The URL and the secret of the app's own webhook.
+    /// The URL and secret of the app's own webhook.
     pub(crate) hook: Option<(String, String)>,
     pub(crate) created: i64,
 }
@@ -65,12 +65,12 @@ pub(crate) struct Installation {
     pub(crate) id: u64,
     pub(crate) app: u64,
     pub(crate) account: String,
-    /// The ids of the selected repositories, or `None` for all repositories of the account.
+    /// The ids of the selected repositories, or `None` for all of the account's repositories.
     pub(crate) repos: Option<BTreeSet<u64>>,
     pub(crate) created: i64,
 }
 
-/// The whole state of the fake.
+/// The entire state of the fake.
 pub(crate) struct World {
     pub(crate) urls: Urls,
     pub(crate) skew: i64,
@@ -127,7 +127,7 @@ impl World {
         self.users[&login.to_lowercase()].login.clone()
     }
 
-    /// Returns the repository that has or had the given name.
+    /// Returns the repository that has or used to have the given name.
     pub(crate) fn find(&self, owner: &str, name: &str) -> Option<&Repo> {
         self.names.get(&format!("{owner}/{name}").to_lowercase()).and_then(|id| self.repos.get(id))
     }

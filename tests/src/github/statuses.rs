@@ -15,13 +15,13 @@ use super::state::World;
 /// The maximum number of statuses per commit and context, as on GitHub.
 pub(crate) const MOST: usize = 1000;
 
-/// The maximum number of statuses that the fake keeps for one commit.
+/// The maximum number of statuses that the fake keeps per commit.
 const MOST_OF_COMMIT: usize = 100_000;
 
-/// The maximum length of a description, in characters.
+/// The maximum length of a description in characters.
 const LONGEST: usize = 140;
 
-/// `GET /repos/{owner}/{repo}/commits/{ref}/status`. Returns the newest status of each context.
+/// `GET /repos/{owner}/{repo}/commits/{ref}/status`. Returns the newest status for each context.
 pub(crate) fn combined(world: &mut World, call: &Call) -> Answer {
     let repo = world.repo(call.repo);
     let commit = resolve(repo, call.param("ref")).ok_or_else(Reply::not_found)?;

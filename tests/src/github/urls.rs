@@ -1,4 +1,4 @@
-//! The URLs of the fake.
+//! The fake's URLs.
 
 /// The base URLs for links in responses.
 #[derive(Clone, Debug)]

@@ -52,7 +52,7 @@ fn the_author_file_sets_the_author(db: &TestDb) {
     );
     let json = alice.read(&format!("commits/{}", alice.master().head()));
     assert!(json.contains("2023-11-15T03:43:20+05:30"), "{json}");
-    // Write the author in pieces, and then truncate the file.
+    // Write the author in multiple pieces, and then truncate the file.
     let author = alice.open(&transaction.path("author"));
     author.write(0, "Car");
     author.write(3, "ol <c@d>");

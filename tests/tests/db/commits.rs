@@ -97,7 +97,7 @@ const DATE: &str = "2023-11-15T00:13:20+02:00";
 const UTC: &str = "2023-11-14T22:13:20+00:00";
 const EPOCH: &str = "1970-01-01T00:00:00+00:00";
 
-/// Writes a child commit of `first` that contains the bytes `headers` and returns the commit's
+/// Writes a child commit of `first` that contains the bytes `headers`, and returns the commit's
 /// hash.
 fn damaged(repository: &Repository, first: &str, headers: &[u8]) -> String {
     let tree = repository.git(&["rev-parse", &format!("{first}^{{tree}}")]);
@@ -151,7 +151,7 @@ fn branches_with_damaged_commits_stay_usable() {
         late.write("late", "1");
         other.write("other", "1");
         other.commit("in between").unwrap();
-        // To find the merge base, the server reads the damaged commit.
+        // The server reads the damaged commit to find the merge base.
         late.commit("late").unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert_eq!(connection.names(&branch.path("ro")), "f late other", "{kind}");
         let merging = connection.branch(&format!("merge{number}"));

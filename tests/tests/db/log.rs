@@ -47,7 +47,7 @@ fn a_log_can_be_read_in_pieces_and_again(db: &TestDb) {
             log
         );
     }
-    // A read may start at a smaller offset than the previous read.
+    // A read may start at a smaller offset than the previous one.
     let at = log.len() as u64 / 2;
     let half = &log[log.len() / 2..];
     assert_eq!(
@@ -77,7 +77,7 @@ fn a_log_has_the_order_of_git_log() {
     let repository = Repository::bare();
     let tree = repository.object("tree", b"");
     let mut commits: Vec<String> = Vec::new();
-    // The time may stay the same, increase or decrease from one commit to the next. Some commits
+    // From one commit to the next, the time may stay the same, increase or decrease. Some commits
     // are merges.
     for number in 0..60usize {
         let time = 1_700_000_000 + [0, 5, 5, 3, 60, 61, 61][number % 7] + number / 7 * 50;
@@ -110,13 +110,13 @@ fn a_log_ends_with_an_error_at_a_missing_commit_but_not_at_a_shallow_one() {
     let master = connection.master();
     let error = connection.try_read("branch/master/log").unwrap_err().to_string();
     assert_eq!(error, format!("object {first} is missing"));
-    // The log lists the existing commits before it reports the missing commit.
+    // The log lists the existing commits before it reports the missing one.
     let text = connection.read_in("branch/master/log", &mut [(0, 1 << 17)].into_iter());
     assert_eq!(text.lines().count(), 2);
     std::fs::write(db.repository().git_dir().join("shallow"), format!("{second}\n")).unwrap();
     assert_eq!(master.read("log"), text);
     assert!(connection.try_read(&format!("snapshots/{UNKNOWN}/log")).is_err());
-    // The oldest commit of a shallow history can be a merge base.
+    // The oldest commit in a shallow history can be a merge base.
     let other = db.repository().commit(Some(&second), "g", "1");
     let transaction = master.transaction();
     assert_eq!(transaction.merge(&other).unwrap(), "");

@@ -44,7 +44,7 @@ fn create(raw: &mut WireClient, fid: u32, name: &str) {
 }
 
 /// Writes until a write fails or `most` bytes have been written. Returns the number of bytes
-/// written and any error.
+/// written and the error, if any.
 fn fill(raw: &mut WireClient, fid: u32, most: u64) -> (u64, Option<String>) {
     let (mut at, data) = (0, vec![7; 8000]);
     while at < most {
@@ -82,11 +82,11 @@ fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
     let (taken, error) = fill(&mut raw, 10, 8 * MIB);
     assert_eq!(error.as_deref(), Some(ENOSPC));
     assert!((3 * MIB..=4 * MIB).contains(&taken), "{taken}");
-    // After the failed write, all transactions stay usable.
+    // After the failed write, all transactions remain usable.
     assert_eq!(raw.read(10, taken - 1, 10).unwrap(), [7]);
     create(&mut other, 10, "f");
     assert_eq!(fill(&mut other, 10, 2 * MIB).1, None);
-    // The memory used by a removed file is freed only when the file is closed.
+    // The memory used by a removed file is not freed until the file is closed.
     raw.walk(1, 11, "f").unwrap();
     raw.rpc(&T::Remove { fid: Fid(11) }).unwrap();
     create(&mut raw, 12, "g");
@@ -170,7 +170,7 @@ fn committing_a_large_hole_is_refused_without_allocating_it(db: &TestDb) {
     create(&mut raw, 10, "hole");
     raw.write(10, (1 << 30) - 1, b"x").unwrap();
     assert_eq!(word(&mut raw, "commit").unwrap_err(), ENOSPC);
-    // The transaction stays usable after the failed commit.
+    // The transaction remains usable after the failed commit.
     connection.master();
     raw.open_path(11, "branch/master/transactions/t/rw/hole", 0x11);
     word(&mut raw, "commit").unwrap();
@@ -237,8 +237,8 @@ fn transactions_remotes_and_streams_of_a_connection_are_limited(db: &TestDb) {
     Connection::to(&db.url()).follow("branch/master/head.live").line();
 }
 
-/// Runs `work` and returns the number of requests that the server answers on another connection
-/// while `work` runs.
+/// Runs `work` and returns the number of requests that the server answers on another connection in
+/// the meantime.
 fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     let mut other = db.raw(Dialect::Unix);
     let mut served = 0;
@@ -252,8 +252,8 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// The minimum number of replies during work that does not block the server's thread. If the work
-/// blocks the thread, the server can send only one or two replies. Otherwise, the server sends
+/// The minimum number of replies while work that does not block the server's thread is running. If
+/// the work blocks the thread, the server can send only one or two replies. Otherwise, it sends
 /// dozens of replies.
 const MANY: usize = 3;
 

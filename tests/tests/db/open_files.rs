@@ -1,5 +1,5 @@
 //! Tests for open files whose names are removed, replaced or moved. The files are in a
-//! transaction's `rw` directory. A fid refers to a file, not to a name.
+//! transaction's `rw` directory. A fid refers to a file rather than to a name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -124,7 +124,7 @@ impl Raw {
         *qids.last().unwrap()
     }
 
-    /// Returns the length and the qid of a file.
+    /// Returns the length and qid of a file.
     fn stat(&mut self, fid: u32) -> (u64, Qid) {
         if self.0.dialect != Dialect::Linux {
             return self.0.stat(fid, |stat| (stat.length, stat.qid));
@@ -170,7 +170,7 @@ impl Raw {
         done.map(drop)
     }
 
-    /// Moves a file with Trenameat.
+    /// Moves a file using Trenameat.
     fn move_to(&mut self, from: &str, to: &str) -> Result<(), Refusal> {
         let split = |path: &str| {
             let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -297,7 +297,7 @@ fn a_recreated_name_has_a_new_qid(db: &TestDb) {
     }
 }
 
-/// Case D21. Truncation keeps the inode, as `open(2)` with O_TRUNC does.
+/// Case D21. Truncation keeps the inode, like `open(2)` with O_TRUNC.
 fn creating_an_existing_file_truncates_it_and_keeps_the_inode(db: &TestDb) {
     for dialect in DIALECTS {
         let mut raw = Raw::new(db, dialect);
@@ -415,7 +415,8 @@ fn trenameat_moves_files_between_directories(db: &TestDb) {
     );
     raw.0.write(10, 1, b"!").unwrap();
     assert_eq!(raw.read_path("b/g").unwrap(), "1!");
-    // Trename uses the file's current directory, not the directory where the walk found the file.
+    // Trename uses the file's current directory rather than the directory in which the walk found
+    // the file.
     raw.0.walk(2, 12, "b/g").unwrap();
     raw.0.walk(2, 13, "a").unwrap();
     raw.0.rpc(&T::Rename { fid: Fid(12), dfid: Fid(13), name: "again".into() }).unwrap();

@@ -114,7 +114,7 @@ fn d59_a_large_file_is_written_in_linear_time() {
         };
         (half(0), half(640))
     };
-    // If appends became slower as the file grew, the second half of the appends would always take
+    // If appending became slower as the file grew, the second half of the appends would always take
     // about three times as long as the first.
     assert!((0..5).any(|_| matches!(halves(), (first, second) if second < first * 2)));
     transaction.commit("large").unwrap();

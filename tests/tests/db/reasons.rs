@@ -1,4 +1,4 @@
-//! Tests for command files. After a command fails, its file contains the reason for the failure.
+//! Tests for command files. After a command fails, the command file contains the reason.
 
 use datakit_core::wire::Dialect;
 use datakit_tests::db::{TestDb, UNKNOWN, refused};

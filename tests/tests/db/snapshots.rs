@@ -1,4 +1,4 @@
-//! Tests for snapshots, for trees and commits that are addressed by hash, and for remotes and log
+//! Tests for snapshots, for trees and commits that are addressed by hash, for remotes, and for log
 //! levels.
 
 use datakit_client::FileType;
@@ -37,7 +37,7 @@ fn d46_a_snapshot_has_the_files_of_its_commit(db: &TestDb) {
     assert_eq!(refused(connection.put(&format!("snapshots/{head}/ro/f"), "x")), "Read-only file");
 }
 
-/// The version must not be 0, because clients read ahead only in files with a non-zero version.
+/// The version must not be 0, because clients read ahead only in files with a nonzero version.
 fn the_version_of_a_committed_file_changes_with_its_content(db: &TestDb) {
     let connection = db.connect();
     let master = connection.master();

@@ -19,8 +19,7 @@ on_both! {
     a_plain_commit_creates_a_missing_branch,
 }
 
-/// Returns the number of results that are `Ok`. Every other result must be the `not-fast-forward`
-/// error.
+/// Returns how many results are `Ok`. All other results must be `not-fast-forward` errors.
 fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) -> usize {
     let refusals = results.into_iter().map(|result| result.map_err(|error| error.to_string()));
     refusals
@@ -33,7 +32,8 @@ fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) ->
 fn ff_only_succeeds_once_for_equal_commits(db: &TestDb) {
     let connections: Vec<_> = (0..8).map(|_| db.connect()).collect();
     connections[0].master().commit(&[("n", "0")]);
-    // Commit times are in whole seconds, so commits from several rounds have the same time.
+    // Commit times have a resolution of one second, so commits from multiple rounds have the same
+    // time.
     for round in 0..4 {
         let branches: Vec<_> = connections.iter().map(|connection| connection.master()).collect();
         let transactions: Vec<_> = branches.iter().map(|branch| branch.transaction()).collect();
@@ -128,7 +128,7 @@ fn ff_only_after_a_reset_starts_from_the_parent(db: &TestDb) {
     let head = master.commit(&[("g", "1")]);
     transaction.write("f", "2");
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
-    // Setting the parents does not change the commit that the transaction started from.
+    // Setting the parents does not change the commit from which the transaction started.
     transaction.set_parents(&[&head]);
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     transaction.ctl("reset").unwrap();
@@ -252,7 +252,7 @@ fn ff_only_fails_after_git_rewound_the_branch() {
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     assert!(refused(transaction.ctl("commit")).starts_with("branch was removed"));
     assert_eq!(db.repository().git(&["for-each-ref"]), "");
-    // The commit succeeds after the branch is restored to its old head, even if the branch is
+    // Once the branch has been restored to its old head, the commit succeeds, even if the branch is
     // stored in `packed-refs`.
     db.repository().git(&["update-ref", "refs/heads/master", &removed]);
     db.repository().git(&["pack-refs", "--all"]);

@@ -105,8 +105,8 @@ fn setting_modes_owners_and_times_succeeds_without_effect(db: &TestDb) {
     assert_eq!(transaction.read("d/f"), "1");
 }
 
-/// Removes a directory tree in the same order as `rm -rf`: first the entries of a directory, and
-/// then the directory itself.
+/// Removes a directory tree in the same order as `rm -rf`: first the entries of a directory, then
+/// the directory itself.
 fn rm_rf(connection: &Connection, path: &str) -> datakit_client::Result<()> {
     if connection.stat(path)?.kind == FileType::Dir {
         for name in connection.try_names(path)? {
@@ -299,8 +299,8 @@ fn files_that_refuse_every_write_have_no_write_bits(db: &TestDb) {
         );
     }
 
-    // Writable files and directories have write bits. Files and directories in read-only trees also
-    // have write bits, because Git checks them out as writable.
+    // Writable files and directories have write permission bits. Files and directories in read-only
+    // trees also have them, because Git checks them out as writable.
     let writable =
         ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
     let places = ["branch", "remotes", "remotes/r"].map(String::from);

@@ -298,7 +298,7 @@ fn names_that_git_reserves_on_other_platforms_are_refused(db: &TestDb) {
         assert!(connection.mkdir(&transaction.rw(name)).is_err());
         connection.create(&transaction.rw(name), 0o644, "").unwrap();
     }
-    // The server accepts these names, because Git accepts them.
+    // The server accepts these names because Git accepts them.
     for name in ["a\\b", ".gitignore", "git~2", ".gitx", "con"] {
         connection.create(&transaction.rw(name), 0o644, "").unwrap();
     }

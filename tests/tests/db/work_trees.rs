@@ -45,7 +45,7 @@ fn a_commit_onto_uncommitted_changes_is_refused_with_the_reason() {
         (master.head(), std::fs::read_to_string(&file).unwrap()),
         (first.clone(), "mine".to_owned())
     );
-    // Clients can still commit to other branches, and the transaction stays usable.
+    // Clients can still commit to other branches, and the transaction remains usable.
     let second = connection.branch("other").commit(&[("f", "3")]);
     assert!(refused(master.fast_forward(&second)).starts_with("not-fast-forward"));
     db.repository().git(&["checkout", "-q", "f"]);

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
-/// A request or a response. The status of a request is 0.
+/// A request or a response. For a request, the status is 0.
 pub struct Message {
     pub status: u16,
     headers: HeaderMap,
@@ -58,7 +58,7 @@ impl Client {
         self.send("POST", path, &[], Some(body.to_string())).await.unwrap()
     }
 
-    /// Sends a request. Omits headers whose value is empty.
+    /// Sends a request. Omits headers that have an empty value.
     pub async fn send(
         &self,
         method: &str,
@@ -90,7 +90,7 @@ impl Client {
     }
 }
 
-/// A server that receives webhooks and answers every request with the status 200.
+/// A server that receives webhooks and responds to every request with status 200.
 pub struct Receiver {
     url: String,
     received: Arc<Mutex<Vec<Message>>>,

@@ -14,7 +14,7 @@ const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
 
-/// The Topen mode bits, except for the access mode.
+/// The mode bits of Topen, except for the access mode.
 pub const ORCLOSE: u8 = 0x40;
 pub const OTRUNC: u8 = 0x10;
 
@@ -66,8 +66,8 @@ pub enum Message {
     Stat {
         fid: u32,
     },
-    /// Renames a file. In 9P2000.L, also moves the file to the `dfid` directory. In the other
-    /// dialects, the file stays in its directory.
+    /// Renames a file. In 9P2000.L, also moves the file to the directory `dfid`. In the other
+    /// dialects, the file remains in its directory.
     Rename {
         fid: u32,
         dfid: u32,
@@ -138,7 +138,7 @@ pub fn message() -> impl Strategy<Value = Message> {
 }
 
 impl Message {
-    /// Returns messages that create the `a/b` directory and the `c` file. Afterwards, fid 0 refers
+    /// Returns messages that create the directory `a/b` and the file `c`. Afterwards, fid 0 refers
     /// to the root. Fid 1 is attached to `a`, and fid 2 refers to `a/b`.
     pub fn setup() -> Vec<Message> {
         let walk = |newfid, names| Message::Walk { fid: 0, newfid, names };
@@ -248,7 +248,7 @@ fn create(fid: u32, name: &'static str, perm: u32, mode: u8) -> T<'static> {
     T::Create { fid: Fid(fid), name: name.into(), perm, mode, extension: Extension(None) }
 }
 
-/// Returns the Tlopen flags for a mode byte. ORCLOSE has no equivalent flag.
+/// Returns the Tlopen flags for a mode byte. There is no flag equivalent to ORCLOSE.
 fn flags(mode: u8) -> u32 {
     u32::from(mode & 3) | if mode & 0x10 == 0 { 0 } else { O_TRUNC }
 }

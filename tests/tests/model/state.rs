@@ -1,4 +1,4 @@
-//! The model, which predicts the fids of a session and the names in its tree.
+//! The model, which predicts a session's fids and the names in its tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
 use super::messages::{Message, ORCLOSE, OTRUNC};
 
-/// The maximum number of fids in the session. The generated messages try to use more fids, in order
-/// to test this limit.
+/// The maximum number of fids in the session. The generated messages try to use more fids to test
+/// this limit.
 pub const FIDS: usize = 5;
 
 /// A model of a tree and of one connection's fids.
@@ -33,7 +33,7 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub struct Known {
     pub ino: u64,
-    /// The directory that the client attached to.
+    /// The directory to which the client attached.
     top: u64,
     pub opened: OpenState,
 }
@@ -76,8 +76,8 @@ impl Model {
         self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
     }
 
-    /// Applies `message`, or returns `None` if the session must refuse the message. Takes the
-    /// numbers of new inodes and the lengths of directory reads from the session's reply.
+    /// Applies `message`, or returns `None` if the session must refuse the message. The numbers of
+    /// new inodes and the lengths of directory reads are taken from the session's reply.
     pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
         if let Message::Version(version) = message {
             for ino in self.leaving() {
@@ -108,7 +108,7 @@ impl Model {
                 {
                     return None;
                 }
-                // A client cannot remove the directory that it attached to.
+                // A client cannot remove the directory to which it attached.
                 if orclose && ino == top { None } else { self.open(fid, ino, mode, orclose) }
             }
             Message::Create { fid, name, mode, exclusive } => {
@@ -158,7 +158,7 @@ impl Model {
             },
             Message::Remove { fid } => {
                 let known = self.fids.remove(&fid)?;
-                // A client cannot remove the directory that it attached to.
+                // A client cannot remove the directory to which it attached.
                 if known.ino == known.top { None } else { self.unlink(known.ino) }
             }
             Message::Stat { fid } => self.fids.get(&fid).map(drop),
@@ -275,7 +275,7 @@ impl Model {
     }
 
     /// Removes an inode from its directory. Returns `None` if the inode is a non-empty directory or
-    /// was already removed.
+    /// has already been removed.
     fn unlink(&mut self, ino: u64) -> Option<()> {
         let node = self.nodes.get_mut(&ino)?;
         if node.entries.as_ref().is_some_and(|entries| !entries.is_empty()) {

@@ -131,7 +131,7 @@ fn a_change_of_owner_clears_set_id_bits() {
             client.setattr(1, SetAttr { valid, uid: 7, gid: 8, ..SetAttr::default() }).unwrap();
             assert_eq!(client.getattr(1).unwrap().mode, after);
         }
-        // If a request sets both the owner and the mode, the file gets the given mode.
+        // If a request sets both the owner and the mode, the file has the given mode afterwards.
         let set = SetAttr {
             valid: SetAttr::UID | SetAttr::MODE,
             uid: 9,

@@ -1,4 +1,4 @@
-//! Tests for creating files, both with new names and with existing names.
+//! Tests for creating files with new names and with existing names.
 
 use std::sync::Barrier;
 
@@ -265,7 +265,7 @@ fn unknown_permission_bits_are_refused() {
         let mut client = client(&served, dialect);
         create_file(&mut client, dialect.version(), b"");
         let bits = [DMAPPEND, DMEXCL, DMMOUNT, DMAUTH, DMTMP];
-        // DMLINK creates a hard link in 9P2000.u, but is not supported in 9P2000.
+        // DMLINK creates a hard link in 9P2000.u but is not supported in 9P2000.
         for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(DMLINK)) {
             client.walk(0, 1, "").unwrap();
             assert_eq!(

@@ -65,7 +65,7 @@ fn a_branch_opened_with_orclose_is_not_removed() {
         for fid in [1, 2] {
             assert_eq!(client.open(fid, ORCLOSE).unwrap_err().0, "Is a directory");
         }
-        // A client cannot remove the directory that it attached to.
+        // A client cannot remove the directory to which it attached.
         client.attach_as(3, "/branch/master", 0).unwrap();
         assert_eq!(client.remove(3).unwrap_err().0, "Device or resource busy");
         drop(client);

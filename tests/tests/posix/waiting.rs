@@ -1,4 +1,4 @@
-//! Tests for clunking or removing a fid while reads from it are waiting for a stream.
+//! Tests for clunking or removing a fid while reads from it are blocked on a stream.
 
 use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
@@ -8,7 +8,7 @@ use datakit_tests::db::TestDb;
 
 use crate::*;
 
-/// Opens the `live` stream as `fid` and sends a read that waits.
+/// Opens the `live` stream as `fid` and sends a read that blocks.
 fn send_waiting_read(client: &mut WireClient, fid: u32, tag: Tag) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
@@ -63,7 +63,7 @@ fn clunked_streams_free_their_request_slots() {
             let (tag, reply) = client.reply();
             assert_eq!((tag, errno(reply)), (Tag(1000 + round), EBADF));
         }
-        // Let many reads wait at the same time, and then clunk all of their fids.
+        // Let many reads block at the same time, and then clunk all of their fids.
         let fids = 1..=60u16;
         for fid in fids.clone() {
             send_waiting_read(&mut client, fid.into(), Tag(fid + 100));

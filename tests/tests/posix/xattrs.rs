@@ -7,7 +7,7 @@ use crate::*;
 const CREATE: u32 = 1;
 const REPLACE: u32 = 2;
 
-/// Sets an attribute of `path`, as `setxattr(2)` does, and then clunks the fid.
+/// Sets an attribute of `path`, like `setxattr(2)`, and then clunks the fid.
 fn set(
     client: &mut WireClient,
     path: &str,
@@ -26,7 +26,7 @@ fn set(
     client.clunk(60).and(begun.map(drop))
 }
 
-/// Reads an attribute, as `getxattr(2)` does. If `name` is empty, reads the list of attribute names
+/// Reads an attribute, like `getxattr(2)`. If `name` is empty, reads the list of attribute names
 /// instead.
 fn get(client: &mut WireClient, path: &str, name: &str) -> Result<Vec<u8>, Refusal> {
     client.walk(0, 61, path).unwrap();
@@ -60,7 +60,7 @@ fn an_attribute_may_be_empty() {
     set(&mut client, "f", "user.empty", b"full", REPLACE).unwrap();
     set(&mut client, "f", "user.empty", b"", 0).unwrap();
     assert_eq!(get(&mut client, "f", "user.empty").unwrap(), b"");
-    // Remove the attribute, as `removexattr(2)` does.
+    // Remove the attribute, like `removexattr(2)`.
     set(&mut client, "f", "user.empty", b"", REPLACE).unwrap();
     assert_eq!(errno(get(&mut client, "f", "user.empty")), ENODATA);
     assert_eq!(errno(set(&mut client, "f", "user.empty", b"", REPLACE)), ENODATA);

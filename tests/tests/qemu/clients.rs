@@ -19,7 +19,7 @@ fn content(client: &mut WireClient, path: &str) -> String {
     String::from_utf8(data).unwrap()
 }
 
-/// Returns the number of connections in the board's table of connections.
+/// Returns the number of connections in the board's connection table.
 fn connections(client: &mut WireClient) -> usize {
     content(client, "sys/connections").lines().count()
 }
@@ -56,7 +56,7 @@ fn qemu_closed_connection_frees_its_slot_within_a_second() {
 #[test]
 fn qemu_slot_keeps_no_state_of_the_last_client() {
     let board = Board::boot();
-    // Nine clients, three per slot, disconnect while they have blocked reads. Every client uses the
+    // Nine clients, three per slot, disconnect while they have blocked reads. All clients use the
     // same tags.
     for _ in 0..9 {
         let mut client = board.wire_client(Dialect::Unix);
@@ -66,8 +66,8 @@ fn qemu_slot_keeps_no_state_of_the_last_client() {
         for fid in [3, 2, 1, 4u16] {
             client.send(Tag(fid), &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 });
         }
-        // The board refuses a fourth blocked read, because one worker must stay free to detect when
-        // the connection is closed.
+        // The board refuses a fourth blocked read, because one worker must remain free to detect
+        // when the connection closes.
         let (tag, reply) = client.reply();
         let (reason, _) = reply.unwrap_err();
         assert!(tag == Tag(4) && reason.contains("wait"), "{tag} {reason}");
@@ -94,7 +94,7 @@ fn qemu_fourth_client_waits_for_a_slot() {
     assert_eq!(connections(&mut fourth), 3);
 }
 
-/// Opens files until the board refuses to open another file. Returns the number of open files and
+/// Opens files until the board refuses to open another one. Returns the number of open files and
 /// the reason for the refusal.
 fn open_until_refused(client: &mut WireClient) -> (u32, String) {
     for fid in 1..100 {
@@ -158,7 +158,7 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
     let lifetime = start.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&lifetime), "{lifetime:?}");
     // The waiting client receives an event when the idle client is disconnected. The waiting client
-    // then starts another read, and must still be connected after the idle timeout.
+    // then starts another read and must still be connected after the idle timeout.
     let frame = waiting.receive().unwrap();
     let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else {
         panic!("{frame:?}")

@@ -1,4 +1,4 @@
-//! Tests for the log that a board writes to its serial port. The tests decode the log with the
+//! Tests for the log that a board writes to its serial port. They decode the log with the
 //! firmware's symbol table.
 
 use std::fs;
@@ -16,7 +16,7 @@ fn log_file(name: &str) -> PathBuf {
     path
 }
 
-/// Decodes a log. Returns the level and the text of each line.
+/// Decodes a log. Returns the level and text of each line.
 fn read_lines(log: &Path) -> Vec<String> {
     let elf = fs::read(firmware()).unwrap();
     let table = Table::parse(&elf).unwrap().expect("the firmware has the feature `log`");
@@ -44,7 +44,7 @@ fn qemu_log_can_be_decoded_and_filtered() {
     within(TIMEOUT, "a log of the connection", || {
         read_lines(&log).starts_with(&three.map(String::from))
     });
-    // At the `warning` level, the log contains warnings, but no lines about connections.
+    // At the `warning` level, the log contains warnings but no lines about connections.
     let mut client = board.wire_client(Dialect::Linux);
     client.open_path(1, "log/level", 1);
     client.write(1, 0, b"warning").unwrap();

@@ -1,4 +1,4 @@
-//! Tests that a board loads saved parameters after a restart. The flash of the board is a file.
+//! Tests that a board loads saved parameters after a restart. The board's flash is a file.
 
 use std::convert::Infallible;
 use std::fs;
@@ -73,7 +73,7 @@ async fn qemu_board_without_flash_has_its_defaults() {
     assert_eq!(command(&client, "save").await, "the flash failed\n");
 }
 
-/// A flash with the layout of the board's flash, in the memory of the test.
+/// A flash in the test's memory with the same layout as the board's flash.
 struct Memory(Vec<u8>);
 
 impl ErrorType for Memory {
@@ -108,7 +108,7 @@ impl NorFlash for Memory {
     }
 }
 
-/// The parameters of an older firmware, in which `period` had no limits.
+/// The parameters of an older firmware version in which `period` had no limits.
 static PERIOD: Value<u32> = Value::new(5);
 static DUTY: Value<u32> = Value::new(25);
 static BLINK: Dir =

@@ -12,7 +12,7 @@ use super::{read_text, soon};
 const READ: u8 = 0;
 const READ_WRITE: u8 = 2;
 
-/// Sends several requests in one segment, so that the board receives them at the same time.
+/// Sends multiple requests in a single segment so that the board receives them at the same time.
 fn send_together(client: &mut WireClient, requests: &[(u16, Tmessage<'_>)]) {
     let mut frames = Vec::new();
     for (tag, request) in requests {
@@ -31,7 +31,7 @@ fn write(fid: u32, text: &str) -> Tmessage<'_> {
     Tmessage::Write { fid: Fid(fid), offset: 0, data: Data(text.as_bytes()) }
 }
 
-/// Receives a reply. Returns the tag and the data of an Rread, or the tag and no data for any other
+/// Receives a reply. Returns the tag and data of an Rread, or the tag and no data for any other
 /// reply.
 fn reply(client: &mut WireClient) -> (u16, Result<String, Refusal>) {
     let (tag, reply) = client.reply();
@@ -85,7 +85,7 @@ fn qemu_clients_share_the_requests_to_the_sensor() {
         let [first, others @ ..] = &mut clients;
         send_together(first, &[(5, read(1)), (6, read(1)), (7, read(1))]);
         assert_eq!(reply(first), (7, Err((text.into(), 11))));
-        // The other clients need not wait until a request of the first client is complete.
+        // The other clients do not have to wait for the first client's requests to complete.
         for other in &mut *others {
             send_together(other, &[(5, read(1))]);
         }

@@ -1,4 +1,4 @@
-//! Tests for the parameter files and for the files in `sys/`.
+//! Tests for the parameter files and the files in `sys/`.
 
 use datakit_client::Watch;
 use datakit_core::wire::Dialect;
@@ -26,7 +26,8 @@ async fn qemu_changes_name_the_client_that_made_them() {
     assert_eq!(next_line(&mut duty).await, "60\n");
     assert_eq!(read_text(&client, "params/modified").await, "blink/duty 60\n");
 
-    // 9P2000.L carries only error numbers, so the client reads the text of the refusal.
+    // 9P2000.L carries only error numbers, so the client reads the reason for the refusal
+    // separately.
     client.write("params/blink/duty", b"200\n").await.unwrap_err();
     let refusal = "\"200\" is not a whole number from 1 to 99 %\n";
     assert_eq!(read_text(&client, "params/ctl").await, refusal);

@@ -11,7 +11,7 @@ use datakit_tests::wire_client::WireClient;
 /// A function that performs an activity. The last argument is the client's number.
 type Activity = fn(&mut WireClient, &mut Random, u32);
 
-/// All activities and their names. The names appear in the summary.
+/// All activities and their names, which appear in the summary.
 pub const ACTIVITIES: &[(&str, Activity)] = &[
     ("rounds of parameters set and read", set_parameters),
     ("rounds of refused values", write_refused_values),
@@ -31,7 +31,7 @@ const TEMPORARY: u32 = 90;
 /// read.
 const COUNT: u32 = 900;
 
-/// Reads a whole file that is not a stream.
+/// Reads an entire file that is not a stream.
 pub fn content(client: &mut WireClient, path: &str) -> String {
     client.open_path(TEMPORARY, path, 0);
     let mut text = Vec::new();
@@ -80,7 +80,7 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
     for wrong in ["", "much", "99999999", "-99999999", "0xg", "1 2"] {
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
-        // If a value has no newline, the board might not recognize the end of the value until the
+        // If a value has no newline, the board may not recognize the end of the value until the
         // clunk. In that case, the clunk returns any error.
         let clunked = client.clunk(TEMPORARY);
         // An empty write succeeds and has no effect.
@@ -108,7 +108,7 @@ fn read_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
-/// Sends as many reads as the board has workers per client, without waiting for replies. Each read
+/// Sends as many reads as the board has workers per client without waiting for replies. Each read
 /// gets one reply, and the replies may arrive in any order.
 fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
@@ -149,7 +149,7 @@ fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
 }
 
 /// Starts blocking reads on three streams and flushes them in a different order. The board may
-/// answer a read before it answers the flush, but not afterwards.
+/// answer a read before it answers the flush but not afterwards.
 fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
     for fid in 1..=3 {
@@ -205,7 +205,7 @@ fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String>
     texts
 }
 
-/// Returns the time at the start of a line, in milliseconds.
+/// Returns the time in milliseconds at the beginning of a line.
 fn at_ms(line: &str) -> u64 {
     line.split(' ').next().unwrap().replace('.', "").parse().unwrap()
 }

@@ -1,7 +1,7 @@
 """Functions that `posix.py` uses to make calls, compare results and report failures.
 
-For each failed check, the program prints a line with the subject, the call, the expected result and the
-actual result.
+For each failed check, the program prints a line with the subject, the call, the expected result and
+the actual result.
 """
 
 import errno
@@ -15,9 +15,9 @@ LINUX = DIALECT == "9p2000.L"
 UNIX = DIALECT != "9p2000"
 OTHER = 65534
 
-# The checks that are expected to fail. Each key has the form (subject, call, correct result). Each value
-# contains the dialects in which the check fails, and the reason. If a check in this list passes, it is
-# reported as a failure.
+# The checks that are expected to fail. Each key has the form (subject, call, correct result). Each
+# value contains the dialects in which the check fails, and the reason. If one of these checks
+# passes, that is reported as a failure.
 KNOWN = {}
 
 subjects = []
@@ -31,7 +31,7 @@ def subject(function):
 
 
 def run(names):
-    """Runs the subjects with these names, or all subjects if `names` is empty.
+    """Runs the subjects with the given names, or all subjects if `names` is empty.
 
     Returns the exit status.
     """
@@ -73,12 +73,12 @@ def same(what, expected, got):
 
 
 def fails(expected, call, *args, user=0, **more):
-    """Checks that the call fails with the `expected` error. Makes the call as the given user."""
+    """Checks that the call fails with the error `expected`. The call is made as the given user."""
     judge(described(call, args, more, user), expected, outcome(call, args, more, user))
 
 
 def works(call, *args, user=0, **more):
-    """Checks that the call succeeds. Makes the call as the given user."""
+    """Checks that the call succeeds. The call is made as the given user."""
     judge(described(call, args, more, user), "success", outcome(call, args, more, user))
 
 
@@ -101,7 +101,7 @@ def outcome(call, args, more, user):
 
 
 def as_user(user, function):
-    """Calls the function in a child process that runs as this user, and returns the result."""
+    """Calls the function in a child process that runs as the given user, and returns the result."""
     reader, writer = os.pipe()
     if not (child := os.fork()):
         try:
@@ -121,7 +121,7 @@ def as_user(user, function):
 
 
 def make(name, content=b"", mode=0o644):
-    """Creates a file with this content and this mode."""
+    """Creates a file with the given content and mode."""
     with open(name, "wb") as file:
         file.write(content)
     os.chmod(name, mode)
@@ -138,7 +138,7 @@ def mode(name):
 
 
 def moves(times, name, call, *args):
-    """Checks that the call succeeds and changes only the given times of the `name` file.
+    """Checks that the call succeeds and changes only the given times of the file `name`.
 
     `times` contains `m` for the modification time and `c` for the change time.
     """
@@ -160,7 +160,7 @@ def moves(times, name, call, *args):
 def path_errors(call, *rest, directory=False):
     """Checks that `call` fails with the correct error for each kind of invalid path.
 
-    The arguments of `call` are the path, followed by `rest`.
+    The arguments to `call` are the path, followed by `rest`.
     """
     make("file")
     works(os.symlink, "loop", "loop") if UNIX else None

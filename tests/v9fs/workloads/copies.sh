@@ -36,7 +36,7 @@ tar -C $from -cf - . | { mkdir tar; tar -C tar -xpf -; }
 same "$(listed $from)" "$(listed tar)"
 tar -cf cp.tar cp
 tar -df cp.tar
-# 9P2000 cannot set the owner of a file.
+# 9P2000 cannot set a file's owner.
 all=-a; [ "$DIALECT" != 9p2000 ] || all=-rlptD
 rsync $all $from/ rsync
 same "$(listed $from)" "$(listed rsync)"

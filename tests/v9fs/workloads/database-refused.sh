@@ -1,5 +1,5 @@
-# Checks that a file contains the reason why a commit was refused. The kernel does not show the text of
-# 9P errors.
+# Checks that a file contains the reason why a commit was refused. The kernel does not show the text
+# of 9P errors.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}" ] || exit 77
 cd "$TOP"
@@ -19,7 +19,7 @@ same file "$(cat $t/conflicts)"
 refused '' sh -c "echo nonsense >$t/ctl"
 [ "$(cat $t/ctl)" != "$reason" ]
 
-# The head of the branch has moved since the transaction started.
+# The branch's head has moved since the transaction started.
 mkdir $a/transactions/three
 echo 3 >$a/transactions/three/rw/third
 mkdir $a/transactions/four

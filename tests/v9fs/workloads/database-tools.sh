@@ -47,7 +47,7 @@ mkdir -p /tmp/back
 cp -a $a/ro /tmp/back/$$
 diff -r $a/ro /tmp/back/$$
 
-# Removing the directory of a transaction aborts it.
+# Removing a transaction's directory aborts the transaction.
 mkdir $t
 mkdir $t/rw/dir
 echo x >$t/rw/dir/file

@@ -47,7 +47,8 @@ tree=$(head -n 1 $a/watch/src.node/tree.live)
 same Makefile "$(ls trees/$tree)"
 same "$tree" "$(head -n 1 $b/watch/src.node/tree.live)"
 
-# In a transaction, rename a file, remove a directory, and copy a file with its times and mode.
+# In a transaction, rename a file, remove a directory, and copy a file along with its times and
+# mode.
 mkdir $t
 mv $t/rw/file $t/rw/moved
 rm -r $t/rw/src

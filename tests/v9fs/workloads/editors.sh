@@ -13,15 +13,15 @@ same 'one two three' "$(echo $(cat file))"
 same 640 "$(stat -c %a file)"
 rm file.bak
 
-# busybox's built-in ed, for which `command -v` prints no path, does not support the option
-# -s.
+# busybox's built-in ed, for which `command -v` prints no path, does not support the -s option.
 case $(command -v ed) in /*)
   printf '1a\nfour\n.\nw\nq\n' | ed -s file
   same 'one four two three' "$(echo $(cat file))"
   printf '2d\nwq\n' | ed -s file
 esac
 
-# vim chooses how to create a backup (auto), copies the file (yes) or renames the file (no).
+# When it creates a backup, vim chooses a method itself (auto), copies the file (yes) or renames the
+# file (no).
 if command -v vim; then
   for copy in auto yes no; do
     vim -es -u NONE -N -c "set backup backupcopy=$copy swapfile directory=." \
@@ -39,7 +39,7 @@ if command -v perl; then
 fi
 same file "$(ls -A)"
 
-# Many libraries write a temporary file, sync it and rename it to the name of the old file.
+# Many libraries write a temporary file, sync it, and rename it to the name of the old file.
 if command -v python3; then
   python3 - <<'PYTHON'
 import os, tempfile

@@ -1,4 +1,4 @@
-"""Compares random reads, writes, truncations and memory maps of a file with a model, as fsx does.
+"""Compares random reads, writes, truncations and memory maps of a file with a model, like fsx.
 
   fsx.py FILE SEED ROUNDS [map]
 
@@ -29,7 +29,7 @@ def main():
 
 
 class Case:
-    """A file, its expected content, and the calls that have been made so far."""
+    """A file, its expected content, and the calls made so far."""
 
     def __init__(self, name, chance, maps):
         self.name, self.chance, self.maps = name, chance, maps
@@ -57,7 +57,7 @@ class Case:
             self.wrong = f"{self.calls[-1]}: at {offset + at} expected {show(expected)}, got {show(got)}"
 
     def place(self, beyond=0):
-        """Returns a random offset, which is often a page boundary, and a random length."""
+        """Returns a random length and a random offset, which is often a page boundary."""
         offset = self.chance.randrange(len(self.model) + 1 + beyond)
         if self.chance.random() < 0.3:
             offset -= offset % 4096

@@ -1,5 +1,5 @@
-# Functions for the workloads. `sh -eux` runs each workload. $TOP is the directory on which the tree is
-# mounted, and $DIALECT is the dialect. Exit status 77 means that the workload does not apply.
+# Functions for the workloads. `sh -eux` runs each workload. $TOP is the directory on which the tree
+# is mounted, and $DIALECT is the dialect. Exit status 77 means that the workload does not apply.
 
 # scratch: creates an empty directory, changes to it, and removes it when the workload ends.
 scratch() {

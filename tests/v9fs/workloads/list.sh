@@ -1,4 +1,4 @@
-# Lists a directory with so many long names that the listing requires several messages of 8 KiB.
+# Lists a directory with so many long names that the listing requires multiple messages of 8 KiB.
 . "$RIG/workloads/lib.sh"
 scratch
 same "" "$(ls)"

@@ -1,4 +1,4 @@
-# Reads all files of the tree and changes nothing.
+# Reads all files in the tree without changing anything.
 . "$RIG/workloads/lib.sh"
 cd "$TOP"
 ls -la

@@ -1,4 +1,4 @@
-# Tests the port forwards of the `ports` example. $FORWARD is an unused port on the host. On the port
+# Tests the port forwards of the `ports` example. $FORWARD is an unused port on the host. On port
 # $ECHO, the host runs an echo server.
 . "$RIG/workloads/lib.sh"
 [ -n "${FORWARD:-}" ] || exit 77

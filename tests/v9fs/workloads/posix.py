@@ -1,7 +1,7 @@
-"""Checks system calls on files and directories against POSIX and Linux, as pjdfstest does.
+"""Checks system calls on files and directories against POSIX and Linux, like pjdfstest.
 
 Run this program as root in an empty directory of a mounted tree. The arguments are the names of the
-subjects to check. Without arguments, the program checks all subjects.
+subjects to check. If there are none, the program checks all subjects.
 """
 
 import ctypes
@@ -67,7 +67,7 @@ def chown():
     os.mkdir("dir")
     works(os.chown, "dir", 5, 6)
     same("owner of dir", (5, 6), owner("dir"))
-    # A file's owner may change the file's group to one of the owner's groups. Changing the group
+    # A file's owner may change the file's group to any of the owner's groups. Changing the group
     # clears the set-ID bits.
     make("own", mode=0o6755)
     os.chown("own", OTHER, 1)
@@ -95,7 +95,7 @@ def ftruncate():
     fails("EINVAL", os.ftruncate, handle, 1)
     os.close(handle)
     same("content", b"0123456789", content("file"))
-    # An open file remains writable regardless of the mode of the file.
+    # An open file remains writable regardless of its mode.
     handle = os.open("read-only", os.O_CREAT | RDWR, 0)
     works(os.ftruncate, handle, 3)
     same("size", 3, os.lstat("read-only").st_size)
@@ -161,7 +161,7 @@ def plain_link():
 def link_again(handle, name):
     """Creates the link `name` to the open file. Fails if the file has no names.
 
-    Calls linkat(2), because Python's os.link does not follow symbolic links.
+    Calls linkat(2) because Python's os.link does not follow symbolic links.
     """
     follow, here = 0x400, -100
     if libc.linkat(here, f"/proc/self/fd/{handle}".encode(), here, name.encode(), follow) != 0:
@@ -406,7 +406,7 @@ def unlink():
     os.symlink("dir/file", "link")
     works(os.unlink, "link")
     works(os.lstat, "dir/file")
-    # In a sticky directory, only the owner of a file may remove the file.
+    # In a sticky directory, only a file's owner may remove the file.
     os.mkdir("sticky")
     os.chmod("sticky", 0o1777)
     make("sticky/file")
@@ -436,7 +436,7 @@ def utimensat():
     times = (1_234_567_890_123_456_789, 987_654_321_987_654_321)
     moves("mc", "file", os.utime, "file", None)
     works(os.utime, "file", ns=times)
-    # Compare only the seconds, because Linux 6.1 truncates the times that it sets to seconds.
+    # Compare only the seconds, because Linux 6.1 truncates the times it sets to seconds.
     seconds = lambda name: (int(os.stat(name).st_atime), int(os.stat(name).st_mtime))
     same("times", (1_234_567_890, 987_654_321), seconds("file"))
     works(set_times, "file", (0, UTIME_OMIT), (5, 6))
@@ -459,7 +459,7 @@ UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 def set_times(name, atime, mtime):
     """Sets the times of a file, each of which may be UTIME_NOW or UTIME_OMIT.
 
-    Calls utimensat(2), because Python's os.utime does not support these values.
+    Calls utimensat(2) because Python's os.utime does not support these values.
     """
     times = (ctypes.c_long * 4)(*atime, *mtime)
     if libc.utimensat(-100, name.encode(), times, 0) != 0:

@@ -5,7 +5,7 @@ rm file
 refused "No such file" cat file
 refused "No such file" rm file
 same "" "$(ls)"
-# The name of a removed file can be reused, even for another type of file.
+# The name of a removed file can be reused, even for a different type of file.
 mkdir file
 rmdir file
 echo again >file

@@ -1,4 +1,5 @@
-# Renames a closed file, an open file and a non-empty directory without moving them to another directory.
+# Renames a closed file, an open file and a non-empty directory without moving them to another
+# directory.
 . "$RIG/workloads/lib.sh"
 scratch
 echo content >old

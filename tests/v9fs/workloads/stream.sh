@@ -4,8 +4,8 @@
 [ -n "${STREAM:-}" ] || exit 77
 cd "$TOP"
 
-# until_blocked PID: waits until the process has slept for a short time, because the process is then
-# probably waiting for a 9P reply. In User Mode Linux, /proc/PID/wchan contains the wrong function.
+# until_blocked PID: waits until the process has slept for a short time, because it is then probably
+# waiting for a 9P reply. In User Mode Linux, /proc/PID/wchan contains the wrong function.
 until_blocked() {
   asleep=0
   while [ $asleep -lt 5 ]; do

@@ -9,7 +9,7 @@ same 303132330000 "$(od -An -tx1 file | tr -d ' ')"
 : >file
 same 0 "$(size file)"
 same "" "$(cat file)"
-# The shell truncates the file when it opens the file for output.
+# When the shell opens the file for output, it truncates the file.
 echo long-content >file
 echo s >file
 same s "$(cat file)"

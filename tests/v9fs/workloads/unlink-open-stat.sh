@@ -1,4 +1,4 @@
-# Checks that `fstat` works on an open file that was removed.
+# Checks that `fstat` works on an open file that has been removed.
 . "$RIG/workloads/lib.sh"
 scratch
 printf 0123456789 >file

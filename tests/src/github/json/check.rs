@@ -46,7 +46,7 @@ fn branch(repo: &Repo, sha: &str) -> Option<String> {
     heads.next().map(|(name, _)| name.trim_start_matches("refs/heads/").to_string())
 }
 
-/// Returns a check run. In events, a check run contains the whole check suite; in responses, it
+/// Returns a check run. In events, a check run contains the entire check suite; in responses, it
 /// contains only the suite's id.
 pub(crate) fn run(world: &World, urls: &Urls, repo: &Repo, run: &Run, whole: bool) -> Value {
     let (api, web) = roots(urls, repo);

@@ -72,13 +72,13 @@ pub(crate) fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 
-/// Returns the opaque identifier that the GraphQL API uses.
+/// Returns the opaque identifier used by the GraphQL API.
 pub(crate) fn node(kind: &str, id: impl std::fmt::Display) -> String {
     format!("{kind}_{id}")
 }
 
-/// Returns an account in the short form that is embedded in other objects. An unknown login has the
-/// id 0.
+/// Returns an account in the short form that is embedded in other objects. An unknown login has id
+/// 0.
 pub(crate) fn user(world: &World, urls: &Urls, login: &str) -> Value {
     let ghost = User { id: 0, login: login.into() };
     let user = world.users.get(&login.to_lowercase()).unwrap_or(&ghost);
@@ -139,7 +139,7 @@ pub(crate) fn repo(world: &World, urls: &Urls, repo: &Repo) -> Value {
     value
 }
 
-/// Returns an author or a committer of a commit, or the author of a tag.
+/// Returns the author or committer of a commit, or the author of a tag.
 pub(crate) fn signature(login: &str, at: i64) -> Value {
     json!({ "name": login, "email": format!("{login}@users.noreply.github.test"), "date": time(at) })
 }
@@ -245,7 +245,7 @@ pub(crate) fn status(urls: &Urls, repo: &Repo, sha: &str, status: &Status) -> Va
     })
 }
 
-/// Returns the URLs of a repository in the API and on the website.
+/// Returns a repository's URLs in the API and on the website.
 pub(crate) fn roots(urls: &Urls, repo: &Repo) -> (String, String) {
     let name = repo.full_name();
     (format!("{}/repos/{name}", urls.api), format!("{}/{name}", urls.web))

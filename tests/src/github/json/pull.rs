@@ -7,7 +7,7 @@ use crate::github::repo::{Pull, Repo};
 use crate::github::state::World;
 use crate::github::urls::Urls;
 
-/// Returns a pull request in the short form that is used in lists.
+/// Returns a pull request in the short form used in lists.
 pub(crate) fn simple(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Value {
     let (api, web) = roots(urls, repo);
     let (url, html) =
@@ -74,8 +74,8 @@ pub(crate) fn full(world: &World, urls: &Urls, repo: &Repo, pull: &Pull) -> Valu
     value
 }
 
-/// Returns the head branch or the base branch. If the branch belongs to another owner, it is in a
-/// fork. The fake has no forks, so this function reports the fork as deleted.
+/// Returns the head or base branch. If the branch belongs to another owner, it is in a fork. The
+/// fake has no forks, so this function reports the fork as deleted.
 fn end(world: &World, urls: &Urls, repo: &Repo, owner: &str, branch: &str, sha: &str) -> Value {
     let here = owner == repo.owner;
     json!({
