@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         Ok((kind, Tag(u16::from_le_bytes([t0, t1])), Self::new(body, dialect)))
     }
 
-    /// Returns the dialect of the connection.
+    /// Returns the connection's dialect.
     #[inline]
     pub fn dialect(&self) -> Dialect {
         // If only one dialect is enabled, this value is constant, and no other code is compiled.
@@ -205,7 +205,7 @@ impl<'b> Writer<'b> {
         Self { buf, at: 0, dialect }
     }
 
-    /// Returns the dialect of the connection.
+    /// Returns the connection's dialect.
     #[inline]
     pub fn dialect(&self) -> Dialect {
         // If only one dialect is enabled, this value is constant, and no other code is compiled.

@@ -1,4 +1,4 @@
-//! The `debug` directory, whose files show the state of the server.
+//! The `debug` directory, whose files show the server's state.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
-/// Returns whether there is an external command whose first word is the given command.
+/// Returns whether the given word is the first word of an external command.
 pub(crate) fn is_external(command: &str) -> bool {
     PROGRAMS.iter().any(|(words, _)| words.first() == Some(&command))
 }

@@ -65,7 +65,7 @@ pub(crate) enum Location {
     /// A path on this machine.
     Host(PathBuf),
     Server(ServerPath),
-    /// The operand `-`, which means standard input for a source and standard output for a target.
+    /// The `-` operand, which means standard input for a source and standard output for a target.
     Stdio,
 }
 

@@ -38,7 +38,7 @@ pub(crate) trait MaybeExhausted {
 impl MaybeExhausted for Error {
     fn is_exhausted(&self) -> bool {
         match self.errno() {
-            // The error numbers 11, 23 and 24 are EAGAIN, ENFILE and EMFILE.
+            // The error numbers 11, 23, and 24 are EAGAIN, ENFILE, and EMFILE, respectively.
             Some(errno) => matches!(errno, 11 | 23 | 24),
             // In 9P2000, error replies contain text but no error number.
             None => self.to_string().ends_with("fids are in use"),

@@ -286,8 +286,8 @@ fn open_database(
     Ok((database, git_dir))
 }
 
-/// The maximum time that the server waits for its standard output to be read before it starts
-/// serving.
+/// The maximum time that the server waits, before it starts serving, for its standard output to be
+/// read.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints the addresses. If standard output is not read in time, the server starts serving anyway.

@@ -18,8 +18,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// Returns the TLS configuration for a server at 127.0.0.1, and the certificate of the authority in
-/// PEM format.
+/// Returns the TLS configuration for a server at 127.0.0.1, and the authority's certificate in PEM
+/// format.
 fn certificates() -> (ServerConfig, String) {
     let (key, key_of_server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut authority = CertificateParams::new([]).unwrap();

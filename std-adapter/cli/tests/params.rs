@@ -324,8 +324,8 @@ fn watch_prints_the_client_and_the_value() {
     };
     let (mut text, text_lines) = watch(&["params", "watch", "pool"]);
     let (mut json, json_lines) = watch(&["params", "watch", "--json", "pool/most"]);
-    // It is unknown when the streams start, so the test changes the value until both streams have
-    // reported a change.
+    // The test cannot know when the streams start, so it changes the value until both have reported
+    // a change.
     let (mut first_text, mut first_json, mut value) = (None, None, 10);
     common::within("both streams report a change", || {
         value += 1;

@@ -70,7 +70,7 @@ pub struct BranchWatch {
     watched: Arc<WatchState>,
 }
 
-/// A lock that prevents other threads of this process from moving the branch.
+/// A lock that prevents other threads in this process from moving the branch.
 #[derive(Debug)]
 pub struct BranchLock<'b>(#[expect(dead_code, reason = "it is held")] MutexGuard<'b, ()>);
 
@@ -119,7 +119,7 @@ impl Branch {
         Ok(head)
     }
 
-    /// Subscribes to the branch. The subscription receives every later update of the branch.
+    /// Subscribes to the branch. The subscription receives every later update to the branch.
     ///
     /// # Errors
     /// Returns [`Error::Io`](crate::Error::Io) if a system call fails, or
@@ -155,7 +155,7 @@ impl Branch {
         self.watched().is_some_and(|watched| watched.shown.with(|shown| *shown != head))
     }
 
-    /// Locks the branch. Blocks while another thread of this process holds the lock.
+    /// Locks the branch. Blocks while another thread in this process holds the lock.
     pub fn lock(&self) -> BranchLock<'_> {
         BranchLock(self.move_lock.lock())
     }
@@ -256,7 +256,7 @@ impl BranchWatch {
         &self.watched.shown
     }
 
-    /// Returns a reader that receives every later update of the branch.
+    /// Returns a reader that receives every later update to the branch.
     pub(super) fn log(&self) -> LogReader {
         self.watched.log.reader()
     }

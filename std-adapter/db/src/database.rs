@@ -165,8 +165,8 @@ impl Database {
         self.0.in_flight.closed().await;
     }
 
-    /// Returns the `name` branch, even if it has no commits. All users of a branch share one
-    /// [`Branch`].
+    /// Returns the branch with this name, even if it has no commits. All users of a branch share
+    /// one [`Branch`].
     #[must_use]
     pub fn branch(&self, name: &BranchName) -> Arc<Branch> {
         let table = &self.0.branches;

@@ -44,7 +44,7 @@ pub(crate) enum ParamsCommand {
         #[arg(value_name = "PATH", value_hint = PARAMETER)]
         paths: Vec<String>,
     },
-    /// Print the values of parameters
+    /// Print parameter values
     ///
     /// If PATH is a single parameter, prints only the value. Otherwise, prints lines of the form
     /// `PATH VALUE`.

@@ -13,7 +13,7 @@ use crate::operand::ServerPath;
 use crate::parallel::check_depth;
 use crate::stdio::{self, name_bytes, report_all};
 
-/// The maximum number of files in a tree. The number is limited because the whole tree is built in
+/// The maximum number of files in a tree. The limit is needed because the whole tree is built in
 /// memory before it is printed.
 const MAX_TREE: usize = 1 << 20;
 

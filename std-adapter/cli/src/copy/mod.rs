@@ -258,7 +258,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Returns the entries of a directory.
+    /// Returns the entries in a directory.
     async fn entries(&self, from: &Location) -> Result<Vec<Entry>, CopyError> {
         match from {
             Location::Host(path) => {
@@ -316,7 +316,7 @@ async fn finish(
     copied
 }
 
-/// An entry of a source directory.
+/// An entry in a source directory.
 struct Entry {
     name: Vec<u8>,
     kind: FileType,

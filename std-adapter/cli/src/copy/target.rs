@@ -80,8 +80,8 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// Resolves a target. If the target is an existing directory, the destination is the name
-    /// `last` in that directory.
+    /// Resolves a target. If the target is an existing directory, the destination is `last` in that
+    /// directory.
     pub(super) async fn new(
         client: &Client,
         limits: &Limits,
@@ -104,7 +104,7 @@ impl Destination {
         };
         Ok(match destination {
             // The path of a source such as `/` or `..` does not contain a name for the copy, so the
-            // contents of the source are copied directly into the directory.
+            // source's contents are copied directly into the directory.
             Destination::Dir(dir) if matches!(last, b"" | b"." | b"..") => Destination::Dir(dir),
             Destination::Dir(dir) => Destination::Name(dir.join(last)),
             name @ Destination::Name(_) => name,

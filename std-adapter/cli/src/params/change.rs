@@ -75,7 +75,7 @@ pub(super) async fn export(session: &Session, file: &Path) -> CliResult {
     }
 }
 
-/// Sets the parameters in a file.
+/// Sets parameters to the values in a file.
 pub(super) async fn import(
     session: &Session,
     file: &Path,

@@ -9,7 +9,7 @@ use super::Session;
 use crate::error::{CliResult, at, io_reason};
 use crate::stdio;
 
-/// A parameter whose value differs.
+/// A parameter whose value differs from its default or from the value in a file.
 pub(super) struct Difference {
     pub(super) path: String,
     pub(super) old: String,

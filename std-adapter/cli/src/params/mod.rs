@@ -56,7 +56,7 @@ async fn dispatch(session: &Session, command: ParamsCommand) -> CliResult {
     }
 }
 
-/// A connection to the parameters of a server, and their description.
+/// A connection to a server's parameters, and their description.
 struct Session {
     params: Params,
     dir: String,

@@ -67,7 +67,7 @@ impl Server {
         (server, log)
     }
 
-    /// Starts a server and returns the pipe that its log is written to. Nothing reads from the
+    /// Starts a server and returns the pipe to which its log is written. Nothing reads from the
     /// pipe.
     pub(crate) fn with_unread_log(options: &[&str]) -> (Server, ChildStderr) {
         let listen = "tcp://127.0.0.1:0";

@@ -29,7 +29,7 @@ struct Moves {
     kept: VecDeque<Option<Id>>,
 }
 
-/// A reader that receives every update of the branch after the reader was created.
+/// A reader that receives every update to the branch after the reader was created.
 pub(crate) struct LogReader {
     log: Arc<LogState>,
     next: u64,
@@ -83,7 +83,7 @@ impl Moves {
 }
 
 impl LogReader {
-    /// Waits for the next update of the branch.
+    /// Waits for the next update to the branch.
     ///
     /// # Cancel safety
     /// No update is lost if the future is dropped.

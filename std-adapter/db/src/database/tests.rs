@@ -121,7 +121,8 @@ async fn concurrent_remote_work_is_limited() {
     // The limit on remote work does not apply to local work.
     assert_eq!(database.run_blocking(|_| Ok(1)).await, Ok(1));
     for end in ends {
-        // A task that is still waiting for a permit receives this message after it gets the permit.
+        // A task that is still waiting for a permit receives this message after it has acquired the
+        // permit.
         end.send(()).unwrap();
     }
     for task in tasks {

@@ -1,4 +1,4 @@
-//! Watches the head of a branch, every update of the branch, or the value at a path in the branch.
+//! Watches the head of a branch, every update to the branch, or the value at a path in the branch.
 
 use datakit_client::ByteString;
 use datakit_client::db::{Path, PathValue, Result, Watch};
@@ -12,7 +12,7 @@ use crate::model::tree::{Tree, TreeDir, TreeFile, TreeNode};
 use crate::object::EntryMode;
 use crate::{Database, Error, Id};
 
-/// A stream of the heads of a branch. Heads that are replaced before they are read are skipped.
+/// A stream of a branch's heads. Heads that are replaced before they are read are skipped.
 struct Heads {
     database: Database,
     heads: Receiver<Option<Id>>,
@@ -55,7 +55,7 @@ pub(super) fn heads(database: &Database, branch: BranchWatch) -> Watch<Option<Di
     })
 }
 
-/// Watches every update of a branch. The watch ends if the reader falls too far behind.
+/// Watches every update to a branch. The watch ends if the reader falls too far behind.
 pub(super) fn moves(database: &Database, branch: BranchWatch) -> Watch<Option<DirectCommit>> {
     let state = (branch.log(), branch, database.clone());
     Watch::unfold(state, |(mut log, branch, database)| async move {
