@@ -31,8 +31,8 @@ pub enum MergePolicy {
 /// Returns the new head. The other objects in `new` are those that the commit needs and that are
 /// not in the store yet. `start` is the head that the branch had when the transaction began.
 ///
-/// Concurrent commits to a branch are serialized by the lock on the branch. A merge therefore
-/// cannot be made obsolete by another commit while it is being computed.
+/// Concurrent commits to a branch are serialized by the branch's lock. A merge therefore cannot be
+/// made obsolete by another commit while it is being computed.
 ///
 /// # Errors
 /// If an error is returned, the branch has not moved. Returns [`Error::Conflict`] if the merge

@@ -84,7 +84,7 @@ pub(crate) struct Prepared<'t> {
     kept: NewObjects,
 }
 
-/// The three trees that the last merge combined.
+/// The three trees combined by the last merge.
 #[derive(Debug, Clone)]
 pub(crate) struct MergeInputs {
     /// The transaction's tree before the merge.
@@ -111,7 +111,7 @@ pub struct Committed {
 pub struct CommitOptions {
     /// Whether to merge the changes if the branch has moved.
     pub policy: MergePolicy,
-    /// Whether to skip the commit if its tree is identical to the tree of the first parent.
+    /// Whether to skip the commit if its tree is identical to its first parent's tree.
     pub if_changed: bool,
 }
 
@@ -122,7 +122,7 @@ impl CommitOptions {
         CommitOptions { policy, ..self }
     }
 
-    /// Sets whether to skip the commit if its tree is identical to the tree of the first parent.
+    /// Sets whether to skip the commit if its tree is identical to its first parent's tree.
     #[must_use]
     pub fn if_changed(self, if_changed: bool) -> CommitOptions {
         CommitOptions { if_changed, ..self }

@@ -34,7 +34,7 @@ const MAX_CONNECTIONS_PER_PEER: usize = 8;
 /// The time limit for a request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A listening socket. [`Display`] formats the socket as the URL of the metrics.
+/// A listening socket. [`Display`] formats the socket as the metrics URL.
 #[derive(Debug)]
 pub struct Endpoint {
     socket: TcpListener,

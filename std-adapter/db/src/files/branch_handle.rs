@@ -55,7 +55,7 @@ impl BranchHandle {
         self.database.objects().store().head(&self.name())
     }
 
-    /// Returns the tree of the head, or the empty tree if the branch has no commits.
+    /// Returns the head's tree, or the empty tree if the branch has no commits.
     pub(super) fn tree(&self) -> crate::Result<Tree> {
         Tree::of_commit(self.database.objects(), self.head()?)
     }
@@ -89,7 +89,7 @@ impl BranchHandle {
         }
     }
 
-    /// Returns the open transactions of the branch.
+    /// Returns the open transactions on the branch.
     pub(super) fn transactions(&self) -> Arc<OpenTransactions> {
         let kept = self.table.upgrade().and_then(|table| table.transactions(self.number));
         kept.unwrap_or_default()

@@ -140,7 +140,7 @@ impl BranchTable {
         self.state.lock().made.iter().cloned().collect()
     }
 
-    /// Records that the branch of `handle` was renamed to `new`.
+    /// Records that the branch to which `handle` refers was renamed to `new`.
     pub(super) fn renamed(&self, handle: &Arc<BranchHandle>, new: &BranchName) {
         let old = handle.name();
         handle.rename(new.clone());
@@ -189,17 +189,17 @@ impl BranchTable {
         }
     }
 
-    /// Returns the open transactions of a branch.
+    /// Returns the open transactions on a branch.
     pub(super) fn transactions(&self, number: u64) -> Option<Arc<OpenTransactions>> {
         self.state.lock().transactions.get(&number).cloned()
     }
 
-    /// Keeps the open transactions of a branch, even if no fid refers to it.
+    /// Keeps the open transactions on a branch, even if no fid refers to it.
     pub(super) fn keep_transactions(&self, number: u64, table: &Arc<OpenTransactions>) {
         self.state.lock().transactions.entry(number).or_insert_with(|| table.clone());
     }
 
-    /// Drops the table's reference to the transactions of a branch.
+    /// Drops the table's reference to the transactions on a branch.
     pub(super) fn drop_transactions(&self, number: u64) {
         // Drop the transactions after releasing the lock, because dropping a transaction can drop a
         // branch handle, which acquires the same lock.

@@ -32,8 +32,8 @@ fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
     branch::dir(&table.handle(branch))
 }
 
-/// A branch in a directory listing: its name and its inode number. The files of the branch are
-/// created on demand.
+/// A branch in a directory listing: its name and its inode number. The branch's files are created
+/// on demand.
 struct Listed {
     table: Arc<BranchTable>,
     branch: BranchName,

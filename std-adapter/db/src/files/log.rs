@@ -79,7 +79,7 @@ impl OpenLeaf for OpenLog {
 /// speeds up a sequence of very short reads.
 const READ_AHEAD: usize = 16 << 10;
 
-/// The reader of an open `log` file.
+/// The reader for an open `log` file.
 struct Reader {
     /// The commits that have not been formatted yet, or `None` at the end of the history.
     log: Option<Log>,

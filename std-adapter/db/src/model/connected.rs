@@ -104,8 +104,8 @@ impl Search<'_> {
         if self.objects.store().exists(id)? { Ok(()) } else { Err(Error::NotFound) }
     }
 
-    /// Finds the ancestors of `tips` that are not reachable from any ref, and the objects in the
-    /// trees of these ancestors.
+    /// Finds the ancestors of `tips` that are not reachable from any ref, and the objects in their
+    /// trees.
     fn commits(&mut self, head: Option<Id>, tips: &[Id]) -> Result<()> {
         if tips.iter().all(|tip| Some(*tip) == head) {
             return Ok(());

@@ -7,7 +7,7 @@ const MAX_URL_CHARS: usize = 200;
 /// The number of bytes to keep from the end of standard error, where `git` prints the reason for a
 /// failure.
 const TAIL_BYTES: usize = 4096;
-/// The text that identifies a line of a `GIT_TRACE_PACKET` trace.
+/// The text that identifies a line in a `GIT_TRACE_PACKET` trace.
 const TRACE_MARK: &str = " pkt-line.c:";
 
 /// The end of the text that `git` wrote to standard error, without packet traces or overwritten

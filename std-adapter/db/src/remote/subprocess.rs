@@ -33,7 +33,7 @@ const OUTER_GIT: [&str; 12] = [
     "GIT_TRACE",
 ];
 
-/// The maximum time between two checks on a running subprocess.
+/// The maximum time between checks on a running subprocess.
 const TICK: Duration = Duration::from_millis(100);
 /// The size, in bytes, of the buffer for reading standard error.
 const READ_SIZE: usize = 8192;
@@ -94,9 +94,9 @@ pub(super) fn isolate(command: &mut Command) {
 /// Runs `command` until it exits. Returns the exit status and the end of the text that was written
 /// to standard error.
 ///
-/// `check` is called at least once per [`TICK`]. `check` receives the number of bytes that have
-/// been read from standard error and returns a measure of progress. The timeout is restarted
-/// whenever this measure changes and whenever the subprocess writes to standard error.
+/// `check` is called at least once per [`TICK`]. It receives the number of bytes read from standard
+/// error so far, and returns a measure of progress. The timeout is restarted whenever this measure
+/// changes and whenever the subprocess writes to standard error.
 ///
 /// # Errors
 /// Returns [`GitError::NotInstalled`] if the program is not in `PATH`. Returns [`GitError::Io`] if

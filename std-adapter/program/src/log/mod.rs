@@ -21,7 +21,7 @@ use crate::LogCounters;
 /// A part of a program that logs messages. The level can be set separately for each part.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
-    /// The name, for `RUST_LOG` and for directories with level files.
+    /// The name used in `RUST_LOG` and for the directory that contains the level file.
     pub name: &'static str,
     /// The prefix of the `tracing` targets that this source uses.
     pub target: &'static str,
@@ -56,7 +56,7 @@ pub struct LogArgs {
     /// The destination of the log
     #[arg(long, value_name = "DESTINATION", default_value = "quiet")]
     log_destination: Destination,
-    /// The clock for the destination `timestamp`
+    /// The clock for the `timestamp` destination
     #[arg(long, value_name = "CLOCK", default_value = "posix")]
     log_clock: Clock,
     /// Whether to use colors in the log; `auto` uses colors if standard error is a terminal and
@@ -115,7 +115,7 @@ enum Destination {
 enum Clock {
     /// Date and time in UTC
     Posix,
-    /// Seconds since the start, unaffected by changes to the system time
+    /// Seconds since startup, unaffected by changes to the system time
     Monotonic,
 }
 

@@ -1,4 +1,4 @@
-//! Directories in the `rw` tree of a transaction.
+//! Directories in a transaction's `rw` tree.
 
 use std::any::Any;
 use std::sync::Arc;

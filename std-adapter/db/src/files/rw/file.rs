@@ -1,4 +1,4 @@
-//! Files and symbolic links in the `rw` tree of a transaction.
+//! Files and symbolic links in a transaction's `rw` tree.
 
 use parking_lot::Mutex;
 use std::any::Any;

@@ -249,8 +249,8 @@ impl NameEntry {
         left
     }
 
-    /// Adds all inodes that are in use at or below this entry to `found`. Parents are added before
-    /// their children.
+    /// Adds to `found` all inodes in use at or below this entry. Parents are added before their
+    /// children.
     fn collect_used(&self, path: &mut Vec<u8>, found: &mut Vec<UnlinkedInode>) {
         if let Some(inode) = self.inode.upgrade() {
             found.push(UnlinkedInode { inode, path: path.clone(), changed: self.changed });

@@ -1,4 +1,4 @@
-//! The `rw` directory, which contains the modifiable tree of a transaction.
+//! The `rw` directory, which contains a transaction's modifiable tree.
 //!
 //! An open file refers to an inode, not to a name. A file that was removed or replaced continues to
 //! exist without a name while a client has it open. A new file with the same name is a different

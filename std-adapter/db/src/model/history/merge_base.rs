@@ -122,7 +122,8 @@ type Next = (i64, u32, Reverse<u64>, Id);
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// The time and parents of the commit, or `None` after the parents have received the marks.
+    /// The time and parents of the commit, or `None` once the marks have been passed on to the
+    /// parents.
     waiting: Option<Origin>,
 }
 
@@ -133,7 +134,7 @@ struct Origin {
 }
 
 enum Parents {
-    /// The parents that the store's commit-graph file lists.
+    /// The parents listed in the store's commit-graph file.
     Listed(Vec<Id>),
     Of(Arc<Commit>),
 }

@@ -65,7 +65,7 @@ impl TreeNode {
         TreeNode::File(TreeFile { mode, content: FileContent::of(&content.into()) })
     }
 
-    /// Returns the mode of the tree entry for the node.
+    /// Returns the mode that the node has as a tree entry.
     #[must_use]
     pub fn mode(&self) -> EntryMode {
         match self {

@@ -195,7 +195,7 @@ impl Refs<'_> {
         Ok(true)
     }
 
-    /// Renames the reflog of a branch. Errors are logged but not returned.
+    /// Renames a branch's reflog. Errors are logged but not returned.
     fn move_log(&self, old: &[u8], new: &[u8]) {
         let [from, to, temporary] = [old, new, b"refs/.datakit-renamed"]
             .map(|name| self.common().join("logs").join(OsStr::from_bytes(name)));

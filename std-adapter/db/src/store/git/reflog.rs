@@ -3,7 +3,7 @@
 //!
 //! As in Git, an entry is always added if the reflog already exists. A new reflog is created only
 //! if `core.logAllRefUpdates` is enabled. By default, this setting is enabled in repositories that
-//! have a work tree. The reflog of a branch is removed along with the branch.
+//! have a work tree. A branch's reflog is removed along with the branch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -196,7 +196,7 @@ impl Refs<'_> {
     }
 
     /// Returns the name of the ref that prevents the creation of `name`. For example, `a` and `a/b`
-    /// prevent each other's creation. Ignores ref `except`, which is about to be removed.
+    /// cannot coexist. Ignores ref `except`, which is about to be removed.
     pub(super) fn conflicting_ref(
         &self,
         name: &[u8],

@@ -2,9 +2,9 @@
 //! `receive.denyCurrentBranch=updateInstead`.
 //!
 //! Updating only the branch would leave the index out of date, and the next `git commit` in the
-//! work tree would revert the update. Therefore, the index and the files of the work tree are
-//! updated along with the branch. If local changes would be overwritten, the branch is not updated.
-//! The `git` program performs these updates and is started only if the branch is checked out.
+//! work tree would revert the update. Therefore, the work tree's index and files are updated along
+//! with the branch. If local changes would be overwritten, the branch is not updated. The `git`
+//! program performs these updates and is started only if the branch is checked out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -222,8 +222,8 @@ impl WorkTreeUpdate {
         Ok(())
     }
 
-    /// Updates the index and the files of the work tree. If an error is returned, neither the index
-    /// nor the files have changed.
+    /// Updates the work tree's index and files. If an error is returned, neither the index nor the
+    /// files have changed.
     pub(super) fn apply(&self) -> Result<()> {
         self.read_tree(self.from, self.to)
     }
@@ -291,7 +291,7 @@ pub(super) fn isolated_git(owner: Option<(u32, u32)>) -> Command {
     git
 }
 
-/// Returns the first two lines of the text that `git` wrote to standard error.
+/// Returns the first two lines that `git` wrote to standard error.
 fn failure(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines = text
