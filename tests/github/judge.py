@@ -1,4 +1,5 @@
-#!/usr/bin/env python3 """Tests the fake GitHub server with the gidgethub client library.
+#!/usr/bin/env python3
+"""Tests the fake GitHub server with the gidgethub client library.
 
 To run the tests: GITHUB_FAKE=target/debug/github_fake judge.py
 """

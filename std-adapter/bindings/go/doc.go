@@ -1,4 +1,4 @@
-// Package datakit is a client for the Datakit database. The database is a Git repository that a
+// Package datakit is a client for the DataKit database. The database is a Git repository that a
 // server exposes as files over 9P. The package reads and writes branches and commits, runs
 // transactions, merges commits and watches for changes.
 //

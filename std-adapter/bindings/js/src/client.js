@@ -275,7 +275,7 @@ export class Client {
   }
 
   /**
-   * Removes a directory. The server decides whether the directory must be empty. The Datakit
+   * Removes a directory. The server decides whether the directory must be empty. The DataKit
    * database also removes the contents of the directory.
    * @param {Path} path
    * @param {SignalOption} [options]

@@ -1,8 +1,8 @@
 /**
- * A client for 9P servers and for the Datakit database.
+ * A client for 9P servers and for the DataKit database.
  *
  * `connect` connects to any 9P server and returns a client with the methods of `node:fs/promises`.
- * `Database.connect` connects to a Datakit server and returns its database: branches, commits,
+ * `Database.connect` connects to a DataKit server and returns its database: branches, commits,
  * transactions and watches.
  * @module
  */

@@ -11,7 +11,7 @@ use super::tree::{Content, EntryKind, Stat};
 use super::watch::{PathValue, Watch};
 use crate::ByteString;
 
-/// A Datakit database. Clones share the same database.
+/// A DataKit database. Clones share the same database.
 ///
 /// [`Db`](super::Db) implements this trait for a server. The `datakit-db` crate implements it for
 /// Git repositories and in-memory databases, which do not need a server. That crate also

@@ -13,7 +13,7 @@ import { Tree } from './tree.js';
 /** @typedef {import('../client.js').Client} Client */
 
 /**
- * A Datakit database.
+ * A DataKit database.
  *
  * In 9P2000.L, errors have no text, so the kinds `conflict`, `open_conflicts` and
  * `not_fast_forward` are reported as `other`. In 9P2000, symbolic links cannot be created.

@@ -1,4 +1,4 @@
-"""A client for 9P servers and for the Datakit database.
+"""A client for 9P servers and for the DataKit database.
 
 :class:`Client` reads and writes files on any 9P server. :class:`Database` provides access to the
 branches, commits, transactions and watches of a DataKit server. ``datakit.fs`` is a file system for
