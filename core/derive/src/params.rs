@@ -409,7 +409,7 @@ impl Struct<'_> {
         }
     }
 
-    /// Generates the rule that calls the check function of the struct.
+    /// Generates the rule that calls the struct's check function.
     fn rule_impl(&self) -> TokenStream {
         let Some(check) = &self.check else { return TokenStream::new() };
         let (plain, params) = (&self.input.ident, &self.params);

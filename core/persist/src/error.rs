@@ -1,4 +1,4 @@
-//! The errors of a store.
+//! Store errors.
 
 use core::fmt;
 

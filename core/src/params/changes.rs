@@ -17,8 +17,8 @@ use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Wai
 ///
 /// - `SEQ` is the number of the change, modulo 2^32. The first change after the program starts has
 ///   the number 0.
-/// - `WHO` is the [name](ParamSet::client_name) of the client, or `program`.
-/// - `PATH` is the path of the parameter.
+/// - `WHO` is the client's [name](ParamSet::client_name), or `program`.
+/// - `PATH` is the parameter's path.
 /// - `VALUE` is the value. A value longer than `VALUE` bytes is truncated and ends with `...`. The
 ///   value of a write-only parameter is shown as `*`.
 ///

@@ -158,7 +158,7 @@ impl ParamSet {
         })
     }
 
-    /// Returns a value that displays the name of a client, or `program` for the program itself.
+    /// Returns a value that displays a client's name, or `program` for the program itself.
     #[must_use]
     pub const fn client_name(&self, client: Client) -> ClientName {
         ClientName { client, name: self.name_client }

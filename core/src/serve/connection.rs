@@ -100,8 +100,8 @@ where
     }
 
     /// Returns the number of requests in flight. When this number equals the number of workers, no
-    /// worker is reading from the transport. The owner of the connection may then add a worker, up
-    /// to a total of [`max_requests`](Connection::max_requests).
+    /// worker is reading from the transport. The connection's owner may then add a worker, up to a
+    /// total of [`max_requests`](Connection::max_requests).
     pub fn in_flight(&self) -> usize {
         self.slots.in_flight()
     }

@@ -48,8 +48,8 @@ impl RequestSlot {
     }
 }
 
-/// The slots provided by the owner of a connection. They are stored in an array or in memory that
-/// grows with the number of workers.
+/// The slots provided by a connection's owner. They are stored in an array or in memory that grows
+/// with the number of workers.
 pub trait SlotStorage {
     /// Returns the maximum number of slots.
     fn capacity(&self) -> usize;

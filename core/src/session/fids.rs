@@ -36,7 +36,7 @@ impl<V: Vfs> FidEntry<V> {
     }
 }
 
-/// The state of a fid, which determines the operations that requests may perform on the fid.
+/// The state of a fid, which determines the operations that requests may perform on it.
 pub(super) enum FidState<O, C> {
     /// The fid is reserved by a request in progress and is invisible to other requests.
     Reserved,
@@ -232,7 +232,7 @@ impl<V: Vfs, const N: usize> FidTable<V> for FidArray<V, N> {
 }
 
 impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
-    /// Returns the inode of a fid.
+    /// Returns a fid's inode.
     pub(super) fn inode(&self, fid: wire::Fid) -> Result<V::Inode> {
         self.with_fid(fid, |fid| Ok(fid.inode.clone()))
     }
@@ -257,14 +257,14 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
             .ok_or_else(|| unknown_fid(fid))
     }
 
-    /// Returns the inode of a fid, or `error` if the inode is the attach point. The parent
-    /// directory of the attach point must stay hidden from the client.
+    /// Returns a fid's inode, or `error` if the inode is the attach point. The parent directory of
+    /// the attach point must stay hidden from the client.
     pub(super) fn inode_below_root(&self, fid: wire::Fid, error: Error) -> Result<V::Inode> {
         let (inode, record) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.record)))?;
         if record.is_attach_point(self.vfs.id(&inode).ino) { Err(error) } else { Ok(inode) }
     }
 
-    /// Returns the current qid of an inode.
+    /// Returns an inode's current qid.
     pub(super) fn qid(&self, inode: &V::Inode) -> Qid {
         self.qid_of(self.vfs.id(inode))
     }

@@ -64,7 +64,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// Writes the record of a directory entry at the front of `free`. If `first` is `true` and the
+    /// Writes a directory entry's record at the front of `free`. If `first` is `true` and the
     /// `extension` field does not fit, the field is left empty, because the next read would not
     /// have room for it either.
     ///

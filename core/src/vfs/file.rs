@@ -68,7 +68,7 @@ pub struct OpenFile<'a> {
     pub follows: bool,
 }
 
-/// The number of a client, which the program assigns to each connection. Files use the number to
+/// A client's number, which the program assigns to each connection. Files use the number to
 /// attribute changes to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -29,8 +29,8 @@ pub trait TreeKind {
     /// The future that handles a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts handling a request. Depending on the kind of the tree, this function calls either
-    /// `now` or `later`, so only one of the two is compiled.
+    /// Starts handling a request. Depending on the tree's kind, this function calls either `now` or
+    /// `later`, so only one of the two is compiled.
     fn dispatch<A, T, F: Future<Output = Result<T>>>(
         call: A,
         now: impl FnOnce(A) -> Result<T>,

@@ -285,8 +285,7 @@ impl<'b> Writer<'b> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }
     }
 
-    /// Fills in the size of the message, and then finishes writing as [`finish`](Writer::finish)
-    /// does.
+    /// Fills in the message size and then finishes writing, as [`finish`](Writer::finish) does.
     ///
     /// # Errors
     /// Returns [`Full`] if the message did not fit.

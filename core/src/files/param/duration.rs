@@ -26,8 +26,7 @@ macro_rules! duration {
             /// Converts a duration. This function is intended for use in constants.
             ///
             /// # Panics
-            /// Panics if the duration is too long or is not a whole multiple of the unit of this
-            /// type.
+            /// Panics if the duration is too long or is not a whole multiple of this type's unit.
             #[must_use]
             #[allow(clippy::panic)] // In a constant, the panic is a compile-time error.
             pub const fn from_duration(duration: Duration) -> $type {

@@ -5,10 +5,10 @@ use core::mem::ManuallyDrop;
 
 use super::{Number, ParamType, Proposed, Step};
 
-/// A function that checks a new value of a parameter before the parameter is set. The second
-/// argument provides the values that other parameters will have if the change is accepted. The
-/// error message should name the valid values. The function may be called more than once for one
-/// change, so it must have no side effects.
+/// A function that checks a parameter's new value before the parameter is set. The second argument
+/// provides the values that other parameters will have if the change is accepted. The error message
+/// should name the valid values. The function may be called more than once for one change, so it
+/// must have no side effects.
 pub type Check<T> = fn(&T, &Proposed<'_>) -> Result<(), &'static str>;
 
 /// The constant part of a parameter, which stays in flash.
@@ -19,7 +19,7 @@ pub struct ParamInfo<T: ParamType> {
     pub(crate) description: Description,
 }
 
-/// The part of a [`ParamInfo`] that does not depend on the type of the value.
+/// The part of a [`ParamInfo`] that does not depend on the value's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Description {
     unit: &'static &'static str,
@@ -53,7 +53,7 @@ impl Description {
         Step { digits: self.step_digits, decimals: self.step_decimals }
     }
 
-    /// Returns the properties of the parameter.
+    /// Returns the parameter's properties.
     #[must_use]
     pub const fn flags(&self) -> Flags {
         self.flags

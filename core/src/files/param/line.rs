@@ -9,7 +9,7 @@ use super::ParamType;
 use crate::Decimal;
 
 /// A line of at most `N` bytes of text. Unlike a `heapless::String`, a line can be a non-empty
-/// constant, such as the default of a parameter. `N` is at most 65535.
+/// constant, such as a parameter's default. `N` is at most 65535.
 ///
 /// ```
 /// use datakit_core::files::{Line, Value};

@@ -104,7 +104,7 @@ pub enum Refusal {
 }
 
 impl dyn Parameter + '_ {
-    /// Returns the properties of the parameter.
+    /// Returns the parameter's properties.
     #[must_use]
     pub fn flags(&self) -> Flags {
         self.description().flags()

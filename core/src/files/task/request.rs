@@ -40,7 +40,7 @@ impl<'a, const CAPACITY: usize, const TEXT: usize> FileRequest<'a, CAPACITY, TEX
         FileRequest { requests, number, file, client, value }
     }
 
-    /// Returns the number of the file, which is the argument of [`FileRequests::file`].
+    /// Returns the file's number, as passed to [`FileRequests::file`].
     #[must_use]
     pub fn file(&self) -> u16 {
         self.file

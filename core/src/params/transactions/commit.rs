@@ -122,7 +122,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 }
 
-/// Displays the current value of a parameter, or `*` if the parameter cannot be read.
+/// Displays a parameter's current value, or `*` if the parameter cannot be read.
 struct Current<'a>(&'a dyn Parameter);
 
 impl fmt::Display for Current<'_> {

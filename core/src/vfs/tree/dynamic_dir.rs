@@ -16,8 +16,8 @@ const LEVELS_BELOW_MAX: u8 = 2;
 /// level below the entry uses one.
 pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
 
-/// The number of entries that a slot can hold over its lifetime. The generation number of an entry
-/// takes up three bytes of the path.
+/// The number of entries that a slot can hold over its lifetime. An entry's generation number takes
+/// up three bytes of the path.
 const GENERATIONS: u32 = 1 << 24;
 
 /// The key of an entry in a directory. A key is never reused for another entry.
@@ -33,7 +33,7 @@ impl Key {
         Key((index as u32 + 1) | (generation << 8))
     }
 
-    /// Returns the index of the slot, or `None` if no entry can have this key.
+    /// Returns the slot's index, or `None` if no entry can have this key.
     #[must_use]
     pub const fn index(self) -> Option<u8> {
         (self.0 as u8).checked_sub(1)

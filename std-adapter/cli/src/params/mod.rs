@@ -1,4 +1,4 @@
-//! The `datakit params` command, which works with the parameters of a device.
+//! The `datakit params` command, which works with a device's parameters.
 
 mod change;
 mod diff;

@@ -103,8 +103,8 @@ impl DirectTree {
         }
     }
 
-    /// Returns the file or directory at a path. Reads the tree of a transaction on the calling
-    /// thread, because the transaction's directories are usually in memory.
+    /// Returns the file or directory at a path. Reads a transaction's tree on the calling thread,
+    /// because the transaction's directories are usually in memory.
     async fn node(&self, path: &Path) -> Result<TreeNode> {
         let (tree, path) = (self.clone(), join(path));
         let find = move |_: &Database| Ok(tree.find(&path));

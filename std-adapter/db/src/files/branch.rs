@@ -19,7 +19,7 @@ use datakit_server::tree::{
     BoxFuture, Command, CommandError, DirOnly, Directory, Entry, READ_ONLY_DIR_MODE, Status, ready,
 };
 
-/// Returns the directory of a branch.
+/// Returns a branch's directory.
 pub(super) fn dir(handle: &Arc<BranchHandle>) -> Entry {
     handle.dir(|handle| {
         let name = handle.name().to_file_name();
@@ -27,7 +27,7 @@ pub(super) fn dir(handle: &Arc<BranchHandle>) -> Entry {
     })
 }
 
-/// The directory of a branch. Its entries are created on first use.
+/// A branch's directory. Its entries are created on first use.
 struct BranchDir {
     handle: Arc<BranchHandle>,
     entries: OnceLock<Box<[Entry; 9]>>,

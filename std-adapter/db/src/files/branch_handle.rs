@@ -67,8 +67,7 @@ impl BranchHandle {
         Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
     }
 
-    /// Returns the directory of the branch. Calls `make` to create the directory if no fid uses it
-    /// yet.
+    /// Returns the branch's directory. Calls `make` to create the directory if no fid uses it yet.
     pub(super) fn dir(self: &Arc<Self>, make: impl FnOnce(&Arc<Self>) -> Entry) -> Entry {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {

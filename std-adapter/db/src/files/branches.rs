@@ -27,7 +27,7 @@ impl Branches {
     }
 }
 
-/// Returns the directory of a branch.
+/// Returns a branch's directory.
 fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
     branch::dir(&table.handle(branch))
 }

@@ -311,7 +311,7 @@ impl Leaf for RoFile {
     }
 }
 
-/// Returns the time of a commit.
+/// Returns a commit's time.
 pub(super) fn time_of(commit: &Commit) -> Time {
     Time { sec: commit.time, nsec: 0 }
 }

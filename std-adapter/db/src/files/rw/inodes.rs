@@ -278,7 +278,7 @@ impl Inode {
         })
     }
 
-    /// Returns the path of the inode. The path stays valid while the [`InodeTable`] is locked.
+    /// Returns the inode's path. The path stays valid while the [`InodeTable`] is locked.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the node was removed. Returns [`Error::NameTooLong`] if the

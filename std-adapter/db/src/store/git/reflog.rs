@@ -21,8 +21,8 @@ use crate::model::object::{Object, ObjectKind};
 
 /// The data that determines the author and the message of a reflog entry.
 pub(super) struct ReflogReason<'a> {
-    /// The objects that were written for the update. If these objects include the new head of the
-    /// branch, the reflog entry contains the committer and the subject of that commit.
+    /// The objects that were written for the update. If these objects include the branch's new
+    /// head, the reflog entry contains that commit's committer and subject.
     pub(super) objects: &'a [(Id, Object)],
     /// The author of reflog entries for updates that do not write a commit.
     pub(super) identity: &'a Identity,

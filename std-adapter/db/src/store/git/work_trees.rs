@@ -51,7 +51,7 @@ pub(super) struct WorkTreeUpdate {
     git_dir: PathBuf,
     dir: PathBuf,
     branch: String,
-    /// The old head of the branch, or the empty tree if the branch is being created.
+    /// The branch's old head, or the empty tree if the branch is being created.
     from: Id,
     to: Id,
     owner: Option<(u32, u32)>,
