@@ -28,7 +28,7 @@ use crate::{Config, Connections, EndReason, OpenQuota, Peer, QuotaTree, SharedTr
 /// | `WORKERS` | requests in flight per client, at most `WORKERS - 1` of which can wait |
 /// | `FRAME` | bytes in a message, at least 256 |
 /// | `FIDS` | fids per client |
-/// | `RECEIVE`, `TRANSMIT` | bytes in the buffers of each socket |
+/// | `RECEIVE`, `TRANSMIT` | bytes in each socket's buffers |
 ///
 /// There is one more socket than there are clients, so that one socket is always listening.
 pub struct Memory<

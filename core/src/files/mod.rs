@@ -6,15 +6,14 @@
 //! | [`Doc`] | a constant line | is refused |
 //! | [`Status`] | text that is rendered each time the file is opened | is refused |
 //! | [`Help`] | a description of the files in a directory | is refused |
-//! | [`Bytes`] | bytes in RAM | replaces a part of them |
-//! | [`Kv`] | bytes from a function | replaces a part of them and passes the whole to another
-//! function |
-//! | [`Param`] of a [`Value`] | the value and a newline | is parsed, checked and set as a whole |
+//! | [`Bytes`] | bytes in RAM | replaces part of them |
+//! | [`Kv`] | bytes from a function | passes the updated bytes to another function |
+//! | [`Param`] of a [`Value`] | the value, followed by a newline | is checked and sets the value |
 //! | [`LevelFile`] | a log level | sets the level |
 //! | [`Command`] | the reply to the last command | is a command |
 //! | [`Live`] | the latest value; the next read waits for the next value | is refused |
 //! | [`Queue`] | every value published since the file was opened; further reads wait | is refused |
-//! | [`TaskFile`] | the reply of a task | is passed to a task as one unit |
+//! | [`TaskFile`] | the reply from a task | is passed to a task as one unit |
 //!
 //! A parameter's value can have one of these types:
 //!

@@ -172,7 +172,7 @@ where
     ) -> impl Future<Output = Result<Request, DisconnectOf<R, W>>> {
         async move {
             if B::GROWS && self.rx.is_acquired() {
-                buf.release(); // another worker reads, and may wait for hours
+                buf.release(); // another worker is reading, and may wait for hours
             }
             let rx = self.rx.acquire().await;
             let frame = loop {
