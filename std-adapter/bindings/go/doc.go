@@ -18,7 +18,7 @@
 // A path in a tree consists of names that are separated by single slashes. The empty string is the
 // root. A name must not be empty, "." or "..".
 //
-// Use errors.Is to compare an error with fs.ErrExist, fs.ErrNotExist and the errors of this
+// Use errors.Is to compare an error with fs.ErrExist, fs.ErrNotExist and the errors defined in this
 // package. If the connection is lost, all calls fail with an error that matches p9.ErrLost. The
 // client does not reconnect.
 package datakit

@@ -16,7 +16,7 @@ type CommitOptions struct {
 	// changed since the transaction began. If multiple such transactions begin at the same head, only
 	// one of them can succeed.
 	FastForwardOnly bool
-	// IfChanged skips the commit if the tree is the same as the tree of the head.
+	// IfChanged skips the commit if the tree is identical to the tree of the head.
 	IfChanged bool
 }
 

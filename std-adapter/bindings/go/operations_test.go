@@ -221,8 +221,8 @@ func (r *runner) onTransaction(op string, tx *datakit.Transaction) (any, error) 
 	return r.onCommits(op, tx)
 }
 
-// onCommits executes the transaction operations that take commits as arguments. The commits need
-// not exist on the server.
+// onCommits executes the transaction operations that take commits as arguments. The commits do not
+// have to exist on the server.
 func (r *runner) onCommits(op string, tx *datakit.Transaction) (any, error) {
 	switch op {
 	case "set_parents":

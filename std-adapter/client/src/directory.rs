@@ -36,7 +36,7 @@ impl Entries {
     /// Returns the next entry, or `None` at the end of the directory.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the read stays in flight and no entry is lost.
+    /// If the future is dropped, the read remains in flight and no entry is lost.
     ///
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns

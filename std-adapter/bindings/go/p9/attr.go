@@ -27,8 +27,8 @@ func (f *fid) stat(ctx context.Context, name string) (*Stat, error) {
 	return s, f.conn.done(d, msgTstat)
 }
 
-// readLink reads the target of a symbolic link. In 9P2000, the target is read like the content of a
-// file.
+// readLink reads the target of a symbolic link. In 9P2000, the target is read like a file's
+// content.
 func (f *fid) readLink(ctx context.Context, s *Stat) (string, error) {
 	switch f.conn.dialect {
 	case DialectU:

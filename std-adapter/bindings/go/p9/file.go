@@ -60,8 +60,7 @@ func (f *File) ReadAll(ctx context.Context, limit int) ([]byte, error) {
 }
 
 // ReadKnown reads an open file whose content does not change, with several reads in flight. s
-// contains the length of the file. If the file has more than limit bytes, the error matches
-// ErrTooLong.
+// contains the file's length. If the file has more than limit bytes, the error matches ErrTooLong.
 func (f *File) ReadKnown(ctx context.Context, limit int, s *Stat) ([]byte, error) {
 	if err := f.check("read", 0); err != nil {
 		return nil, err

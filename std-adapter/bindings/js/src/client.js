@@ -165,8 +165,8 @@ export class Client {
   }
 
   /**
-   * Returns the names in a directory, in the order in which the server sends them. With the
-   * encoding `'buffer'`, the names are buffers.
+   * Returns the names in a directory in the order in which the server sends them. With the encoding
+   * `'buffer'`, the names are buffers.
    * @overload
    * @param {Path} path
    * @param {{ withFileTypes?: false, encoding?: BufferEncoding | null } & SignalOption} [options]

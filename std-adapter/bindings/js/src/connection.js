@@ -28,8 +28,8 @@ import { HEADER, Reader, Writer } from './wire.js';
  * @property {(error: unknown) => void} reject
  * @property {((value: any, abandoned: boolean) => void) | undefined} settled
  * @property {() => void} detach Stops listening to the signal.
- * @property {boolean} abandoned `true` if the caller has aborted the request. The tag stays in use
- *   until Rflush.
+ * @property {boolean} abandoned `true` if the caller has aborted the request. The tag remains in
+ *   use until Rflush.
  * @property {boolean} answered `true` if the reply to an aborted request has arrived.
  */
 
@@ -267,7 +267,7 @@ export class Connection {
   }
 
   /**
-   * Rejects the promise of a request and sends Tflush. The tag stays in use until Rflush arrives.
+   * Rejects the promise of a request and sends Tflush. The tag remains in use until Rflush arrives.
    * @param {number} tag
    * @param {Pending} pending
    * @param {unknown} reason

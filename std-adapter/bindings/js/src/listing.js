@@ -1,5 +1,5 @@
 /**
- * Reads the entries of a directory.
+ * Reads directory entries.
  * @module
  */
 

@@ -77,7 +77,7 @@ function typeOf(qid) {
   return S_IFREG;
 }
 
-/** The methods of `fs.Stats` and `fs.Dirent` that test the type of a file. */
+/** The methods of `fs.Stats` and `fs.Dirent` that test a file's type. */
 class FileType {
   #type;
 

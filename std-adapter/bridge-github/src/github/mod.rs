@@ -71,7 +71,7 @@ pub(crate) trait Api {
     async fn set_pr(&self, change: &PrChange) -> Result<Pr>;
     /// Creates a ref.
     async fn create_ref(&self, reference: &Ref) -> Result<()>;
-    /// Moves a ref to a commit, which need not be a descendant of the old commit.
+    /// Moves a ref to a commit, which does not have to be a descendant of the old commit.
     async fn move_ref(&self, id: &RefId, head: Hash) -> Result<()>;
     /// Deletes a ref.
     async fn delete_ref(&self, id: &RefId) -> Result<()>;

@@ -41,7 +41,7 @@ pub(crate) struct OctocrabApi {
     pub(super) gate: Gate,
     /// The root URL of the API, without a trailing slash.
     base: String,
-    /// The commits to which annotated tags point, keyed by the tag's hash. Entries stay valid
+    /// The commits to which annotated tags point, keyed by the tag's hash. Entries remain valid
     /// because an annotated tag never changes. The value is `None` for a tag that does not point to
     /// a commit.
     tags: Mutex<HashMap<String, Option<Hash>>>,
@@ -106,7 +106,7 @@ impl OctocrabApi {
     ) -> Result<()> {
         let uri = self.uri(repo, path);
         let response = self.send(method, &uri, repo.user(), body).await?;
-        // The gate has already read the whole body, so collecting it neither waits nor fails.
+        // The gate has already read the entire body, so collecting it neither blocks nor fails.
         let _ = response.into_body().collect().await;
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Schema {
         Ok(Schema { parameters })
     }
 
-    /// Returns all parameters, in the order in which the server lists them.
+    /// Returns all parameters in the order in which the server lists them.
     #[must_use]
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters

@@ -103,7 +103,7 @@ impl Dentry {
             let location = &mut *self.0.location.lock();
             (location.parent, location.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
-        // An entry that stays in its directory keeps its cookie. If each rename assigned a new
+        // An entry that remains in its directory keeps its cookie. If each rename assigned a new
         // cookie, a client listing the directory might never reach the end.
         let cookie = Arc::ptr_eq(&from.0, &dir.0).then_some(cookie);
         self.insert_into(dir, cookie);

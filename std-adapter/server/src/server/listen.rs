@@ -151,7 +151,7 @@ impl Listener {
     }
 
     /// Closes the spare descriptor so that a connection can be accepted, then immediately closes
-    /// that connection. If the connection were not accepted, the client would wait until a
+    /// that connection. If the connection were not accepted, the client would block until a
     /// descriptor became free.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;

@@ -15,8 +15,8 @@ static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { owners: BTreeMap::new(), n
 struct Numbers {
     /// The last connection to which each number was assigned.
     owners: BTreeMap<u8, Owner>,
-    /// The number to try first for the next connection. Numbers are assigned in turn so that the
-    /// name of a connection remains available for some time after the connection has ended.
+    /// The number to try first for the next connection. Numbers are assigned in turn so that a
+    /// connection's name remains available for some time after the connection has ended.
     next: u8,
 }
 

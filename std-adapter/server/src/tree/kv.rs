@@ -43,7 +43,7 @@ pub trait Value: Send + Sync {
 }
 
 /// A file backed by a [`Value`]. Every read request reads the entire value. To change the value,
-/// the file reads it, replaces the bytes at the given offset, and writes the whole value back.
+/// the file reads it, replaces the bytes at the given offset, and writes the entire value back.
 ///
 /// The file collects writes at consecutive offsets so that it changes the value only once. The
 /// change takes effect on a write that ends with a newline, a write at a non-consecutive offset, a

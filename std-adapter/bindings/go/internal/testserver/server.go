@@ -15,7 +15,7 @@ import (
 const startTimeout = 20 * time.Second
 
 // Start runs `datakit serve` with the given options until the test ends. The DATAKIT environment
-// variable contains the path of the program. Start returns the address on which the server listens.
+// variable contains the program's path. Start returns the address on which the server listens.
 func Start(t testing.TB, options ...string) string {
 	t.Helper()
 	address, stop, err := Run(options...)

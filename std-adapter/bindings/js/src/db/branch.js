@@ -61,8 +61,8 @@ export class Branch {
   }
 
   /**
-   * Sets the head of the branch to `commit`. Fails with the kind `not_fast_forward` if the branch
-   * has a head and `commit` is not a descendant of that head.
+   * Sets the head of the branch to `commit`. Fails with kind `not_fast_forward` if the branch has a
+   * head and `commit` is not a descendant of that head.
    * @param {Commit} commit
    */
   async fastForward(commit) {
@@ -118,8 +118,8 @@ export class Branch {
   }
 
   /**
-   * Merges a commit into the branch. If there are conflicts, fails with the kind `open_conflicts`
-   * and leaves the branch unchanged.
+   * Merges a commit into the branch. If there are conflicts, fails with kind `open_conflicts` and
+   * leaves the branch unchanged.
    * @param {Commit} commit
    * @param {string} message
    * @returns {Promise<Commit>}

@@ -65,8 +65,8 @@ export class Database {
 
   /**
    * Returns a branch. If the branch does not exist, the server creates it for this connection.
-   * Other clients see it after its first commit. Fails with the kind `invalid_branch` if Git does
-   * not allow the name.
+   * Other clients see it after its first commit. Fails with kind `invalid_branch` if Git does not
+   * allow the name.
    * @param {string} name
    */
   async branch(name) {
@@ -82,8 +82,8 @@ export class Database {
   }
 
   /**
-   * Returns the commit with the given hash. Fails with the kind `invalid_hash` if `hash` is not a
-   * valid hash, and with the kind `does_not_exist` if there is no such commit.
+   * Returns the commit with the given hash. Fails with kind `invalid_hash` if `hash` is not a valid
+   * hash, and with kind `does_not_exist` if there is no such commit.
    * @param {string} hash
    */
   async commit(hash) {

@@ -13,7 +13,7 @@ import { InvalidArgumentError } from '../errors.js';
  */
 
 /**
- * Returns the names in a path. Throws an error of the kind `invalid_path` if the path is not valid.
+ * Returns the names in a path. Throws an error of kind `invalid_path` if the path is not valid.
  * @param {TreePath} path
  */
 export function treeNames(path) {
@@ -30,7 +30,7 @@ export function treeNames(path) {
 
 /**
  * Splits the path of a file or directory into the names of its parent directories and its own name.
- * Throws an error of the kind `invalid_path` if the path is not valid or is the root.
+ * Throws an error of kind `invalid_path` if the path is not valid or is the root.
  * @param {TreePath} path
  */
 export function entryNames(path) {
@@ -56,7 +56,7 @@ function invalidPath(path, reason) {
 }
 
 /**
- * Returns the text if it is a valid hash. Otherwise throws an error of the kind `invalid_hash`.
+ * Returns the text if it is a valid hash. Otherwise throws an error of kind `invalid_hash`.
  * @param {string} text
  */
 export function checkHash(text) {
@@ -73,7 +73,7 @@ const COMPONENT_MAX = 250;
 
 /**
  * Returns the name of a branch's directory on the server. In this name, `/` is written as `%2F` and
- * `%` as `%25`. Throws an error of the kind `invalid_branch` if the name violates a rule of `git
+ * `%` as `%25`. Throws an error of kind `invalid_branch` if the name violates a rule of `git
  * check-ref-format --branch`.
  * @param {string} name
  */

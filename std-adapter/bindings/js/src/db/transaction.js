@@ -34,7 +34,7 @@ import { Tree } from './tree.js';
  * @typedef {object} CommitOptions
  * @property {boolean} [fastForwardOnly] If the head of the branch has changed since the transaction
  *   started, fail with `EBUSY` instead of merging.
- * @property {boolean} [ifChanged] Skip the commit if the tree is the same as the tree of the head.
+ * @property {boolean} [ifChanged] Skip the commit if the tree is identical to the tree of the head.
  */
 
 /** The maximum number of names that `start` tries for a new transaction. */
@@ -47,7 +47,7 @@ const MAX_TRIES = 3;
  * later changes to the branch and fails if there are conflicts. If the transaction was not
  * committed, `await using` aborts it at the end of the scope. When the connection closes, the
  * server aborts its transactions. After a commit or an abort, all methods except `abort` fail with
- * the kind `transaction_ended`.
+ * kind `transaction_ended`.
  */
 export class Transaction {
   #branch;
@@ -135,8 +135,8 @@ export class Transaction {
   }
 
   /**
-   * Creates a directory and any missing parents. Fails with the kind `not_dir` if the path or one
-   * of its parents exists and is not a directory.
+   * Creates a directory and any missing parents. Fails with kind `not_dir` if the path or one of
+   * its parents exists and is not a directory.
    * @param {TreePath} path
    */
   async makeDirs(path) {
@@ -282,7 +282,7 @@ export class Transaction {
 
   /**
    * Merges a commit into the transaction and adds it to the parents. Conflicts are not an error.
-   * Fails with the kind `open_conflicts` if the previous merge left conflicts that have not been
+   * Fails with kind `open_conflicts` if the previous merge left conflicts that have not been
    * resolved.
    * @param {Commit} theirs
    * @returns {Promise<MergeResult>}
@@ -313,9 +313,9 @@ export class Transaction {
    * Commits the changes and ends the transaction. Returns the new head, which is a merge commit if
    * the branch has changed since the transaction started.
    *
-   * Fails with the kind `conflict` if the branch and the transaction both changed the same file,
-   * and with the kind `open_conflicts` if a merge left conflicts that have not been resolved. After
-   * either error, the transaction remains open.
+   * Fails with kind `conflict` if the branch and the transaction both changed the same file, and
+   * with kind `open_conflicts` if a merge left conflicts that have not been resolved. After either
+   * error, the transaction remains open.
    * @param {string} message
    * @param {CommitOptions} [options]
    * @returns {Promise<Commit>}

@@ -30,7 +30,7 @@ import { sortByBytes, treeNames } from './names.js';
 /**
  * The tree of a commit, the tree of a transaction, or an object with a given id.
  *
- * Every method sends requests. Once a transaction has ended, the methods of its trees fail with the
+ * Every method sends requests. Once a transaction has ended, the methods of its trees fail with
  * kind `transaction_ended`.
  */
 export class Tree {
@@ -76,8 +76,8 @@ export class Tree {
   }
 
   /**
-   * Reads a file. The file may be executable. Fails with the kind `not_file` if the path is a
-   * directory or a link.
+   * Reads a file. The file may be executable. Fails with kind `not_file` if the path is a directory
+   * or a link.
    * @overload
    * @param {TreePath} path
    * @param {{ encoding?: null } & SignalOption} [options]
@@ -118,7 +118,7 @@ export class Tree {
   }
 
   /**
-   * Reads the target of a symbolic link. Fails with the kind `not_symlink` if the path is not a
+   * Reads the target of a symbolic link. Fails with kind `not_symlink` if the path is not a
    * symbolic link.
    * @param {TreePath} path
    * @param {SignalOption} [options]

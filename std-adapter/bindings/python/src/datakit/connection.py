@@ -2,7 +2,7 @@
 
 The connection collects the requests of all tasks until the next iteration of the event loop and
 then writes them together. Replies may arrive in any order. If a caller is cancelled, the connection
-sends Tflush for its request. The tag stays in use until Rflush arrives. If the cancelled request
+sends Tflush for its request. The tag remains in use until Rflush arrives. If the cancelled request
 created a fid, the fid is clunked.
 """
 
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
             self._abort(f"a reply of type {kind} has the tag {tag}, but no request has this tag")
             return
         if request.flushing:
-            # The tag stays in use until Rflush arrives.
+            # The tag remains in use until Rflush arrives.
             self._requests[tag] = Request(request.kind, None, None, flushing=True)
         else:
             self._free_tag(tag)
@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
             if left is not None and left.abandoned is not None:
                 left.abandoned(None)
 
-        # If no tag is free for Tflush, the request stays in flight until its reply arrives.
+        # If no tag is free for Tflush, the request remains in flight until its reply arrives.
         if self.send_in_background(T.FLUSH, wire.u16(tag), done=flushed):
             request.flushing = True
 
@@ -274,7 +274,7 @@ class Connection(asyncio.Protocol):
 
     def clunk(self, fid: int) -> None:
         """Clunks a fid in the background. Any reply frees the fid, even an error."""
-        # If no tag is free, the fid stays in use in the client and on the server.
+        # If no tag is free, the fid remains in use in the client and on the server.
         self.send_in_background(T.CLUNK, wire.u32(fid), done=lambda _: self._fids.give_back(fid))
 
     # ---- Negotiation and closing

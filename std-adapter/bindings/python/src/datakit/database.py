@@ -66,7 +66,7 @@ class Database:
         return RemotePath(self.client, names)
 
     async def branches(self) -> list[str]:
-        """Returns the branch names, sorted by their bytes.
+        """Returns the branch names in byte order.
 
         A branch without commits is listed only on the connection that created it.
         """

@@ -14,7 +14,8 @@ MAX_TEXT = 1 << 24
 
 
 class RemotePath:
-    """A path on the server. The file at the path need not exist. Each operation walks to it."""
+    """A path on the server. The file at the path does not have to exist. Each operation walks to
+    it."""
 
     def __init__(self, client: Client, names: Sequence[str]) -> None:
         self.client = client
@@ -53,7 +54,7 @@ class RemotePath:
         return (await self.read(MAX_TEXT)).decode("utf-8", "replace")
 
     async def names_in(self) -> list[str]:
-        """Returns the names in the directory, sorted by their bytes."""
+        """Returns the names in the directory in byte order."""
         async with await self.walk() as fid:
             async with await fid.open() as file:
                 names = [entry.name for entry in await file.entries()]

@@ -39,7 +39,7 @@ class FileContent:
 
 @dataclass(frozen=True)
 class DirContent:
-    """The names in a directory, sorted by their bytes."""
+    """The names in a directory in byte order."""
 
     names: list[str]
 
@@ -94,7 +94,7 @@ class Tree:
             return await _content(fid)
 
     async def read_dir(self, path: str) -> list[str]:
-        """Returns the names in a directory, sorted by their bytes."""
+        """Returns the names in a directory in byte order."""
         at = self._path(path)
         async with await at.walk() as fid:
             kind, _ = await _kind_of(fid)

@@ -170,8 +170,8 @@ impl Bench<'_> {
         Ok(server)
     }
 
-    /// Measures commits that each change one small file in a large tree. Each side uses a new
-    /// repository of its own.
+    /// Measures commits that each change one small file in a large tree. Each side uses its own new
+    /// repository.
     fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<DbRow> {
         let made =
             |whose: &str| Repository::new(&self.disk, &format!("{name}-{whose}"), self.files);
