@@ -15,6 +15,6 @@ mod output;
 
 pub(crate) use history::first_line;
 pub use history::{History, Record};
-pub use names::{INDEX_BRANCH, history_branch, index_path};
+pub use names::{INDEX_BRANCH, history_branch, index_path, target_of_index};
 pub(crate) use names::{escape, target_suffix};
 pub use output::{InvalidOutput, JobResult, JobStatus};

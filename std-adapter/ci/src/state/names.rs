@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use datakit_client::db::{Path, Result};
-use datakit_github::Commit;
+use datakit_github::{Commit, PrId, RefId, RefName, Repo};
 
 use crate::Target;
 
@@ -52,6 +52,31 @@ pub(crate) fn target_suffix(target: &Target) -> String {
     }
 }
 
+/// Returns the target of a file in the directory of a commit in [`INDEX_BRANCH`], or `None` if the
+/// name of the file is not `pr-N` or `ref-KIND-NAME`.
+#[must_use]
+pub fn target_of_index(repo: &Repo, file: &str) -> Option<Target> {
+    let repo = repo.clone();
+    if let Some(number) = file.strip_prefix("pr-") {
+        return Some(Target::Pr(PrId { repo, number: number.parse().ok()? }));
+    }
+    let parts: Option<Vec<Vec<u8>>> = file.strip_prefix("ref-")?.split('-').map(unescape).collect();
+    let name = RefName::parse(parts?.join(&b'/')).ok()?;
+    Some(Target::Ref(RefId { repo, name }))
+}
+
+/// Replaces each `_` and two hexadecimal digits with a byte.
+fn unescape(name: &str) -> Option<Vec<u8>> {
+    let mut pieces = name.split('_');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    Some(bytes)
+}
+
 /// Replaces every byte other than letters, digits and `.` with `_` and two hexadecimal digits.
 pub(crate) fn escape(name: &[u8]) -> String {
     let mut escaped = String::new();
@@ -63,4 +88,21 @@ pub(crate) fn escape(name: &[u8]) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_found_by_the_names_of_their_index_files() {
+        for text in ["me/app/prs/7", "me/app/heads/fix/c++-_1", "me/app/tags/v1.0<\u{fc}>"] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!(target_of_index(target.repo(), &target_suffix(&target)), Some(target));
+        }
+        let repo: Repo = "me/app".parse().unwrap();
+        for file in ["", "pr-x", "ref-heads", "ref-x-y", "ref-heads-_1", "ref-heads-_\u{20ac}"] {
+            assert_eq!(target_of_index(&repo, file), None, "{file}");
+        }
+    }
 }

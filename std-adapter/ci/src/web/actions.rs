@@ -1,0 +1,74 @@
+//! Repeats and cancels builds.
+//!
+//! The layer of the sessions has checked the CSRF token of the form before these functions run.
+
+use axum::extract::{Query, State as Extract};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
+use super::auth::Builder;
+use super::pages::error::error_page;
+use super::{State, urls};
+use crate::build::RebuildError;
+
+/// The page to show after the action.
+#[derive(Debug, Deserialize)]
+pub(super) struct Then {
+    redirect: Option<String>,
+}
+
+/// Marks the result in a branch as unusable and builds it again.
+pub(super) async fn rebuild(
+    builder: Builder,
+    Extract(state): Extract<State>,
+    uri: Uri,
+    Query(then): Query<Then>,
+) -> Response {
+    let Some(branch) = branch(&uri, "/log/rebuild/") else { return no_branch() };
+    let result = state.0.builds.rebuild(&branch).await;
+    finish("rebuild", &builder, &branch, result, &then)
+}
+
+/// Cancels the build that is running on a branch.
+pub(super) async fn cancel(
+    builder: Builder,
+    Extract(state): Extract<State>,
+    uri: Uri,
+    Query(then): Query<Then>,
+) -> Response {
+    let Some(branch) = branch(&uri, "/cancel/") else { return no_branch() };
+    let result = state.0.builds.cancel(&branch).map(drop);
+    finish("cancel", &builder, &branch, result, &then)
+}
+
+fn branch(uri: &Uri, prefix: &str) -> Option<String> {
+    urls::decode_text(uri.path().strip_prefix(prefix)?)
+}
+
+fn no_branch() -> Response {
+    error_page(StatusCode::BAD_REQUEST, "The name of the branch is not valid UTF-8.")
+}
+
+fn finish(
+    action: &str,
+    builder: &Builder,
+    branch: &str,
+    result: Result<(), RebuildError>,
+    then: &Then,
+) -> Response {
+    match result {
+        Ok(()) => {
+            tracing::info!(action, branch, ?builder, "build changed by a user");
+            let page = then.redirect.as_deref().map_or("/", urls::local_or_home);
+            Redirect::to(page).into_response()
+        }
+        Err(error @ RebuildError::NoJob { .. }) => {
+            error_page(StatusCode::NOT_FOUND, &error.to_string())
+        }
+        Err(error) => {
+            tracing::warn!(action, branch, %error, "the build was not changed");
+            error_page(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The pages of a log.
+//!
+//! A log of 100 MB cannot be shown at once. An index divides it into pages and stores where each page
+//! begins, so that a page can be read and converted without the text before it.
+
+use super::ansi::Converter;
+use super::style::Style;
+
+/// The length of a page in bytes. A page ends at the first line end after this length.
+pub(in crate::web) const PAGE: u64 = 128 << 10;
+
+/// The maximum length of a page in bytes. A page that contains a longer line ends within the line.
+const PAGE_MAX: u64 = 4 * PAGE;
+
+/// The beginning of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::web) struct PageStart {
+    /// The offset of the first byte.
+    pub(in crate::web) offset: u64,
+    /// The number of the first line. The first line of the log has the number 1.
+    pub(in crate::web) line: u64,
+    /// The style of the first character.
+    pub(in crate::web) style: Style,
+}
+
+/// An index of the pages of a log. The index grows with the log.
+#[derive(Debug, Clone)]
+pub(in crate::web) struct Index {
+    pages: Vec<PageStart>,
+    /// The length of the text that has been read.
+    len: u64,
+    /// The number of the line that begins or continues at `len`.
+    line: u64,
+    /// The end of the last complete line.
+    line_end: u64,
+    converter: Converter,
+}
+
+impl Index {
+    pub(in crate::web) fn new() -> Index {
+        let first = PageStart { offset: 0, line: 1, style: Style::default() };
+        Index { pages: vec![first], len: 0, line: 1, line_end: 0, converter: Converter::default() }
+    }
+
+    /// Adds the next part of the log, which must consist of whole characters.
+    pub(in crate::web) fn feed(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            // Most lines have no escape sequences and do not change the style.
+            if piece.contains(&0x1b) || !self.converter.is_in_text() {
+                self.converter.feed(&String::from_utf8_lossy(piece), |_| {});
+            }
+            self.len += piece.len() as u64;
+            let is_line = piece.ends_with(b"\n");
+            if is_line {
+                self.line += 1;
+                self.line_end = self.len;
+            }
+            let start = self.pages.last().map_or(0, |page| page.offset);
+            let limit = if is_line { PAGE } else { PAGE_MAX };
+            if self.len - start >= limit {
+                let style = self.converter.style();
+                self.pages.push(PageStart { offset: self.len, line: self.line, style });
+            }
+        }
+    }
+
+    /// Returns the number of pages.
+    pub(in crate::web) fn page_count(&self) -> usize {
+        match self.pages.last() {
+            // The last page is empty if the log ends with a page.
+            Some(last) if last.offset == self.len && self.pages.len() > 1 => self.pages.len() - 1,
+            _ => self.pages.len(),
+        }
+    }
+
+    /// Returns the beginning and the end of a page. The first page has the number 1.
+    pub(in crate::web) fn page(&self, number: usize) -> Option<(PageStart, u64)> {
+        let start = self.pages.get(number.checked_sub(1)?)?;
+        let end = self.pages.get(number).map_or(self.len, |next| next.offset);
+        Some((*start, end))
+    }
+
+    /// Returns the number of the page that contains a line. A line after the end is on the last page.
+    pub(in crate::web) fn page_of_line(&self, line: u64) -> usize {
+        let after = self.pages.partition_point(|page| page.line <= line);
+        after.clamp(1, self.page_count())
+    }
+
+    /// Returns the number of lines, including a last line without a line feed.
+    pub(in crate::web) fn lines(&self) -> u64 {
+        if self.line_end < self.len { self.line } else { self.line - 1 }
+    }
+
+    /// Returns the end of the last complete line, and the number of the line after it.
+    pub(in crate::web) fn end(&self) -> (u64, u64) {
+        (self.line_end, self.line)
+    }
+
+    /// Returns the length of the log.
+    pub(in crate::web) fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_end_at_lines() {
+        let mut index = Index::new();
+        let line = format!("{}\n", "x".repeat(99));
+        for _ in 0..10_000 {
+            index.feed(line.as_bytes());
+        }
+        assert_eq!((index.len(), index.lines()), (1_000_000, 10_000));
+        assert_eq!(index.page_count(), 8);
+        let mut end = 0;
+        for number in 1..=8 {
+            let (start, next) = index.page(number).unwrap();
+            assert_eq!((start.offset, start.offset % 100, start.line), (end, 0, end / 100 + 1));
+            for line in [start.line, start.line + 1000] {
+                assert_eq!(index.page_of_line(line), number);
+            }
+            end = next;
+        }
+        assert_eq!((end, index.page(9), index.page(0)), (1_000_000, None, None));
+        assert_eq!((index.page_of_line(0), index.page_of_line(u64::MAX)), (1, 8));
+    }
+
+    #[test]
+    fn a_page_begins_with_the_style_of_the_text_before_it() {
+        let mut index = Index::new();
+        index.feed(b"\x1b[31m");
+        index.feed("0123456789\n".repeat(20_000).as_bytes());
+        assert_eq!(index.page(2).unwrap().0.style.to_string(), "fg-red");
+    }
+
+    #[test]
+    fn endless_line_is_divided() {
+        let mut index = Index::new();
+        for _ in 0..1000 {
+            index.feed("x".repeat(1000).as_bytes());
+        }
+        assert_eq!((index.page_count(), index.lines()), (2, 1));
+        assert_eq!(index.page(2).unwrap().0.line, 1);
+        assert_eq!((Index::new().page_count(), Index::new().lines()), (1, 0));
+    }
+}

@@ -1,0 +1,116 @@
+//! Searches a log on the server, so that a long log need not be sent to the browser.
+
+use datakit_client::db::Result;
+
+use super::ansi::plain;
+use super::index::Index;
+use super::saved::Source;
+
+/// The maximum number of lines in a result.
+const FOUND_MAX: usize = 200;
+
+/// The maximum number of characters of a line that are shown.
+const SHOWN_MAX: usize = 300;
+
+/// A line that contains the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::web) struct Found {
+    pub(in crate::web) line: u64,
+    pub(in crate::web) page: usize,
+    /// The beginning of the line, without escape sequences.
+    pub(in crate::web) text: String,
+}
+
+/// The result of a search.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::web) struct SearchResult {
+    pub(in crate::web) found: Vec<Found>,
+    /// The last line that was searched, if the search stopped before the end.
+    pub(in crate::web) stopped: Option<u64>,
+}
+
+/// Searches for the lines after the line `after` that contain a text. Upper and lower case letters
+/// are equal.
+pub(in crate::web) async fn search(
+    source: &Source,
+    index: &Index,
+    text: &str,
+    after: u64,
+) -> Result<SearchResult> {
+    let wanted = text.to_lowercase();
+    let mut result = SearchResult::default();
+    let mut number = 0;
+    // The beginning of a line that continues in the next chunk.
+    let mut rest = Vec::new();
+    source
+        .scan(index.len(), |chunk| {
+            for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+                rest.extend_from_slice(piece);
+                // A line without end is searched in parts.
+                if !piece.ends_with(b"\n") && rest.len() < 4 * SHOWN_MAX * 1000 {
+                    continue;
+                }
+                number += 1;
+                let line = std::mem::take(&mut rest);
+                if number > after && !add(&mut result, index, number, &line, &wanted) {
+                    return false;
+                }
+            }
+            true
+        })
+        .await?;
+    if !rest.is_empty() && result.stopped.is_none() && number + 1 > after {
+        add(&mut result, index, number + 1, &rest, &wanted);
+    }
+    Ok(result)
+}
+
+/// Adds a line if it contains the text. Returns `false` if the result is full.
+fn add(result: &mut SearchResult, index: &Index, number: u64, line: &[u8], wanted: &str) -> bool {
+    let line = String::from_utf8_lossy(line);
+    let line = if line.contains('\x1b') { plain(&line).into() } else { line };
+    if !line.to_lowercase().contains(wanted) {
+        return true;
+    }
+    let text = line.trim_end().chars().take(SHOWN_MAX).collect();
+    result.found.push(Found { line: number, page: index.page_of_line(number), text });
+    let is_full = result.found.len() >= FOUND_MAX;
+    result.stopped = is_full.then_some(number);
+    !is_full
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::{BuildLog, LogLimits};
+
+    async fn find(log: &BuildLog, text: &str, after: u64) -> SearchResult {
+        let source = Source::Live(log.clone());
+        let mut index = Index::new();
+        index.feed(&source.read(0, usize::MAX).await.unwrap());
+        search(&source, &index, text, after).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn lines_are_found_without_regard_to_colours_and_case() {
+        let log = BuildLog::new("Build", Vec::new(), LogLimits { bytes: 10 << 20 });
+        log.write("first\nan \x1b[31mER\x1b[0mROR\nlast error");
+        let result = find(&log, "error", 0).await;
+        let lines: Vec<_> = result.found.iter().map(|f| (f.line, f.text.as_str())).collect();
+        assert_eq!(lines, [(3, "an ERROR"), (4, "last error")]);
+        assert_eq!(find(&log, "missing", 0).await, SearchResult::default());
+    }
+
+    #[tokio::test]
+    async fn search_stops_and_continues() {
+        let log = BuildLog::new("Build", Vec::new(), LogLimits { bytes: 10 << 20 });
+        (0..450).for_each(|n| log.write(&format!("line {n}\n")));
+        let (mut after, mut counts) = (Some(0), Vec::new());
+        while let Some(line) = after {
+            let result = find(&log, "line", line).await;
+            counts.push(result.found.len());
+            after = result.stopped;
+        }
+        assert_eq!(counts, [200, 200, 50]);
+    }
+}

@@ -1,0 +1,105 @@
+//! The colours and the weight of text in a log.
+
+use std::fmt;
+
+/// The style of a character. Its text form is a list of CSS classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::web) struct Style {
+    foreground: Option<Colour>,
+    background: Option<Colour>,
+    bold: bool,
+    italic: bool,
+    underline: bool,
+}
+
+/// One of the 16 colours of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Colour {
+    number: u8,
+    bright: bool,
+}
+
+const NAMES: [&str; 8] = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
+
+impl fmt::Display for Colour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bright = if self.bright { "bright-" } else { "" };
+        write!(f, "{bright}{}", NAMES.get(usize::from(self.number)).unwrap_or(&"white"))
+    }
+}
+
+impl Style {
+    /// Applies the parameters of a sequence `ESC [ PARAMETERS m`. Unknown parameters are ignored.
+    pub(super) fn apply(&mut self, parameters: &str) {
+        let mut codes = parameters.split([';', ':']).map(|code| match code {
+            "" => Some(0),
+            code => code.parse::<u16>().ok(),
+        });
+        while let Some(code) = codes.next() {
+            let Some(code) = code else { return };
+            match code {
+                38 => self.foreground = extended(&mut codes).or(self.foreground),
+                48 => self.background = extended(&mut codes).or(self.background),
+                code => self.apply_code(code),
+            }
+        }
+    }
+
+    fn apply_code(&mut self, code: u16) {
+        match code {
+            0 => *self = Style::default(),
+            1 => self.bold = true,
+            3 => self.italic = true,
+            4 => self.underline = true,
+            22 => self.bold = false,
+            23 => self.italic = false,
+            24 => self.underline = false,
+            30..=37 => self.foreground = colour(code - 30, false),
+            39 => self.foreground = None,
+            40..=47 => self.background = colour(code - 40, false),
+            49 => self.background = None,
+            90..=97 => self.foreground = colour(code - 90, true),
+            100..=107 => self.background = colour(code - 100, true),
+            _ => {}
+        }
+    }
+}
+
+fn colour(number: u16, bright: bool) -> Option<Colour> {
+    u8::try_from(number).ok().map(|number| Colour { number, bright })
+}
+
+/// Reads the rest of `38;5;N` or `38;2;R;G;B`. Returns the colour if it is one of the 16 colours that
+/// the style sheet defines.
+fn extended(codes: &mut impl Iterator<Item = Option<u16>>) -> Option<Colour> {
+    match codes.next()?? {
+        5 => match codes.next()?? {
+            number @ 0..=7 => colour(number, false),
+            number @ 8..=15 => colour(number - 8, true),
+            _ => None,
+        },
+        2 => {
+            codes.take(3).for_each(drop);
+            None
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for Style {
+    /// Writes the classes, for example `fg-bright-red bold`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colour =
+            |kind: &str, colour: Option<Colour>| colour.map(|colour| format!("{kind}-{colour}"));
+        let flag = |name: &str, set: bool| set.then(|| name.to_owned());
+        let classes = [
+            colour("fg", self.foreground),
+            colour("bg", self.background),
+            flag("bold", self.bold),
+            flag("italic", self.italic),
+            flag("underline", self.underline),
+        ];
+        let classes: Vec<String> = classes.into_iter().flatten().collect();
+        f.write_str(&classes.join(" "))
+    }
+}

@@ -1,0 +1,296 @@
+//! Logs that grow while they are shown.
+//!
+//! A tail reads a log once, converts the new lines to HTML, and keeps the last events in memory. All
+//! viewers of the log send these events, so the cost of the conversion does not depend on the number
+//! of viewers.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, watch};
+
+use super::ansi::Converter;
+use super::index::Index;
+use super::lines::push_line;
+use crate::build::{BuildLog, LiveLogs};
+use crate::{Target, View};
+
+/// The maximum total size of the events that a tail keeps, in bytes. A viewer that is further behind
+/// loads the page again.
+const KEPT_MAX: usize = 2 << 20;
+
+/// The time during which new text is collected for one event.
+const COLLECT: Duration = Duration::from_millis(100);
+
+/// The maximum number of lines in an event.
+const EVENT_LINES: usize = 2000;
+
+/// The maximum number of events that a viewer gets at once.
+const BATCH: usize = 16;
+
+/// The time to wait for the result of a finished build to be stored.
+const STORED: Duration = Duration::from_secs(30);
+
+/// The part of a log between two offsets, as a server-sent event.
+#[derive(Debug, Clone)]
+struct Event {
+    start: u64,
+    end: u64,
+    text: Bytes,
+}
+
+/// The state of a tail that its viewers see.
+#[derive(Debug, Default)]
+struct Kept {
+    events: VecDeque<Event>,
+    bytes: usize,
+    /// The line that has not ended yet, as a server-sent event.
+    rest: Bytes,
+}
+
+/// The position of a tail or of a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::web) struct Position {
+    /// The end of the last event.
+    pub(in crate::web) end: u64,
+    /// The length of the text that has been read.
+    read: u64,
+    /// The number of versions of the line that has not ended yet.
+    rest: u64,
+    /// Whether the log is complete and stored.
+    done: bool,
+}
+
+impl Position {
+    /// Returns the position of a viewer that has the lines up to an offset.
+    pub(in crate::web) fn at(end: u64) -> Position {
+        Position { end, ..Position::default() }
+    }
+}
+
+/// A log that is being followed.
+pub(in crate::web) struct Tail {
+    log: BuildLog,
+    index: Mutex<Index>,
+    kept: Mutex<Kept>,
+    progress: watch::Sender<Position>,
+    /// The number of reads of the log.
+    reads: AtomicUsize,
+}
+
+/// What a viewer should send next.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::web) enum Next {
+    /// These events, which end at the position.
+    Events(Vec<Bytes>, Position),
+    /// The viewer is too far behind.
+    Behind,
+    /// The log is complete.
+    End,
+}
+
+impl Tail {
+    /// Returns the log.
+    pub(in crate::web) fn log(&self) -> &BuildLog {
+        &self.log
+    }
+
+    /// Returns the index of the text for which there are events.
+    pub(in crate::web) fn index(&self) -> Index {
+        self.index.lock().clone()
+    }
+
+    /// Returns the number of times that the log has been read.
+    #[cfg(test)]
+    pub(in crate::web) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the text that the log has now has been converted, apart from an incomplete line.
+    pub(in crate::web) async fn catch_up(&self) {
+        let len = self.log.len() as u64;
+        let mut progress = self.progress.subscribe();
+        // The wait ends at the latest when the log is complete.
+        let _ = progress.wait_for(|progress| progress.done || progress.read >= len).await;
+    }
+
+    /// Waits for events after a position.
+    pub(in crate::web) async fn next(&self, seen: Position) -> Next {
+        let mut progress = self.progress.subscribe();
+        let is_new = |now: &Position| now.end > seen.end || now.rest > seen.rest || now.done;
+        let Ok(now) = progress.wait_for(is_new).await.map(|now| *now) else { return Next::End };
+        if now.end <= seen.end && now.rest <= seen.rest {
+            return Next::End;
+        }
+        let kept = self.kept.lock();
+        let first = kept.events.partition_point(|event| event.start < seen.end);
+        let events = kept.events.iter().skip(first).take(BATCH);
+        let (mut texts, mut end) = (Vec::new(), seen.end);
+        for event in events {
+            if event.start != end {
+                return Next::Behind;
+            }
+            texts.push(event.text.clone());
+            end = event.end;
+        }
+        if end < now.end && texts.is_empty() {
+            return Next::Behind;
+        }
+        // A line that has not ended follows the last event.
+        let is_last = kept.events.back().is_none_or(|last| last.end == end);
+        if is_last {
+            texts.push(kept.rest.clone());
+        }
+        Next::Events(
+            texts,
+            Position { rest: if is_last { now.rest } else { seen.rest }, ..Position::at(end) },
+        )
+    }
+
+    /// Reads the log to its end.
+    async fn follow(&self) {
+        let mut reader = self.log.reader();
+        let mut converter = Converter::default();
+        let mut incomplete = 0;
+        while let Some(part) = reader.next().await {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.add(&part, &mut converter, &mut incomplete);
+            tokio::time::sleep(COLLECT).await;
+        }
+        if incomplete > 0 {
+            // The last line has no line feed.
+            self.add("\n", &mut converter, &mut incomplete);
+        }
+    }
+
+    /// Adds events for a part of the log. `incomplete` is the length of the line that has not ended.
+    fn add(&self, part: &str, converter: &mut Converter, incomplete: &mut u64) {
+        let (mut offset, mut number) = {
+            let mut index = self.index.lock();
+            let end = index.end();
+            index.feed(part.as_bytes());
+            end
+        };
+        let mut lines = String::new();
+        let mut end = offset;
+        let mut count = 0;
+        for piece in part.split_inclusive('\n') {
+            *incomplete += piece.len() as u64;
+            converter.feed(piece, |line| {
+                push_line(&mut lines, number, "", line);
+                number += 1;
+                count += 1;
+            });
+            if piece.ends_with('\n') {
+                end += std::mem::take(incomplete);
+            }
+            if count >= EVENT_LINES {
+                self.push(offset, end, &std::mem::take(&mut lines), "");
+                (offset, count) = (end, 0);
+            }
+        }
+        self.push(offset, end, &lines, &converter.rest());
+        self.progress.send_modify(|progress| progress.read += part.len() as u64);
+    }
+
+    /// Adds an event with complete lines. `rest` is the line that has not ended yet.
+    fn push(&self, start: u64, end: u64, lines: &str, rest: &str) {
+        let mut kept = self.kept.lock();
+        kept.rest = format!("event: rest\ndata: {rest}\n\n").into();
+        if end > start {
+            let mut text = format!("id: {end}\nevent: lines\n");
+            // Writing to a string never fails.
+            for line in lines.lines() {
+                let _ = writeln!(text, "data: {line}");
+            }
+            text.push('\n');
+            kept.bytes += text.len();
+            kept.events.push_back(Event { start, end, text: text.into() });
+            while kept.bytes > KEPT_MAX && kept.events.len() > 1 {
+                let removed = kept.events.pop_front().map_or(0, |event| event.text.len());
+                kept.bytes -= removed;
+            }
+        }
+        drop(kept);
+        self.progress.send_modify(|progress| {
+            progress.end = end;
+            progress.rest += 1;
+        });
+    }
+}
+
+/// The tails of all live logs that have been shown, by branch.
+pub(in crate::web) struct Tails {
+    live: LiveLogs,
+    view: View,
+    tails: Arc<Mutex<HashMap<String, Arc<Tail>>>>,
+}
+
+impl Tails {
+    pub(in crate::web) fn new(live: LiveLogs, view: View) -> Tails {
+        Tails { live, view, tails: Arc::default() }
+    }
+
+    /// Returns the live log of a branch.
+    pub(in crate::web) fn live(&self, branch: &str) -> Option<BuildLog> {
+        self.live.get(branch)
+    }
+
+    /// Returns the tail of a live log, or `None` if no build is running on the branch.
+    pub(in crate::web) fn get(&self, branch: &str) -> Option<Arc<Tail>> {
+        let log = self.live.get(branch)?;
+        let mut tails = self.tails.lock();
+        if let Some(tail) = tails.get(branch).filter(|tail| tail.log.is_same(&log)) {
+            return Some(tail.clone());
+        }
+        let tail = Arc::new(Tail {
+            log,
+            index: Mutex::new(Index::new()),
+            kept: Mutex::default(),
+            progress: watch::Sender::new(Position::default()),
+            reads: AtomicUsize::new(0),
+        });
+        tails.insert(branch.to_owned(), tail.clone());
+        tokio::spawn(run(
+            tail.clone(),
+            branch.to_owned(),
+            self.live.clone(),
+            self.view.changes(),
+            self.tails.clone(),
+        ));
+        Some(tail)
+    }
+}
+
+/// Follows a log to its end, and waits until the result of the build is stored.
+async fn run(
+    tail: Arc<Tail>,
+    branch: String,
+    live: LiveLogs,
+    mut changes: broadcast::Receiver<Target>,
+    tails: Arc<Mutex<HashMap<String, Arc<Tail>>>>,
+) {
+    tail.follow().await;
+    let is_live = || live.get(&branch).is_some_and(|log| log.is_same(&tail.log));
+    // The build stores its log after the end of the log. The viewers can then load the stored log.
+    let stored = async {
+        while is_live() {
+            let change = tokio::time::timeout(Duration::from_secs(1), changes.recv());
+            if let Ok(Err(broadcast::error::RecvError::Closed)) = change.await {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(STORED, stored).await;
+    let mut tails = tails.lock();
+    if tails.get(&branch).is_some_and(|other| Arc::ptr_eq(other, &tail)) {
+        tails.remove(&branch);
+    }
+    drop(tails);
+    tail.progress.send_modify(|progress| progress.done = true);
+}

@@ -1,0 +1,72 @@
+//! The pages that explain errors.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use datakit_client::db::Error;
+
+use super::page;
+use crate::web::assets;
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage {
+    title: &'static str,
+    text: String,
+    login: bool,
+    style_url: String,
+}
+
+/// Explains why a request was refused.
+pub(in crate::web) async fn page_of(id: &str) -> Response {
+    let (status, title, text, login) = match id {
+        "permission-denied" => (
+            StatusCode::FORBIDDEN,
+            "Permission denied",
+            "You are logged in, but you do not have the permission for this page.",
+            true,
+        ),
+        "logout-needed" => (
+            StatusCode::FORBIDDEN,
+            "Log in again",
+            "Your rights on GitHub are not known in this session. Log out and log in again.",
+            true,
+        ),
+        _ => (StatusCode::NOT_FOUND, "Not found", "There is no such page.", false),
+    };
+    render(status, title, text.to_owned(), login)
+}
+
+/// The route `/error/ID`.
+pub(in crate::web) async fn page_for(Path(id): Path<String>) -> Response {
+    page_of(&id).await
+}
+
+/// Returns a page with a message.
+pub(in crate::web) fn error_page(status: StatusCode, text: &str) -> Response {
+    render(status, status.canonical_reason().unwrap_or("Error"), text.to_owned(), false)
+}
+
+pub(in crate::web) fn not_found(text: &str) -> Response {
+    error_page(StatusCode::NOT_FOUND, text)
+}
+
+/// Returns the page for an error of the database.
+pub(in crate::web) fn database_error(error: &Error) -> Response {
+    match error {
+        Error::NotFound | Error::InvalidHash(_) => {
+            not_found("The database does not contain this commit.")
+        }
+        error => {
+            tracing::warn!(%error, "a page cannot be shown");
+            let text = format!("The database does not answer as expected: {error}");
+            error_page(StatusCode::SERVICE_UNAVAILABLE, &text)
+        }
+    }
+}
+
+fn render(status: StatusCode, title: &'static str, text: String, login: bool) -> Response {
+    let style_url = assets::style_url();
+    (status, page(&ErrorPage { title, text, login, style_url })).into_response()
+}

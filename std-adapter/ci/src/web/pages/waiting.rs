@@ -1,0 +1,68 @@
+//! The page that explains why each pending job waits.
+
+use askama::Template;
+use axum::extract::State as Extract;
+use axum::response::Response;
+
+use super::home::PoolRow;
+use super::page;
+use crate::state::JobStatus;
+use crate::term::explain;
+use crate::web::State;
+use crate::web::model::{Moment, short_name};
+use crate::web::urls;
+use crate::web::visit::Visit;
+use crate::web::waits::{Reason, reasons};
+
+/// The maximum number of jobs on the page.
+const JOBS_MAX: usize = 500;
+
+#[derive(Template)]
+#[template(path = "waiting.html")]
+struct Waiting {
+    visit: Visit,
+    jobs: Vec<WaitingJob>,
+    /// The number of pending jobs.
+    total: usize,
+    pools: Vec<PoolRow>,
+}
+
+struct WaitingJob {
+    repo: String,
+    name: String,
+    test: String,
+    url: String,
+    since: Moment,
+    reasons: Vec<(Reason, Option<Moment>)>,
+}
+
+/// The page.
+pub(in crate::web) async fn page_of(visit: Visit, Extract(state): Extract<State>) -> Response {
+    let (mut jobs, mut total) = (Vec::new(), 0);
+    for target in state.0.view.targets() {
+        let pending = target.jobs.iter().filter(|job| job.result.status == JobStatus::Pending);
+        for job in pending {
+            total += 1;
+            if jobs.len() >= JOBS_MAX {
+                continue;
+            }
+            let found = reasons(&explain(&job.node)).into_iter();
+            jobs.push(WaitingJob {
+                repo: target.target.repo().to_string(),
+                name: short_name(&target.target),
+                test: job.test.clone(),
+                url: format!(
+                    "{}?test={}",
+                    urls::target(&target.target),
+                    urls::encode_query(&job.test)
+                ),
+                since: Moment::new(job.since),
+                reasons: found
+                    .map(|reason| (reason.clone(), reason.since.map(Moment::new)))
+                    .collect(),
+            });
+        }
+    }
+    let pools = PoolRow::all(&state);
+    page(&Waiting { visit, jobs, total, pools })
+}

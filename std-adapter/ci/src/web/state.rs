@@ -1,0 +1,99 @@
+//! The data that the pages show.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datakit_client::db::Database;
+use tokio::sync::Semaphore;
+
+use super::auth::Auth;
+use super::log::saved::SavedLogs;
+use super::log::tail::Tails;
+use super::store::{DatabaseStore, Store};
+use crate::build::{Builds, LiveLogs};
+use crate::pool::Pools;
+use crate::{Target, View};
+
+/// The maximum number of connections that receive server-sent events.
+const STREAMS_MAX: usize = 4000;
+
+/// The data that the pages show, and the builds that they control. Clones are cheap.
+#[derive(Clone)]
+pub struct State(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) view: View,
+    pub(super) builds: Builds,
+    pub(super) pools: Pools,
+    pub(super) auth: Auth,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) saved: SavedLogs,
+    pub(super) tails: Tails,
+    /// The permits for connections that receive server-sent events.
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) dashboards: Vec<Target>,
+    pub(super) metrics: Option<Metrics>,
+}
+
+/// The metrics, and the hash of the token that grants access to them.
+pub(super) struct Metrics {
+    pub(super) token_sha256: [u8; 32],
+    pub(super) text: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+impl State {
+    /// Creates the state. The pages show the jobs of `view` and the logs in `live` and in the
+    /// database.
+    pub fn new<D: Database>(
+        db: D,
+        view: View,
+        live: LiveLogs,
+        builds: Builds,
+        pools: Pools,
+        auth: Auth,
+    ) -> State {
+        let store: Arc<dyn Store> = Arc::new(DatabaseStore(db));
+        State(Arc::new(Shared {
+            saved: SavedLogs::new(store.clone()),
+            tails: Tails::new(live, view.clone()),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            dashboards: Vec::new(),
+            metrics: None,
+            view,
+            builds,
+            pools,
+            auth,
+            store,
+        }))
+    }
+
+    /// Sets the targets that the first page shows. By default, these are the branches `master` and
+    /// `main` of all repositories. Ignored if the state has been cloned.
+    #[must_use]
+    pub fn dashboards(mut self, targets: Vec<Target>) -> State {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.dashboards = targets;
+        }
+        self
+    }
+
+    /// Sets the function that returns the metrics, and the SHA-256 hash of the token that a request
+    /// for the metrics must contain. Ignored if the state has been cloned.
+    #[must_use]
+    pub fn metrics(
+        mut self,
+        token_sha256: [u8; 32],
+        text: impl Fn() -> String + Send + Sync + 'static,
+    ) -> State {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.metrics = Some(Metrics { token_sha256, text: Box::new(text) });
+        }
+        self
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("view", &self.0.view).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads logs and histories from the database.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use datakit_client::db::{BranchOps, CommitOps, Database, Error, Path, Result, TreeOps};
+use datakit_github::Commit;
+
+use super::time;
+use crate::Target;
+use crate::state::{INDEX_BRANCH, Record, history_branch, target_of_index};
+
+type Read<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
+
+/// The file with the log in a commit of a build.
+const LOG: &str = "log";
+
+/// The maximum number of targets of one commit that are listed.
+const TARGETS_MAX: usize = 100;
+
+/// A commit of the history of a target.
+#[derive(Debug, Clone)]
+pub(super) struct HistoryEntry {
+    /// The hash.
+    pub(super) id: String,
+    /// The time of the commit, or `None` if the server does not send it.
+    pub(super) time: Option<SystemTime>,
+    /// The first line of the message.
+    pub(super) message: String,
+    /// The state of the target.
+    pub(super) record: Record,
+}
+
+/// A part of the history of a target, newest first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HistoryPart {
+    pub(super) entries: Vec<HistoryEntry>,
+    /// The commit at which the older part begins.
+    pub(super) older: Option<String>,
+}
+
+/// The database, without its type.
+pub(super) trait Store: Send + Sync {
+    /// Returns the hash of the head of a branch. Unlike [`Database::branch`], does not create a
+    /// handle for a branch that does not exist, because the name may come from any visitor.
+    fn head<'s>(&'s self, branch: &'s str) -> Read<'s, Option<String>>;
+
+    /// Returns the length of the log in a commit.
+    fn log_len<'s>(&'s self, commit: &'s str) -> Read<'s, u64>;
+
+    /// Reads a part of the log in a commit.
+    fn read_log<'s>(&'s self, commit: &'s str, offset: u64, length: usize) -> Read<'s, Vec<u8>>;
+
+    /// Reads the state of a target in a commit of its history.
+    fn record<'s>(&'s self, commit: &'s str) -> Read<'s, HistoryEntry>;
+
+    /// Returns the targets that have tested a commit and the hashes of their last history commits.
+    fn indexed<'s>(&'s self, commit: &'s Commit) -> Read<'s, Vec<(Target, String)>>;
+
+    /// Reads at most `count` commits of the history of a target, starting with the commit `from` or
+    /// with the newest one.
+    fn history<'s>(
+        &'s self,
+        target: &'s Target,
+        from: Option<&'s str>,
+        count: usize,
+    ) -> Read<'s, HistoryPart>;
+}
+
+/// A [`Store`] for any type of database.
+pub(super) struct DatabaseStore<D>(pub(super) D);
+
+impl<D: Database> DatabaseStore<D> {
+    async fn head_commit(&self, branch: &str) -> Result<Option<D::Commit>> {
+        let names = self.0.branches().await?;
+        if !names.iter().any(|name| name.as_bytes() == branch.as_bytes()) {
+            return Ok(None);
+        }
+        self.0.branch(branch).await?.head().await
+    }
+}
+
+impl<D: Database> Store for DatabaseStore<D> {
+    fn head<'s>(&'s self, branch: &'s str) -> Read<'s, Option<String>> {
+        Box::pin(async move {
+            let head = self.head_commit(branch).await?;
+            Ok(head.map(|head| head.id().to_string()))
+        })
+    }
+
+    fn log_len<'s>(&'s self, commit: &'s str) -> Read<'s, u64> {
+        Box::pin(async move {
+            let tree = self.0.commit(commit).await?.tree();
+            let stat = tree.stat(&Path::from_names([LOG])?).await?;
+            stat.map(|stat| stat.size).ok_or(Error::NotFound)
+        })
+    }
+
+    fn read_log<'s>(&'s self, commit: &'s str, offset: u64, length: usize) -> Read<'s, Vec<u8>> {
+        Box::pin(async move {
+            let tree = self.0.commit(commit).await?.tree();
+            tree.read_file_range(&Path::from_names([LOG])?, offset, length).await
+        })
+    }
+
+    fn record<'s>(&'s self, commit: &'s str) -> Read<'s, HistoryEntry> {
+        Box::pin(async move {
+            let commit = self.0.commit(commit).await?;
+            entry(&commit).await.map(|(entry, _)| entry)
+        })
+    }
+
+    fn indexed<'s>(&'s self, commit: &'s Commit) -> Read<'s, Vec<(Target, String)>> {
+        Box::pin(async move {
+            let Some(head) = self.head_commit(INDEX_BRANCH).await? else { return Ok(Vec::new()) };
+            let (repo, hash) = (&commit.repo, commit.hash.to_string());
+            let dir = Path::from_names([repo.user(), repo.name(), "commit", &hash])?;
+            let names = match head.tree().read_dir(&dir).await {
+                Err(Error::NotFound) => return Ok(Vec::new()),
+                names => names?,
+            };
+            let mut targets = Vec::new();
+            for name in names.iter().take(TARGETS_MAX) {
+                let target = name.to_str().and_then(|name| target_of_index(repo, name));
+                if let Some(target) = target {
+                    let history = head.tree().read_file(&dir.clone().join(name)?).await?;
+                    targets
+                        .push((target, String::from_utf8_lossy(history.trim_ascii()).into_owned()));
+                }
+            }
+            Ok(targets)
+        })
+    }
+
+    fn history<'s>(
+        &'s self,
+        target: &'s Target,
+        from: Option<&'s str>,
+        count: usize,
+    ) -> Read<'s, HistoryPart> {
+        Box::pin(async move {
+            let mut next = match from {
+                Some(from) => Some(self.0.commit(from).await?),
+                None => self.head_commit(&history_branch(target)).await?,
+            };
+            let mut part = HistoryPart::default();
+            while let Some(commit) = next.take() {
+                if part.entries.len() >= count {
+                    part.older = Some(commit.id().to_string());
+                    break;
+                }
+                let (entry, parent) = entry(&commit).await?;
+                part.entries.push(entry);
+                next = parent;
+            }
+            Ok(part)
+        })
+    }
+}
+
+/// Reads a commit of a history. Returns also its first parent.
+async fn entry<C: CommitOps>(commit: &C) -> Result<(HistoryEntry, Option<C>)> {
+    let details = commit.details().await?;
+    let record = Record::read(&commit.tree()).await?;
+    let message = details.message.lines().next().unwrap_or_default().to_owned();
+    let id = commit.id().to_string();
+    let entry = HistoryEntry { id, time: time::parse(&details.date), message, record };
+    Ok((entry, details.parents.into_iter().next()))
+}

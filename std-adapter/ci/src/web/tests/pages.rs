@@ -1,0 +1,139 @@
+//! Tests of the pages for targets, commits, histories and waits.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_targets_and_their_tests() {
+    let site = Site::new(vec![("unit", passing("fine\n")), ("lint", passing("clean\n"))]).await;
+    site.set_head("master", 1, JobStatus::Success).await;
+    site.set_head("fix/c++", 2, JobStatus::Success).await;
+    site.open_pr(7, "A title", 3).await;
+    let home = site.page("/").await;
+    assert!(home.contains("<a href=\"/me/app/ref/heads/master\"><bdi>master</bdi></a>"), "{home}");
+    assert!(home.contains("3 targets") && !home.contains("fix/c++"), "{home}");
+    let branches = site.page("/branch").await;
+    assert!(branches.contains("/me/app/ref/heads/fix/c%2B%2B"), "{branches}");
+    assert!(branches.contains("/me/app/ref/heads/fix/c%2B%2B?test=unit"), "{branches}");
+    assert!(site.page("/branch?q=MAST").await.contains("1 target "));
+    assert!(site.page("/pr").await.contains("<bdi class=\"title\">A title</bdi>"));
+    assert!(site.page("/tag").await.contains("0 targets"));
+    assert!(site.page("/wall").await.contains("class=\"tile success\""));
+    let target = site.page("/me/app/ref/heads/fix/c%2B%2B?test=lint").await;
+    assert!(target.contains("<h2>Test <bdi>lint</bdi></h2>"), "{target}");
+    assert!(
+        target.contains("<svg class=\"pipeline\"") && target.contains(">build lint<"),
+        "{target}"
+    );
+    assert!(target.contains("=== Run lint") && target.contains(">clean</span>"), "{target}");
+    for path in ["/me/app/pr/8", "/me/app/ref/heads/none", "/me/other/pr/7", "/x", "/me/app/pr/x"] {
+        assert_eq!(site.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn default_log_is_the_first_that_failed() {
+    let site = Site::new(vec![("a", passing("of a\n")), ("b", failing("of b\n"))]).await;
+    let Target::Ref(id) = branch("master") else { panic!("a branch is a ref") };
+    site.commit([Element::from(Ref { id, head: hash(1) })]).await;
+    site.wait_for(&branch("master"), |view| {
+        view.jobs.len() == 2 && view.jobs.iter().all(|job| job.result.status != JobStatus::Pending)
+    })
+    .await;
+    let page = site.page("/me/app/ref/heads/master").await;
+    assert!(page.contains("<h2>Test <bdi>b</bdi></h2>") && page.contains(">of b<"), "{page}");
+    assert!(page.contains("exit status 1"), "{page}");
+    assert!(site.page("/me/app/ref/heads/master?test=a").await.contains(">of a<"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commit_with_one_target_redirects() {
+    let site = Site::new(vec![("unit", passing(""))]).await;
+    site.set_head("master", 1, JobStatus::Success).await;
+    let answer = site.get(&format!("/me/app/commit/{}?test=unit", hash(1))).await;
+    assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(answer.header("location"), "/me/app/ref/heads/master?test=unit");
+    site.set_head("topic", 1, JobStatus::Success).await;
+    let page = site.page(&format!("/me/app/commit/{}", hash(1))).await;
+    assert!(page.contains("heads/master") && page.contains("heads/topic"), "{page}");
+    let unknown = site.get(&format!("/me/app/commit/{}", hash(9))).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_shows_older_states() {
+    let site = Site::new(vec![("unit", passing("fine\n"))]).await;
+    site.set_head("master", 1, JobStatus::Success).await;
+    wait_for_history(&site, &branch("master"), "unit: success").await;
+    site.set_head("master", 2, JobStatus::Success).await;
+    wait_for_history(&site, &branch("master"), &format!("New head: {}", hash(2))).await;
+    let list = site.page("/me/app/ref/heads/master?history").await;
+    assert!(list.contains("unit: success done"), "{list}");
+    assert!(list.contains("0 of 2</td>"), "two commits, none of them flaky: {list}");
+    let first = attribute(&list, "href=\"", "/me/app/ref/heads/master?history=");
+    let past = site.page(&first).await;
+    assert!(past.contains("This is an older state") && past.contains(">fine<"), "{past}");
+    // The results of a commit that is no longer tested are found through the index.
+    let commit = site.page(&format!("/me/app/commit/{}", hash(1))).await;
+    assert!(commit.contains("branch master"), "{commit}");
+    assert!(site.page(&attribute(&commit, "<li><a href=\"", "")).await.contains("older state"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_page_explains_pending_jobs() {
+    let site = Site::new(vec![("unit", waiting("begin\n"))]).await;
+    site.set_head("master", 1, JobStatus::Pending).await;
+    site.wait_for(&branch("master"), |view| view.jobs[0].result.text == "Building").await;
+    let page = site.page("/waiting").await;
+    assert!(page.contains("1 job is pending"), "{page}");
+    assert!(
+        page.contains("<bdi class=\"step-name\">Run unit</bdi>: <bdi>Building</bdi>"),
+        "{page}"
+    );
+    site.scripts.permits.add_permits(1);
+    site.wait_for(&branch("master"), |view| view.jobs[0].result.status == JobStatus::Success).await;
+    assert!(site.page("/waiting").await.contains("No job is pending"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_are_cancelled_and_repeated() {
+    let site = Site::new(vec![("unit", waiting("begin\n"))]).await;
+    site.set_head("master", 1, JobStatus::Pending).await;
+    site.wait_for(&branch("master"), |view| view.jobs[0].result.text == "Building").await;
+    let mut browser = site.browser();
+    let page = "/me/app/ref/heads/master?test=unit";
+    let answer = browser.submit(page, "/cancel/run-of-unit").await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, page));
+    site.wait_for(&branch("master"), |view| view.jobs[0].result.status == JobStatus::Failure).await;
+    site.scripts.permits.add_permits(1);
+    let csrf = attribute(&browser.get("/auth/login").await.body, "name=\"csrf\" value=\"", "");
+    let rebuild = format!("/log/rebuild/run-of-unit?redirect={page}");
+    let answer = browser.post(&rebuild, &format!("csrf={csrf}")).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    site.wait_for(&branch("master"), |view| view.jobs[0].result.status == JobStatus::Success).await;
+    let answer = browser.post("/log/rebuild/none", &format!("csrf={csrf}")).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert!(answer.body.contains("No job depends on none"), "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_for_monitoring_and_files() {
+    let site = Site::with(vec![], "user:admin", "user:admin").await;
+    assert_eq!(site.page("/health").await, "ok\n");
+    assert!(site.page("/static/style.css").await.contains(".fg-bright-red"));
+    assert!(site.page("/static/script.js?v=1").await.contains("EventSource"));
+    assert_eq!(site.get("/static/other").await.status, StatusCode::NOT_FOUND);
+    for token in ["", "Bearer wrong", "Bearer ", "secret"] {
+        let request = Request::get("/metrics").header("authorization", token);
+        let answer = site.browser().send(request, String::new()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{token}");
+    }
+    let request = Request::get("/metrics").header("authorization", "Bearer secret");
+    assert_eq!(site.browser().send(request, String::new()).await.body, "up 1\n");
+    for (id, text) in
+        [("permission-denied", "do not have the permission"), ("logout-needed", "GitHub")]
+    {
+        let answer = site.get(&format!("/error/{id}")).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert!(answer.body.contains(text), "{}", answer.body);
+    }
+}

@@ -1,0 +1,86 @@
+//! Shows times and durations.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// Returns a duration in at most two units, for example `850 ms`, `7 s`, `1 min 15 s` or `2 h 5 min`.
+pub(super) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min {} s", seconds % 60),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// Returns the time since `since`, or a duration of 0 if the clock has been set back.
+pub(super) fn elapsed(since: SystemTime) -> Duration {
+    since.elapsed().unwrap_or_default()
+}
+
+/// Returns a time in RFC 3339 format without fractions, for the attribute `datetime`.
+pub(super) fn machine(time: SystemTime) -> String {
+    match Timestamp::try_from(time) {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// Returns a time for people, for example `2026-11-28 09:30 UTC`.
+pub(super) fn human(time: SystemTime) -> String {
+    match Timestamp::try_from(time) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// Parses the date of a commit in RFC 3339 format.
+pub(super) fn parse(date: &str) -> Option<SystemTime> {
+    date.trim().parse::<Timestamp>().ok().map(SystemTime::from)
+}
+
+/// Parses the time at the beginning of a line of a log, for example `[2026-11-28 09:30.05] Starting`.
+/// Returns the time and the rest of the line.
+pub(super) fn of_log_line(line: &str) -> Option<(SystemTime, &str)> {
+    let (time, rest) = line.strip_prefix('[')?.split_once("] ")?;
+    if time.len() != 19 {
+        return None;
+    }
+    let time = DateTime::strptime("%Y-%m-%d %H:%M.%S", time).ok()?;
+    let time = time.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    Some((time.into(), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_at_most_two_units() {
+        for (millis, text) in [
+            (0, "0 ms"),
+            (850, "850 ms"),
+            (7_900, "7 s"),
+            (75_000, "1 min 15 s"),
+            (7_500_000, "2 h 5 min"),
+            (93_600_000, "1 d 2 h"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn times_of_log_lines_are_parsed() {
+        let (time, rest) = of_log_line("[2026-11-28 09:30.05] $ make").unwrap();
+        assert_eq!((machine(time).as_str(), rest), ("2026-11-28T09:30:05Z", "$ make"));
+        for line in ["", "[x] y", "[2026-13-28 09:30.05] x", "2026-11-28 09:30.05 x", "[\u{fc}] "] {
+            assert_eq!(of_log_line(line), None, "{line}");
+        }
+    }
+}

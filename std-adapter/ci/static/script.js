@@ -1,0 +1,65 @@
+// Follows live logs and changed targets. All pages are complete without this script.
+"use strict";
+
+// Replaces the content of the page with its current state.
+async function refresh() {
+  const response = await fetch(location.href, { headers: { accept: "text/html" } });
+  if (!response.ok || response.redirected) return;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const [main, fresh] = [document.getElementById("main"), page.getElementById("main")];
+  const field = document.activeElement;
+  // A visitor who is typing would lose the text.
+  if (!fresh || (field && field.matches("input"))) return;
+  const log = main.querySelector(".logview");
+  const same = fresh.querySelector(".logview");
+  // The log that is being followed is kept, with its position and its folded steps.
+  if (log && same && log.dataset.url === same.dataset.url) same.replaceWith(log);
+  main.replaceChildren(...fresh.childNodes);
+  document.title = page.title;
+  follow();
+}
+
+// Adds the lines of a live log as they are written.
+function follow() {
+  const view = document.querySelector(".logview[data-events]");
+  if (!view || view.dataset.following) return;
+  view.dataset.following = "yes";
+  const [tail, rest] = [view.querySelector(".tail"), view.querySelector(".rest")];
+  const isAtEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < 40;
+  const toEnd = () => { view.scrollTop = view.scrollHeight; };
+  if (!location.hash) toEnd();
+  const source = new EventSource(view.dataset.events);
+  // The server escapes all text of the log.
+  const add = (change) => { const atEnd = isAtEnd(); change(); if (atEnd) toEnd(); };
+  source.addEventListener("lines", (event) => add(() => {
+    tail.insertAdjacentHTML("beforeend", event.data + "\n");
+    while (tail.childElementCount > 20000) tail.firstElementChild.remove();
+  }));
+  source.addEventListener("rest", (event) => add(() => { rest.innerHTML = event.data; }));
+  source.addEventListener("end", () => { source.close(); location.reload(); });
+  addEventListener("pagehide", () => source.close());
+}
+
+// Opens the step that contains the line in the URL, or loads the part that contains it.
+function showLine() {
+  const match = /^#L(\d+)$/.exec(location.hash);
+  const view = document.querySelector(".logview");
+  if (!match || !view) return;
+  const line = document.getElementById("L" + match[1]);
+  const step = line && line.closest("details");
+  if (step) step.open = true;
+  if (line) line.scrollIntoView({ block: "center" });
+  else if (view.dataset.pages > 1 && location.pathname === view.dataset.url && !location.search.includes("line=")) {
+    location.replace(view.dataset.url + "?line=" + match[1] + location.hash);
+  }
+}
+
+const changes = document.getElementById("main")?.dataset.changes;
+if (changes) {
+  const source = new EventSource(changes);
+  source.addEventListener("changed", () => refresh().catch(() => {}));
+  addEventListener("pagehide", () => source.close());
+}
+addEventListener("hashchange", showLine);
+follow();
+showLine();
