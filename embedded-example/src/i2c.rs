@@ -38,7 +38,7 @@ static REGISTERS: Dir = Dir::new(&[
     async_file("high", &SENSOR.file(3).doc("start of the alarm in mdegC")),
 ]);
 
-/// Performs the requests to the sensor, one after another. `delay` waits for the given number of
+/// Processes the requests to the sensor, one after another. `delay` waits for the given number of
 /// milliseconds.
 pub async fn serve_sensor(delay: impl AsyncFn(u32)) -> ! {
     // The temperature, the configuration, and the two limits, with an LM75's reset values.

@@ -141,7 +141,7 @@ async fn blink() -> ! {
     }
 }
 
-/// Performs the requests to the sensor on the I2C bus.
+/// Processes the requests to the sensor on the I2C bus.
 #[embassy_executor::task]
 async fn sensor() -> ! {
     i2c::serve_sensor(async |ms| Timer::after_millis(ms.into()).await).await

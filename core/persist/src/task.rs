@@ -1,4 +1,4 @@
-//! The task that performs the requests to a store.
+//! The task that processes the requests to a store.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +16,7 @@ use crate::{Rejected, Store};
 /// A queue for one request to a store. While one request is waiting, further requests are refused.
 ///
 /// Files in a tree make requests through the [`ParamStore`] trait, and the task that calls [`run`]
-/// performs them.
+/// processes them.
 pub struct Requests {
     waiting: Signal<CriticalSectionRawMutex, StoreRequest>,
     erases: AtomicU32,
@@ -62,7 +62,7 @@ impl ParamStore for Requests {
     }
 }
 
-/// Performs the requests to a store. Values that cannot be loaded are passed to `rejected`. Never
+/// Processes the requests to a store. Values that cannot be loaded are passed to `rejected`. Never
 /// returns. [Load](Store::load) the stored values before calling this function.
 ///
 /// `interval_ms` returns the minimum time between two saves, in milliseconds. After all values have

@@ -54,8 +54,8 @@ use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 /// With the `params` feature, a client can follow the value: if the file is opened only for reading
 /// and with the append flag (see [`OpenMode::follows`]), the first read returns the value, and each
 /// further read waits until the value is set again. If the file is opened in any other mode, a read
-/// never waits, because many clients read until a read returns no bytes. Only the open mode lets
-/// the server distinguish such a read from one that requests the next value.
+/// never waits, because many clients keep reading until they receive 0 bytes. Only the open mode
+/// lets the server distinguish such a read from one that requests the next value.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};

@@ -7,7 +7,7 @@ use crate::vfs::{Client, Error, Result};
 
 /// Nonvolatile storage for parameter values.
 ///
-/// Because writing to flash takes time, a store only queues requests. A task performs the requests
+/// Because writing to flash takes time, a store only queues requests. A task processes the requests
 /// and calls [`StoreRequest::finish`] for each of them.
 pub trait ParamStore: Sync {
     /// Passes a request to the task that accesses the storage. This method does not wait.

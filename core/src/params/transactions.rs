@@ -1,8 +1,9 @@
 //! Transactions, which let a client change several parameters at once.
 //!
-//! A transaction is a directory that contains a second file for each parameter in a set. A value
-//! written to such a file is checked and staged, but the parameter itself does not change. The
-//! `commit` command checks all staged values together and then sets either all of them or none.
+//! A transaction is a directory that contains a second copy of the file for each parameter in a
+//! set. A value written to such a file is checked and staged, but the parameter itself does not
+//! change. The `commit` command checks all staged values together and then sets either all of them
+//! or none.
 
 mod commit;
 mod ctl;

@@ -116,7 +116,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     pub(super) async fn setattr(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, set) = fields!(self, call, TSETATTR, Setattr { fid, set });
         let inode = self.inode(fid)?;
-        // A request with only the CTIME bit is also a change, although it contains no time for
+        // A request with only the CTIME bit is also a change, even though it contains no time for
         // CTIME.
         if set.valid & SetAttr::CHANGES != 0 {
             let mut wanted = wanted::<V>(&set);

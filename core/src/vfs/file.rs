@@ -41,7 +41,7 @@ pub struct OpenState {
     pub delivered: u64,
     /// For a stream, the sequence number of the next value.
     pub next: u32,
-    /// For a stream, the number of bytes of the pending text returned so far.
+    /// For a stream, how many bytes of the pending text have been returned so far.
     pub taken: u16,
     /// For a stream, whether the next read returns 0 bytes to mark the end of a value. For a
     /// [`TaskFile`](crate::files::TaskFile), whether the text is the reply to a read.

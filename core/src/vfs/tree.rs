@@ -262,7 +262,7 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         self.strict_walk
     }
 
-    // The requests below never wait, so they are performed immediately. The session's code is
+    // The requests below never wait, so they are processed immediately. The session's code is
     // smaller if the futures contain only the results.
     fn lookup(&self, dir: &PackedPath, name: Name<'_>) -> impl Future<Output = Result<PackedPath>> {
         completed(self.find(*dir, name))

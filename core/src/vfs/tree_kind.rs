@@ -182,7 +182,7 @@ impl FidRecord for ImmutableRecord {
 
     fn enter(&mut self) {
         // If the number overflows, the client cannot walk back up to the attach point, but it
-        // cannot walk above the attach point either.
+        // cannot walk above it either.
         self.depth = self.depth.saturating_add(1);
     }
 

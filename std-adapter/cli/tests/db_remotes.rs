@@ -107,7 +107,7 @@ fn without_git_only_remotes_fail() {
 async fn a_connection_has_two_fetches_at_a_time() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     let url: datakit_server::Url = server.address().parse().unwrap();
-    // Connections to this listener succeed although the test never calls `accept`.
+    // Connections to this listener succeed even though the test never calls `accept`.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("git://{}/x", listener.local_addr().unwrap());
     let greedy = Db::connect(&url).await.unwrap();

@@ -297,8 +297,7 @@ impl Transaction {
     }
 
     /// Returns the paths of the unresolved conflicts from the last merge and the last attempt to
-    /// commit. Returns `None` if no merge was performed and no commit has failed because of a
-    /// conflict.
+    /// commit. Returns `None` if there was no merge and no commit failed because of a conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended.

@@ -1,4 +1,4 @@
-//! A request that a task performs.
+//! A request that a task processes.
 
 use core::fmt;
 use core::mem;

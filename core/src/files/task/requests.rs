@@ -16,7 +16,7 @@ use crate::vfs::{Client, Error, FixedText, Result, Text, Waiter, Waiters};
 /// room for `CAPACITY` requests, each with at most `TEXT` bytes of text. The text is the value that
 /// a client writes, or the reply to a read.
 ///
-/// The task calls [`next`](FileRequests::next) in a loop. Requests are performed in the order in
+/// The task calls [`next`](FileRequests::next) in a loop. Requests are processed in the order in
 /// which they arrive. Several tasks may take requests from the same channel.
 ///
 /// ```

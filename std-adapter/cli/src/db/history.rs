@@ -29,8 +29,8 @@ impl Commits {
     }
 }
 
-/// A breadth-first traversal of the ancestors. The commits are not ordered by date, because a
-/// server that does not provide the history as a file does not send dates either.
+/// A breadth-first traversal of the ancestors. The commits are not ordered by date, because servers
+/// that do not provide the history as a file do not send dates.
 #[derive(Default)]
 pub(super) struct Walk {
     known: HashSet<Id>,

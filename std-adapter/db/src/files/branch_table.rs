@@ -57,8 +57,8 @@ impl State {
 
     fn set_number(&mut self, name: &BranchName, number: u64) {
         if self.numbers.len() >= MAX_RETIRED_NUMBERS {
-            // Derive the numbers of all branches that are not in use from a new origin, so that no
-            // old number is reused.
+            // Derive the inode numbers of all unused branches from a new origin, so that no old
+            // number is reused.
             self.numbers.clear();
             self.origin = inode_numbers::next();
         }
