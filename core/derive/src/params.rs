@@ -163,7 +163,7 @@ impl Struct<'_> {
         }
     }
 
-    /// The struct of parameters.
+    /// The parameter struct.
     fn definition(&self, krate: &Path) -> TokenStream {
         let (plain, params, vis) = (&self.input.ident, &self.params, &self.input.vis);
         let doc = format!("The parameters of [`{plain}`].");

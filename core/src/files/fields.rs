@@ -17,12 +17,12 @@ use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, t
 
 /// A plain settings struct for which `#[derive(Params)]` has generated a parameter struct.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither a value nor a struct of parameters",
+    message = "`{Self}` is neither a value nor a parameter struct",
     note = "add `#[param]` to the field if the field is a value",
-    note = "add `#[derive(Params)]` to `{Self}` if `{Self}` is a struct of parameters"
+    note = "add `#[derive(Params)]` to `{Self}` if `{Self}` is a parameter struct"
 )]
 pub trait Params: Sized {
-    /// The struct of parameters.
+    /// The parameter struct.
     type Params: Fields<Plain = Self>;
 }
 

@@ -224,7 +224,7 @@ pub(super) struct FileRead<V: Vfs> {
     pub(super) count: usize,
 }
 
-/// Returns the part of a reply that holds the data of an Rread or Rreaddir, which is at most
+/// Returns the part of a reply that holds the data for an Rread or Rreaddir, which is at most
 /// `count` bytes long.
 pub(super) fn read_data(buf: &mut [u8], count: usize) -> &mut [u8] {
     let data = buf.get_mut(wire::RREAD_HEADER..).unwrap_or_default();

@@ -197,7 +197,7 @@ impl Error {
         with(self.0.message().as_deref().unwrap_or_else(|| self.text()))
     }
 
-    /// Returns the message in the row of the table.
+    /// Returns the message from the error's row in the table.
     #[inline(never)]
     fn text(&self) -> &'static str {
         let row = match self.0.kind() {

@@ -36,7 +36,7 @@ const SOURCES: [Source; 3] = [
     Source {
         name: "server",
         target: "datakit_server",
-        doc: "connections: opened, closed and refused ones",
+        doc: "connections that are opened, closed or refused",
     },
     Source { name: "program", target: "datakit", doc: "everything else" },
 ];
@@ -215,7 +215,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         server.urls().iter().filter(|url| is_exposed(url)).map(Url::to_string).collect();
     if !exposed.is_empty() {
         tracing::warn!(
-            "no authentication: everyone who can reach {} can read and write everything",
+            "no authentication: anyone who can connect to {} can read and write everything",
             exposed.join(", ")
         );
     }

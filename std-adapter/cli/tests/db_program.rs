@@ -175,7 +175,7 @@ fn errors_give_the_reason() {
         (&["commit", "master", "-m", "x", &format!("d/f/g={file}")], "d/f: Not a directory"),
         (
             &["commit", "master", "-m", "x", "a=-", "b=-"],
-            "standard input can be the content of one file only",
+            "standard input can be the content of only one file",
         ),
     ] {
         assert_eq!(db.fail(arguments), format!("datakit: {text}\n"));

@@ -123,8 +123,9 @@ fn unsupported_log_options_are_refused() {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     for (name, system) in [("eventlog", "Windows"), ("asl", "macOS")] {
-        let text =
-            format!("datakit: --log-destination {name} exists on {system}, not on this system\n");
+        let text = format!(
+            "datakit: --log-destination {name} is available on {system}, not on this system\n"
+        );
         assert_eq!(refused(&["--log-destination", name], ""), (Some(1), text));
     }
     let text = "datakit: DATAKIT_VERBOSE: unknown level \"loud\": use one of quiet, app, error, warning, info, debug\n";

@@ -360,7 +360,7 @@ fn a_server_without_a_schema_works_as_far_as_possible() {
     let client = Client { address: server.address(), dialect: "" };
     assert_eq!(
         fail(&client, "list"),
-        "datakit: /params: No such file or directory (--dir is the directory of the parameters)\n"
+        "datakit: /params: No such file or directory (--dir is the parameter directory)\n"
     );
     client.run(&["mkdir", "-p", "/params/blink"]);
     client.run(&["write", "/params/blink/period", "500\n"]);
@@ -380,7 +380,7 @@ fn a_server_without_a_schema_works_as_far_as_possible() {
         fail(&client, "set blink/period=1 name=x"),
         format!(
             "datakit: /params/transactions: {needed} set several parameters at once; --one-by-one \
-             sets one after the other\n"
+             sets them one after another\n"
         )
     );
     assert_eq!(run(&client, "get blink/period"), "600\n");

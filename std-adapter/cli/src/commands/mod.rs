@@ -121,7 +121,7 @@ async fn mv(
 ) -> CliResult {
     let is_dir = client.stat(target).await.is_ok_and(|metadata| metadata.is_dir());
     if sources.len() > 1 && !is_dir {
-        return Err(at(target)("not a directory: several files can only be moved to one"));
+        return Err(at(target)("not a directory: multiple files can only be moved to one"));
     }
     for_each(sources, async |source| match is_dir {
         true => rename(client, renames, source, target.join(source.last())).await,

@@ -77,7 +77,7 @@ impl Copier {
         recursive: bool,
     ) -> CliResult {
         if sources.len() > 1 && !is_dir(&self.client, to).await {
-            return Err(at(to)("not a directory: several files can only be copied to one"));
+            return Err(at(to)("not a directory: multiple files can only be copied to one"));
         }
         let result = for_each(sources, async |from| self.copy(from, to, recursive).await).await;
         if self.has_failed.load(Relaxed) { result.and(Err(CliError::Reported)) } else { result }

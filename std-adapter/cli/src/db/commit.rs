@@ -44,7 +44,7 @@ pub(super) async fn commit(db: &Db, branch: &str, request: &CommitRequest<'_>) -
         return Err(CliError::Failed(text.to_owned()));
     }
     if updates.iter().filter(|update| update.source.is_none()).count() > 1 {
-        let text = "standard input can be the content of one file only";
+        let text = "standard input can be the content of only one file";
         return Err(CliError::Failed(text.to_owned()));
     }
     // All input is read before the transaction begins.

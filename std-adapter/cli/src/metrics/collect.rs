@@ -27,12 +27,7 @@ impl Collector for ServerCollector {
         let sum = |of: fn(&Peer) -> u32| peers.iter().map(|peer| u64::from(of(peer))).sum::<u64>();
         gauge(to, "datakit_connections", "Open connections.", peers.len())?;
         gauge(to, "datakit_fids", "Fids of all connections.", sum(Peer::fids))?;
-        gauge(
-            to,
-            "datakit_requests_waiting",
-            "Requests that block in files.",
-            sum(Peer::in_flight),
-        )?;
+        gauge(to, "datakit_requests_waiting", "Requests blocked in files.", sum(Peer::in_flight))?;
         counter(to, "datakit_received_bytes", "Bytes read from clients.", stats.received_bytes())?;
         counter(to, "datakit_sent_bytes", "Bytes written to clients.", stats.sent_bytes())?;
         let refused = stats.refused_connections();

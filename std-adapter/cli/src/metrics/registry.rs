@@ -74,7 +74,7 @@ impl Metrics {
         let mut text = metrics_text(&self.registry);
         let _ = self.pushes.render(
             "DataKit_git_push_duration_seconds",
-            "Time that `git push` took.",
+            "Duration of `git push` runs.",
             &mut text,
         );
         text

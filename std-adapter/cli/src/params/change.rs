@@ -34,7 +34,7 @@ pub(super) async fn set(
 
 async fn set_at_once(session: &Session, settings: &[Setting], force: bool) -> CliResult {
     let transaction = session.params.begin().await.map_err(|error| match error {
-        Error::Missing { .. } => format!("{error}; --one-by-one sets one after the other"),
+        Error::Missing { .. } => format!("{error}; --one-by-one sets them one after another"),
         other => other.to_string(),
     })?;
     let failures = stage(&transaction, settings).await;

@@ -72,7 +72,7 @@ impl Session {
             Err(Error::Missing { .. }) => {
                 let stat = client.stat(&args.dir).await;
                 stat.map_err(|error| {
-                    format!("{}: {error} (--dir is the directory of the parameters)", args.dir)
+                    format!("{}: {error} (--dir is the parameter directory)", args.dir)
                 })?;
                 None
             }

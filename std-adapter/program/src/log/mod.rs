@@ -88,7 +88,7 @@ impl ValueEnum for LevelName {
         let value = PossibleValue::new(self.0.as_str());
         Some(match self.0 {
             Level::Quiet => value.alias("off").help("Nothing"),
-            Level::App => value.help("The start of the server"),
+            Level::App => value.help("Server startup"),
             Level::Error => value.help("Failures"),
             Level::Warning => value.alias("warn").help("Likely problems"),
             Level::Info => value.help("Connections, fetches and pushes"),
@@ -159,7 +159,7 @@ impl LogArgs {
         S: Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
     {
         let unsupported = |name, system| {
-            Err(format!("--log-destination {name} exists on {system}, not on this system"))
+            Err(format!("--log-destination {name} is available on {system}, not on this system"))
         };
         let lines = tracing_subscriber::fmt::layer().with_writer(to).with_ansi(self.is_coloured());
         match (self.log_destination, self.log_clock) {

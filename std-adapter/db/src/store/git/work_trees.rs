@@ -130,7 +130,7 @@ impl Refs<'_> {
             match (to, tree.dir) {
                 (Some(_), None) => {
                     return Err(Error::Refused(format!(
-                        "branch {branch:?} is checked out elsewhere: serve the directory with the file .git"
+                        "branch {branch:?} is checked out elsewhere: serve the directory with the .git file"
                     )));
                 }
                 // Ignore a work tree that was deleted manually, because it contains nothing that
@@ -204,7 +204,7 @@ impl WorkTreeUpdate {
         if !matches!(output.status.code(), Some(0 | 1)) {
             let failure = failure(&output);
             let failure =
-                if failure.is_empty() { "another git holds index.lock" } else { &failure };
+                if failure.is_empty() { "another git process holds index.lock" } else { &failure };
             return Err(self.refusal("", failure));
         }
         let from = self.from.to_string();

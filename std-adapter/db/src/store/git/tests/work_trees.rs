@@ -149,7 +149,7 @@ fn a_locked_index_blocks_the_update() {
     let lock = repository.0.join(".git/index.lock");
     fs::write(&lock, "").unwrap();
     let refused = refusal(advance(&store, "master", &[("a", "2")]));
-    assert!(refused.contains("another git holds index.lock"), "{refused}");
+    assert!(refused.contains("another git process holds index.lock"), "{refused}");
     assert_eq!(head_of(&store, "master"), Some(first));
     // The update waits for the lock on the index, and succeeds if the lock is released in time.
     std::thread::scope(|scope| {
@@ -272,7 +272,7 @@ fn a_work_tree_with_a_git_file_is_updated_with_its_branch() {
     let refused = refusal(advance(&store, "master", &[("a", "2")]));
     assert_eq!(
         refused,
-        "branch \"master\" is checked out elsewhere: serve the directory with the file .git"
+        "branch \"master\" is checked out elsewhere: serve the directory with the .git file"
     );
     advance(&store, "other", &[("a", "2")]).unwrap();
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
