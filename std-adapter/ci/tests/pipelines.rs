@@ -1,0 +1,162 @@
+//! The engine runs the pipelines of a repository and publishes their statuses.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datakit_ci::build::{Builds, LiveLogs};
+use datakit_ci::command::Sandbox;
+use datakit_ci::git::Repository;
+use datakit_ci::pipeline::{FILE, Pipelines, Settings};
+use datakit_ci::{Engine, Options, Project};
+use datakit_client::db::Database as _;
+use datakit_client::db::prelude::*;
+use datakit_db::store::MemoryStore;
+use datakit_db::{Database, DirectDb};
+use datakit_github::{
+    DEFAULT_BRANCH, Diff, Element, Hash, Pr, PrId, PrState, Ref, RefId, RefName, Repo, Snapshot,
+    Text, ensure_branch, read, write,
+};
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+/// The time limit of every wait in these tests.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let user = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"];
+    let output = Command::new("git").args(user).args(args).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Commits a pipeline and returns the hash.
+fn commit(dir: &Path, pipeline: &str) -> Hash {
+    std::fs::write(dir.join(FILE), pipeline).unwrap();
+    git(dir, &["add", "."]);
+    git(dir, &["commit", "-q", "-m", "x"]);
+    Hash::parse(git(dir, &["rev-parse", "HEAD"])).unwrap()
+}
+
+fn repo() -> Repo {
+    "me/app".parse().unwrap()
+}
+
+fn branch(name: &str, head: &Hash) -> Element {
+    let id = RefId { repo: repo(), name: RefName::parse(format!("heads/{name}")).unwrap() };
+    Ref { id, head: head.clone() }.into()
+}
+
+fn pr(number: u64, head: &Hash) -> Element {
+    Pr {
+        id: PrId { repo: repo(), number },
+        head: head.clone(),
+        state: PrState::Open,
+        title: Text::from("title"),
+        owner: Text::from("stranger"),
+        base: Text::from("master"),
+        comments: Vec::new(),
+    }
+    .into()
+}
+
+/// Adds elements to the metadata, as the bridge does.
+async fn bridge(db: &DirectDb, elements: Vec<Element>) -> Done {
+    let metadata = ensure_branch(db, DEFAULT_BRANCH).await?;
+    let head = metadata.head().await?.unwrap();
+    let old = read(&head.tree()).await?.snapshot;
+    let mut new = old.clone();
+    elements.into_iter().for_each(|element| new.insert(element));
+    let transaction = metadata.transaction().await?;
+    write(&transaction, &Diff::between(&new, &old)).await?;
+    transaction.commit("Bridge").await?;
+    Ok(())
+}
+
+/// Waits until no status is pending and `expected` is the list of all statuses.
+async fn statuses(db: &DirectDb, expected: &[&str]) -> Done {
+    let metadata = ensure_branch(db, DEFAULT_BRANCH).await?;
+    let mut heads = metadata.watch_head().await?;
+    let mut last = Vec::new();
+    let wait = async {
+        while let Some(Ok(head)) = heads.next().await {
+            let Some(head) = head else { continue };
+            let snapshot: Snapshot = read(&head.tree()).await.unwrap().snapshot;
+            last = snapshot
+                .statuses()
+                .values()
+                .map(|status| {
+                    let text = status.description.as_ref().map(ToString::to_string);
+                    let text = text.unwrap_or_default();
+                    let text = text.split(" in ").next().unwrap_or_default().to_owned();
+                    format!("{} {}: {text}", status.id.context, status.state.as_str())
+                })
+                .collect();
+            last.sort();
+            if last == expected {
+                return;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(LIMIT, wait).await;
+    assert!(ended.is_ok(), "{last:#?} instead of {expected:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
+    let (origin, clone) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    git(origin.path(), &["init", "-q", "-b", "master"]);
+    let master = commit(
+        origin.path(),
+        "[step.build]\nrun='true'\n[step.test]\nrun='exit 3'\nneeds='build'\n\
+         [step.deploy]\nrun='true'\nneeds='test'\n[step.tag]\nrun='true'\nwhen={tags=true}\n",
+    );
+    git(origin.path(), &["checkout", "-q", "-b", "topic"]);
+    let topic = commit(origin.path(), "[step.build]\nrn='true'\n");
+    git(origin.path(), &["update-ref", "refs/pull/7/head", "HEAD"]);
+    git(origin.path(), &["checkout", "-q", "master"]);
+
+    let remote = origin.path().display().to_string();
+    let repository = Repository::open_or_clone(&remote, clone.path()).await?;
+    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
+    let mut settings = Settings::default();
+    settings.sandbox = Sandbox::Unsandboxed;
+    let pipelines = Pipelines::new(db.clone(), repository, settings, LiveLogs::new());
+    let builds = Builds::new();
+    pipelines.add_to(&builds);
+    let project = Project::dynamic(repo(), move |input| pipelines.tests(input));
+    let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
+    let running = tokio::spawn(async move { engine.run().await });
+
+    bridge(&db, vec![branch("master", &master)]).await?;
+    let first = [
+        "ci/datakit/build success: Passed",
+        "ci/datakit/deploy failure: test failed",
+        "ci/datakit/test failure: exit status: 3",
+    ];
+    let with_pipeline = |pipeline: &[&'static str]| {
+        let mut all: Vec<&str> = first.iter().chain(pipeline).copied().collect();
+        all.sort_unstable();
+        all
+    };
+    let read = "ci/datakit/pipeline success: 3 tests";
+    let metadata = statuses(&db, &with_pipeline(&[read])).await;
+    metadata?;
+
+    // A pull request that breaks the file has only the status of the pipeline.
+    bridge(&db, vec![pr(7, &topic)]).await?;
+    let error = "ci/datakit/pipeline failure: 2 errors; the first: .datakit-ci.toml:1:7: the step \
+                 `build` has no commands; add `run = \"...\"`";
+    statuses(&db, &with_pipeline(&[read, error])).await?;
+
+    // The log of the pipeline is in the database, and a rebuild reads the file again.
+    let stored = format!("pipeline-me-app-into-master-of-{topic}");
+    let head = db.branch(&stored).await?.head().await?.unwrap();
+    let log = head.tree().read_file(&"log".parse()?).await?;
+    assert!(String::from_utf8(log)?.contains(".datakit-ci.toml:2:1: unknown key `rn`"));
+    builds.rebuild(&stored).await?;
+    running.abort();
+    Ok(())
+}
