@@ -1,5 +1,7 @@
 //! Runs the examples with a database in memory.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -33,10 +35,10 @@ fn memory() -> DirectDb {
     DirectDb::new(Database::new(Arc::new(MemoryStore::new())).unwrap())
 }
 
-fn branch(target: &Target, head: &Hash) -> Element {
+fn branch(target: &Target, head: Hash) -> Element {
     let Target::Ref(id) = target else { panic!("{target} is not a branch") };
     let id = RefId { repo: id.repo.clone(), name: RefName::parse(id.name.to_string()).unwrap() };
-    Ref { id, head: head.clone() }.into()
+    Ref { id, head }.into()
 }
 
 fn update(metadata: &Metadata, elements: Vec<Element>) {
@@ -86,7 +88,7 @@ async fn self_ci_tests_the_components_in_the_order_of_their_dependencies() -> Do
     let components = self_ci::Components::new(&memory(), &repository, &options, commands);
     let metadata = Arc::new(Metadata::new());
     let target: Target = "datakit-rs/datakit/heads/master".parse()?;
-    update(&metadata, vec![branch(&target, &head)]);
+    update(&metadata, vec![branch(&target, head)]);
     let tests = components.tests(&TestInput { target, metadata: metadata.clone() });
     let mut outcomes = BTreeMap::new();
     for (name, term) in &tests {
@@ -122,22 +124,22 @@ async fn gate_waits_for_the_other_ci_and_uses_its_url() -> Done {
     let tests: Tests = gate::tests(&cache, &context, &input);
     let [(name, term)] = &*tests else { panic!("one test is expected") };
     let status = |state, url: Option<&str>| -> Element {
-        let commit = Commit { repo: target.repo().clone(), hash: head.clone() };
+        let commit = Commit { repo: target.repo().clone(), hash: head };
         let id = StatusId { commit, context: context.clone() };
         Status { id, state, description: None, target_url: url.map(Text::from) }.into()
     };
-    update(&metadata, vec![branch(&target, &head)]);
+    update(&metadata, vec![branch(&target, head)]);
     assert_eq!(name, "integration");
     assert_eq!(
         term.evaluate().outcome,
         Outcome::pending("Waiting for ci/packages status to appear")
     );
-    update(&metadata, vec![branch(&target, &head), status(StatusState::Pending, None)]);
+    update(&metadata, vec![branch(&target, head), status(StatusState::Pending, None)]);
     assert_eq!(term.evaluate().outcome, Outcome::pending("Waiting for ci/packages to complete"));
-    update(&metadata, vec![branch(&target, &head), status(StatusState::Failure, None)]);
+    update(&metadata, vec![branch(&target, head), status(StatusState::Failure, None)]);
     assert_eq!(term.evaluate().outcome, Outcome::failure("ci/packages failed"));
     let url = Some("http://x/$(1)");
-    update(&metadata, vec![branch(&target, &head), status(StatusState::Success, url)]);
+    update(&metadata, vec![branch(&target, head), status(StatusState::Success, url)]);
     assert_eq!(settle(term).await, Outcome::Success("Passed with http://x/$(1)".to_owned()));
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The engine runs the pipelines of a repository and publishes their statuses.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -43,15 +45,15 @@ fn repo() -> Repo {
     "me/app".parse().unwrap()
 }
 
-fn branch(name: &str, head: &Hash) -> Element {
+fn branch(name: &str, head: Hash) -> Element {
     let id = RefId { repo: repo(), name: RefName::parse(format!("heads/{name}")).unwrap() };
-    Ref { id, head: head.clone() }.into()
+    Ref { id, head }.into()
 }
 
-fn pr(number: u64, head: &Hash) -> Element {
+fn pr(number: u64, head: Hash) -> Element {
     Pr {
         id: PrId { repo: repo(), number },
-        head: head.clone(),
+        head,
         state: PrState::Open,
         title: Text::from("title"),
         owner: Text::from("stranger"),
@@ -130,7 +132,7 @@ async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
     let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
     let running = tokio::spawn(async move { engine.run().await });
 
-    bridge(&db, vec![branch("master", &master)]).await?;
+    bridge(&db, vec![branch("master", master)]).await?;
     let first = [
         "ci/datakit/build success: Passed",
         "ci/datakit/deploy failure: test failed",
@@ -146,7 +148,7 @@ async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
     metadata?;
 
     // A pull request that breaks the file has only the status of the pipeline.
-    bridge(&db, vec![pr(7, &topic)]).await?;
+    bridge(&db, vec![pr(7, topic)]).await?;
     let error = "ci/datakit/pipeline failure: 2 errors; the first: .datakit-ci.toml:1:7: the step \
                  `build` has no commands; add `run = \"...\"`";
     statuses(&db, &with_pipeline(&[read, error])).await?;
