@@ -50,7 +50,7 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         let now = Instant::now();
         let mut window = Window::new(offset, buf);
         for info in (0..CLIENTS).map_while(|index| self.get(index)) {
-            // Writing to a window never fails.
+            // Writing to a `Window` never fails.
             let _ = window.write_str(&line(&info, now));
         }
         Ok(window.filled())

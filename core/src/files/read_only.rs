@@ -205,7 +205,7 @@ pub(crate) fn read_window(
 ) -> Result<usize> {
     check_offset(offset)?;
     let mut window = Window::new(offset, buf);
-    // When the buffer is full, the window returns an error to stop the rendering.
+    // When the buffer is full, the `Window` returns an error to stop the rendering.
     let _ = write(&mut window);
     match window.missing() {
         0 => Ok(window.filled()),

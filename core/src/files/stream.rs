@@ -172,8 +172,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     }
 
     fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<T, N>) -> R) -> R {
-        // The borrow cannot fail, because the ring is borrowed only in critical sections. The only
-        // external code that these critical sections call is `T::clone`.
+        // The borrow cannot fail, because the ring buffer is borrowed only in critical sections.
+        // The only external code that these critical sections call is `T::clone`.
         self.ring.lock(|ring| f(&mut ring.borrow_mut()))
     }
 }
@@ -214,7 +214,7 @@ impl<T: Clone, const N: usize> Ring<T, N> {
         Ring { values: Deque::new(), next: 0, overruns: 0 }
     }
 
-    /// Appends a value. If the ring is full, the oldest value is removed and returned.
+    /// Appends a value. If the ring buffer is full, the oldest value is removed and returned.
     pub(crate) fn push(&mut self, value: T) -> Option<T> {
         let oldest = if self.values.is_full() { self.values.pop_front() } else { None };
         // The push fails only if `N` is 0. If `N` is 0, readers receive only the number of lost

@@ -105,8 +105,8 @@ impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
     }
 
     fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<Change<VALUE>, N>) -> R) -> R {
-        // The borrow cannot fail: the ring is borrowed only in critical sections, which do not call
-        // external code.
+        // The borrow cannot fail: the ring buffer is borrowed only in critical sections, which do
+        // not call external code.
         self.memory.ring.lock(|ring| f(&mut ring.borrow_mut()))
     }
 

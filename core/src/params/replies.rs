@@ -146,7 +146,7 @@ impl Reply {
     fn set(&mut self, text: &dyn fmt::Display) {
         let (newline, room) = (1, ERROR_MESSAGE_MAX);
         let mut window = Window::new(0, self.text.get_mut(..room).unwrap_or_default());
-        // If the text is too long, the window returns an error and keeps the start of the text.
+        // If the text is too long, the `Window` returns an error and keeps the start of the text.
         let _ = write!(window, "{text}");
         let len = window.filled();
         if let Some(end) = self.text.get_mut(len) {

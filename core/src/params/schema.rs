@@ -80,7 +80,7 @@ impl File for SchemaId {
 #[must_use]
 pub fn schema_id(set: &'static ParamSet) -> u32 {
     let mut hash = Hash(0x811c_9dc5);
-    // Writing to a hash never fails.
+    // Writing to a `Hash` never fails.
     let _ = write_schema(set, &mut hash);
     hash.0
 }

@@ -60,7 +60,7 @@ impl<const VALUES: usize, const TEXT: usize> File for TransactionCtl<'_, VALUES,
             return Poll::Ready(Err(Error::Seek));
         }
         let mut window = Window::new(open.state.taken.into(), buf);
-        // When the buffer is full, the window returns an error to stop the rendering.
+        // When the buffer is full, the `Window` returns an error to stop the rendering.
         let _ = self.slot.with_transaction(|transaction| transaction.render(&mut window));
         let count = window.filled();
         // The text has at most `ERROR_MESSAGE_MAX` bytes and a newline.
