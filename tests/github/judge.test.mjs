@@ -1,4 +1,4 @@
-// Tests the fake GitHub server with GitHub's own client libraries and with GitHub's OpenAPI
+// Tests the fake GitHub server with GitHub's own client libraries and against GitHub's OpenAPI
 // description. To run the tests: GITHUB_FAKE=target/debug/github_fake node --test
 
 import "./rest.mjs";

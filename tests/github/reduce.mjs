@@ -5,7 +5,7 @@
 //   node reduce.mjs package/generated/api.github.com.json >schemas.json
 //
 // The result contains the schemas of request bodies and responses in the JSON Schema dialect that
-// `ajv` supports. It contains no descriptions or examples.
+// `ajv` supports. The result contains no descriptions or examples.
 
 import { readFileSync } from "node:fs";
 

@@ -377,7 +377,7 @@ const FIRST_INTERRUPT: u32 = 0x40;
 const NO_CODE: u32 = 0x5000_0000;
 
 /// Returns all paths below a server's root. Each directory precedes its entries. The result does
-/// not include the entries of transactions, because they repeat the parameters.
+/// not include the entries of transactions, because these repeat the parameters.
 ///
 /// # Panics
 /// Panics if a directory cannot be listed.

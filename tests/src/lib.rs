@@ -77,8 +77,8 @@ impl Drop for Served {
     }
 }
 
-/// Polls `is_so` until it returns `true`. Fails the test with the message `what` if the condition
-/// does not hold within `most`.
+/// Polls `is_so` until it returns `true`. Fails the test with `what` as the message if the
+/// condition does not hold within `most`.
 ///
 /// Use this function only if there is no event to wait for.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {

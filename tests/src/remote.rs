@@ -1,8 +1,9 @@
 //! A [`Vfs`] that accesses a server through a connection. Tests written for in-process trees can
 //! use this type to run against a server.
 //!
-//! Every call sends one or more requests through [`datakit_client`]. It stores only information
-//! that it cannot request from the server. The following table shows how the dialects differ:
+//! Every call sends one or more requests through [`datakit_client`]. The tree stores only
+//! information that it cannot request from the server. The following table shows how the dialects
+//! differ:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
 //! |---|---|---|---|

@@ -104,8 +104,8 @@ pub fn conflict_names_the_parameter(connect: Connect<'_>) {
     write(&mut b, "blink/duty", "50").unwrap();
 }
 
-/// Only the client that began a transaction can use it, and when a client disconnects, nothing of
-/// its transaction remains.
+/// Only the client that began a transaction can use it, and a client that disconnects leaves
+/// nothing behind.
 pub fn transaction_ends_with_its_connection(connect: Connect<'_>) {
     let (mut a, mut b) = (connect(Dialect::Unix), connect(Dialect::Unix));
     begin(&mut a, 0).unwrap();

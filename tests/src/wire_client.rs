@@ -243,13 +243,13 @@ impl WireClient {
         self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
     }
 
-    /// Creates or opens `name` in the directory `fid` with `open(2)` flags. Afterwards, `fid`
-    /// refers to the opened file. Works only in 9P2000.L.
+    /// Creates or opens `name` in the directory to which `fid` refers, using `open(2)` flags.
+    /// Afterwards, `fid` refers to the opened file. Works only in 9P2000.L.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
 
-    /// Returns the attributes of the file `fid`. Works only in 9P2000.L.
+    /// Returns the attributes of the file to which `fid` refers. Works only in 9P2000.L.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
         let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -258,7 +258,7 @@ impl WireClient {
         Ok(attr)
     }
 
-    /// Changes attributes of the file `fid`. Works only in 9P2000.L.
+    /// Changes the attributes of the file to which `fid` refers. Works only in 9P2000.L.
     pub fn setattr(&mut self, fid: u32, set: SetAttr) -> Result<(), Refusal> {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
@@ -307,8 +307,8 @@ impl WireClient {
         with(&stat)
     }
 
-    /// Creates `name` in the directory `fid`. Afterwards, `fid` refers to the new file, which is
-    /// open for reading and writing.
+    /// Creates `name` in the directory to which `fid` refers. Afterwards, `fid` refers to the new
+    /// file, which is open for reading and writing.
     pub fn create(
         &mut self,
         fid: u32,

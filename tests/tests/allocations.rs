@@ -1,5 +1,5 @@
-//! Tests that count the allocations caused by requests. They pass requests directly to a session on
-//! each kind of tree, without sockets.
+//! Tests that count the allocations caused by requests. The tests pass requests directly to a
+//! session on each kind of tree, without sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -1,6 +1,6 @@
-//! Tests for fairness between connections that share a thread. They count how much work the server
-//! does for busy clients while another client waits for a reply. They do not measure time, because
-//! timing depends on the machine.
+//! Tests for fairness between connections that share a thread. The tests count how much work the
+//! server does for busy clients while another client waits for a reply. The tests do not measure
+//! time, because timing depends on the machine.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

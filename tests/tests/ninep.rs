@@ -1,8 +1,8 @@
 //! Tests that access the server with an independent 9P2000 client, the `ninep` crate.
 //!
 //! The `ninep` client opens every fid that it creates, including the fid for the root, and keeps it
-//! open. It reopens a file only after `clunk_path`, and never reopens the root. It also treats a
-//! partial walk as a success, so the tests look up missing names only in the root.
+//! open. The client reopens a file only after `clunk_path`, and never reopens the root. The client
+//! also treats a partial walk as a success, so the tests look up missing names only in the root.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]

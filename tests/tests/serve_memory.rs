@@ -1,4 +1,5 @@
-//! Tests for the memory that a connection's workers hold while they wait. They do not use sockets.
+//! Tests for the memory that a connection's workers hold while they wait. The tests do not use
+//! sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -2,9 +2,9 @@
 //! Use `tests/run soak` to run the test.
 //!
 //! Each client connects with a random dialect, performs random [`ACTIVITIES`], disconnects in a
-//! random way, and then reconnects. They check every reply. At the end, the test checks that the
-//! board has not leaked any resources. The clients make the same random choices on every run, but
-//! the timing varies.
+//! random way, and then reconnects. The clients check every reply. At the end, the test checks that
+//! the board has not leaked any resources. The clients make the same random choices on every run,
+//! but the timing varies.
 
 #[path = "soak/activities.rs"]
 mod activities;

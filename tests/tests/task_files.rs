@@ -14,7 +14,7 @@ use datakit_tests::{Served, TIMEOUT, serve, within};
 
 type Requests = FileRequests<4, 16>;
 
-/// The mode bytes OREAD and ORDWR.
+/// The OREAD and ORDWR mode bytes.
 const READ: u8 = 0;
 const READ_WRITE: u8 = 2;
 

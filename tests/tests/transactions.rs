@@ -13,7 +13,7 @@ use datakit_tests::wire_client::WireClient;
 /// The tests share the same parameters, so they run one after another.
 static PARAMETERS: Mutex<()> = Mutex::new(());
 
-/// Serves the tree with a number for each connection, and runs a scenario.
+/// Serves the tree, assigning a number to each connection, and runs a scenario.
 fn on_host(scenario: impl FnOnce(Connect<'_>)) {
     let _guard = PARAMETERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     params::start();

@@ -167,8 +167,8 @@ impl Can {
         Can { change: false, ..self }
     }
 
-    /// Panics unless `result` is the error `due`. Compares only the part of the error that an error
-    /// reply contains in this dialect.
+    /// Panics unless `result` is an error equal to `due`. Compares only the part of the error that
+    /// an error reply contains in this dialect.
     #[track_caller]
     fn refused<T>(self, result: Result<T>, due: Error) {
         let Err(error) = result else { panic!("expected {due:?}") };

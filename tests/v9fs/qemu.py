@@ -1,7 +1,7 @@
 """A guest in QEMU with Debian's kernel and busybox, for machines without User Mode Linux.
 
 The kernel and busybox are unpacked from Debian packages into the directory $DATAKIT_CACHE. If that
-variable is not set, they are unpacked into target/v9fs in the repository. No packages are
+variable is not set, the files are unpacked into target/v9fs in the repository. No packages are
 installed.
 """
 

@@ -10,7 +10,7 @@ session() {
   step mount mount -t 9p -o $options $HOST $TOP || return
   for workload; do
     step $workload sh -eux $RIG/workloads/$workload.sh
-    # The process is stuck in the kernel, so further workloads would fail as well.
+    # The process is stuck in the kernel, so further workloads would also fail.
     [ $status = 125 ] && return
   done
   step umount umount $TOP || umount -l $TOP

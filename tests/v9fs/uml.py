@@ -1,8 +1,8 @@
 """A guest in User Mode Linux, which is a Linux kernel that runs as a process on the host.
 
-It needs no emulated processor and boots in about a second. The guest mounts the host's file system
-read-only as its root, so git, vim, rsync and Python are available without a disk image. The slirp
-program connects the guest to the network without requiring privileges.
+The guest needs no emulated processor and boots in about a second. The guest mounts the host's file
+system read-only as its root, so git, vim, rsync and Python are available without a disk image. The
+slirp program connects the guest to the network without requiring privileges.
 """
 
 import contextlib

@@ -32,9 +32,9 @@ func (b *Branch) Remove(ctx context.Context) error {
 	return failed("remove branch", b.name, b.client.files.Remove(ctx, b.dir))
 }
 
-// FastForward sets the head of the branch to commit. It fails with ErrNotFastForward if the branch
-// has a head and commit is not a descendant of that head, for example because another client has
-// changed the branch.
+// FastForward sets the head of the branch to commit. FastForward fails with ErrNotFastForward if
+// the branch has a head and commit is not a descendant of that head, for example because another
+// client has changed the branch.
 func (b *Branch) FastForward(ctx context.Context, commit *Commit) error {
 	err := b.client.command(ctx, b.dir+"/fast-forward", string(commit.hash))
 	return failed("fast-forward", b.name, err)

@@ -9,7 +9,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// maxText is the maximum size in bytes of a text that is read as a whole, such as a message or a
+// maxText is the maximum size in bytes of text that is read as a whole, such as a message or a
 // list.
 const maxText = 1 << 24
 
@@ -78,8 +78,8 @@ func (c *Client) RemoveBranch(ctx context.Context, name string) error {
 	return newBranch(c, name).Remove(ctx)
 }
 
-// Commit returns the commit with the given hash. It fails with fs.ErrNotExist if there is no such
-// commit.
+// Commit returns the commit with the given hash. Commit fails with fs.ErrNotExist if there is no
+// such commit.
 func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
 	id, err := ParseHash(hash)
 	if err != nil {
@@ -91,8 +91,8 @@ func (c *Client) Commit(ctx context.Context, hash string) (*Commit, error) {
 	return &Commit{client: c, hash: id}, nil
 }
 
-// CommitUnchecked returns the commit with the given hash. It does not check whether the commit
-// exists.
+// CommitUnchecked returns the commit with the given hash. CommitUnchecked does not check whether
+// the commit exists.
 func (c *Client) CommitUnchecked(hash string) (*Commit, error) {
 	return c.parseCommit(hash)
 }
@@ -101,7 +101,7 @@ func (c *Client) CommitUnchecked(hash string) (*Commit, error) {
 // Git tree. The id of a file, an executable file or a symbolic link is "F-", "X-" or "L-" followed
 // by the hash of a Git blob. In that case, the root of the returned tree is the file or link
 // itself. Tree sends no request. If the id does not exist, the methods that read the tree fail. If
-// the string is not an id, they fail with ErrInvalidHash.
+// the string is not an id, these methods fail with ErrInvalidHash.
 func (c *Client) Tree(id string) *Tree {
 	t := &Tree{client: c, root: "trees/" + id}
 	if len(id) < 2 || strings.IndexByte("DFXL", id[0]) < 0 || id[1] != '-' {

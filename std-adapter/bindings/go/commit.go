@@ -58,7 +58,7 @@ func (c *Commit) Diff(ctx context.Context, old *Commit) ([]Change, error) {
 type Details struct {
 	// Author has the form NAME <EMAIL>.
 	Author string
-	// Date is the author date. It is the zero time if the server sends no valid date.
+	// Date is the author date. Date is the zero time if the server sends no valid date.
 	Date time.Time
 	// Message is the unmodified message.
 	Message string

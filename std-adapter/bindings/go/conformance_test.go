@@ -18,7 +18,7 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/p9"
 )
 
-// A conformanceCase is a case of the conformance table, which ../README.md describes.
+// A conformanceCase is a test case in the conformance table, which is described in ../README.md.
 type conformanceCase struct {
 	Name  string
 	Needs []string

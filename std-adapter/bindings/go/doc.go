@@ -15,8 +15,8 @@
 // time. If the context of a call is cancelled or expires, the client cancels the request on the
 // server.
 //
-// A path in a tree consists of names that are separated by single slashes. The empty string is the
-// root. A name must not be empty, "." or "..".
+// A path in a tree consists of names separated by single slashes. The empty string is the root. A
+// name must not be empty, "." or "..".
 //
 // Use errors.Is to compare an error with fs.ErrExist, fs.ErrNotExist and the errors defined in this
 // package. If the connection is lost, all calls fail with an error that matches p9.ErrLost. The

@@ -60,8 +60,8 @@ func (tx *Transaction) CommitWith(ctx context.Context, message string, options C
 }
 
 // Abort ends the transaction without committing it. Abort waits at most 10 seconds for the server's
-// reply. It does nothing if the transaction has already ended. It returns no error, because the
-// server also ends the transaction when the connection closes.
+// reply. Abort does nothing if the transaction has already ended. Abort returns no error, because
+// the server also ends the transaction when the connection closes.
 func (tx *Transaction) Abort() {
 	if tx.ended.Swap(true) {
 		return
@@ -145,7 +145,7 @@ func (tx *Transaction) Conflicts(ctx context.Context) ([]string, error) {
 	return paths, nil
 }
 
-// inBackground calls f in a new goroutine, with a context that ends after abortTimeout.
+// inBackground calls f in a new goroutine with a context that expires after abortTimeout.
 func inBackground(f func(context.Context)) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)

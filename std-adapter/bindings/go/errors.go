@@ -45,7 +45,7 @@ var (
 	ErrStreamEnded = errors.New("the server ended the stream")
 )
 
-// An Error records a failed operation. It adds the operation and its object to the underlying
+// An Error records a failed operation. Error adds the operation and its object to the underlying
 // error.
 type Error struct {
 	// Op is the operation, for example "commit".

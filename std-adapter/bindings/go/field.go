@@ -131,9 +131,9 @@ type recordField interface {
 	// Callers of these methods must hold the record's lock.
 	defaultText() *string
 	currentText() *string
-	// update sets the value from the text of a key in the database. If the text is nil or not a valid
-	// value, update sets the default. If this changes the value, update stores the version and returns
-	// true.
+	// update parses the text of a key in the database and sets the value. If the text is nil or not a
+	// valid value, update sets the default. If this changes the value, update stores the version and
+	// returns true.
 	update(text *string, version Version) bool
 }
 

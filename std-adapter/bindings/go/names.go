@@ -115,7 +115,7 @@ var (
 	random     = rand.New(rand.NewSource(time.Now().UnixNano()))
 )
 
-// uniqueName returns a random 63-bit number, which serves as the name of a transaction or a remote.
+// uniqueName returns a random 63-bit number to be used as the name of a transaction or a remote.
 // Two calls practically never return the same name.
 func uniqueName() string {
 	randomLock.Lock()

@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// A Record is a typed configuration that is stored in a database. A record has a list of lookup
-// branches. Each field takes its value from the first of these branches that contains the field's
-// key. The record writes the program's defaults to the defaults branch, so users can see all keys
-// and override them in another branch. The record writes the current values to the state branch.
+// A Record is a typed configuration stored in a database. A record has a list of lookup branches.
+// Each field takes its value from the first of these branches that contains the field's key. The
+// record writes the program's defaults to the defaults branch, so users can see all keys and
+// override them in another branch. The record writes the current values to the state branch.
 //
 //	record, err := datakit.NewRecord(ctx, client, datakit.RecordOptions{
 //		Lookup: []string{"master", "defaults"}, Defaults: "defaults", State: "state", Path: "app",
@@ -79,7 +79,7 @@ const writeTries = 3
 var errRecordClosed = errors.New("the record was closed")
 
 // NewRecord opens a record and watches its directory in every lookup branch until Close is called,
-// ctx is done or the connection is lost. If a branch has no commits, NewRecord creates a first
+// ctx is done or the connection is lost. If a branch has no commits, NewRecord creates an initial
 // commit.
 func NewRecord(ctx context.Context, client *Client, options RecordOptions) (*Record, error) {
 	if len(options.Lookup) == 0 {
@@ -133,7 +133,7 @@ func (r *Record) open(ctx context.Context, options RecordOptions) (err error) {
 	return r.openSchema(ctx)
 }
 
-// branch returns a branch. It creates a first commit if the branch has none.
+// branch returns a branch. If the branch has no commits, it creates an initial commit.
 func (r *Record) branch(ctx context.Context, name string) (*Branch, error) {
 	branch, err := r.client.Branch(ctx, name)
 	if err != nil {
@@ -199,7 +199,7 @@ func (r *Record) Close() {
 	}
 }
 
-// Wait waits until the value of a field changes. It then increases the version and writes the
+// Wait waits until the value of a field changes. Wait then increases the version and writes the
 // current values to the state branch. If a value has changed since the last Wait or Seal, Wait
 // returns without waiting for another change.
 func (r *Record) Wait(ctx context.Context) error {
@@ -222,7 +222,7 @@ func (r *Record) Wait(ctx context.Context) error {
 	}
 }
 
-// Seal re-reads all fields without waiting for a change, and writes the current values to the state
+// Seal re-reads all fields without waiting for a change and writes the current values to the state
 // branch.
 func (r *Record) Seal(ctx context.Context) error {
 	if err := r.refresh(ctx); err != nil {
@@ -259,7 +259,7 @@ func (r *Record) set(ctx context.Context, message string, settings ...Setting) e
 
 // Upgrade does nothing if the schema version in the database is schemaVersion or higher. Otherwise,
 // it writes the defaults of all fields and the version to the defaults branch in one commit, and
-// re-reads the fields. It does not change values in other branches.
+// re-reads the fields. Upgrade does not change values in other branches.
 func (r *Record) Upgrade(ctx context.Context, schemaVersion int) error {
 	if err := r.Seal(ctx); err != nil {
 		return err
@@ -316,7 +316,7 @@ func (r *Record) refresh(ctx context.Context) error {
 	return r.writeState(ctx, fields)
 }
 
-// apply sets the fields from the texts of their keys. If a value changes, apply increases the
+// apply sets the fields from the text of their keys. If a value changes, apply increases the
 // record's version.
 func (r *Record) apply(fields []recordField, texts []*string) {
 	r.mu.Lock()

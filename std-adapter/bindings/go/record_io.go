@@ -58,7 +58,7 @@ func trimmed(text *string) *string {
 	return &short
 }
 
-// writeDefault writes the default of a field to the defaults branch, unless the branch already
+// writeDefault writes the default of a field to the defaults branch unless the branch already
 // contains it.
 func (r *Record) writeDefault(ctx context.Context, key string, text *string) error {
 	path := join(r.path, key)

@@ -128,7 +128,8 @@ func (tx *Transaction) CreateDir(ctx context.Context, path string) error {
 }
 
 // MakeDirs creates a directory and any missing parents. MakeDirs fails with ErrNotDir if the path
-// or one of its parents exists and is not a directory. It does nothing if the path is the root.
+// or one of its parents exists and is not a directory. MakeDirs does nothing if the path is the
+// root.
 func (tx *Transaction) MakeDirs(ctx context.Context, path string) error {
 	if path == "" {
 		if tx.Ended() {

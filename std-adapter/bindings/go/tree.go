@@ -41,7 +41,7 @@ func (k Kind) String() string {
 }
 
 // kindOfMode returns the kind that corresponds to a mode. The qid is not sufficient, because the
-// original DataKit server does not mark symbolic links in it.
+// original DataKit server's qids do not identify symbolic links.
 func kindOfMode(mode fs.FileMode) Kind {
 	switch {
 	case mode.IsDir():
@@ -57,7 +57,7 @@ func kindOfMode(mode fs.FileMode) Kind {
 // A Stat contains the attributes of a tree entry.
 type Stat struct {
 	Kind Kind
-	// Size is the length in bytes. It is 0 for directories.
+	// Size is the length in bytes. Size is 0 for directories.
 	Size int64
 }
 

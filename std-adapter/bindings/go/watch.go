@@ -24,7 +24,7 @@ type Watch[T any] struct {
 	err error
 }
 
-// Err returns the reason why the watch ended. It returns nil while the watch is running and after
+// Err returns the reason why the watch ended. Err returns nil while the watch is running and after
 // Close.
 func (w *Watch[T]) Err() error {
 	select {
@@ -121,7 +121,7 @@ type Value struct {
 	ID string
 	// Content contains the bytes of a file or the target of a link. Content is nil for a directory.
 	Content []byte
-	// Tree is the directory as it was at the time of the change. It is nil for a file or a link.
+	// Tree is the directory as it was at the time of the change. Tree is nil for a file or a link.
 	Tree *Tree
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// interfaces; port 0 picks a free port
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<HttpAddress>,
-    /// Serve a directory `debug` over 9P on these addresses. The directory shows the log levels and
+    /// Serve a `debug` directory over 9P on these addresses. The directory shows the log levels and
     /// GitHub's rate limits
     #[arg(long = "listen-9p", value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) listen_9p: Vec<Url>,

@@ -23,7 +23,7 @@ use crate::inbox::Inbox;
 use crate::metrics::RoundCounters;
 use crate::round::{self, Mirror, Outcome};
 
-/// The initial and the maximum delay before failed calls are retried.
+/// The initial and maximum delays before a failed call is retried.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(300);
 
@@ -167,8 +167,8 @@ impl<A: Api, D: Database> Bridge<A, D> {
 
     /// Reads the statuses of the given commits from GitHub. These commits are no longer heads, but
     /// the capabilities give precedence to the statuses that the branch contains for them. The
-    /// bridge may have sent these statuses to GitHub before it was restarted. It must now send only
-    /// the statuses that GitHub does not have.
+    /// bridge may have sent these statuses to GitHub before it was restarted. The bridge must now
+    /// send only the statuses that GitHub does not have.
     async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         let part = datakit.of_repo(repo);

@@ -21,7 +21,7 @@ pub(crate) struct ApiCounters {
     pub(crate) calls: Family<[(&'static str, String); 1], Counter>,
     /// The number of requests that received no response.
     pub(crate) failures: Counter,
-    /// The number of calls that GitHub refused because of a rate limit.
+    /// The number of calls refused by GitHub because of a rate limit.
     pub(crate) limited: Counter,
     /// The state of GitHub's rate limits.
     pub(crate) rate: Arc<Rate>,

@@ -1,4 +1,4 @@
-//! Starts the parts of the program, and reconnects to the database after failures.
+//! Starts the components of the program and reconnects to the database after failures.
 
 use std::convert::Infallible;
 use std::error::Error;

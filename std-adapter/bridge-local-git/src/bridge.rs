@@ -16,8 +16,8 @@ use crate::plan::{Plan, Published};
 use crate::source::{Reading, Source};
 use crate::wakes::Wakes;
 
-/// How long to wait for further changes before reading the repositories. This is short, because
-/// each change should be published within a second.
+/// How long to wait for further changes before reading the repositories. The delay is short,
+/// because each change should be published within a second.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 /// The maximum time to wait for the reply to a small request.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Starts the bridge, and reconnects to the database after an error.
+//! Starts the bridge and reconnects to the database after an error.
 
 use std::error::Error;
 use std::io::Write;

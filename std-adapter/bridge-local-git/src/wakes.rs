@@ -1,4 +1,4 @@
-//! Records which repositories may have changed, and wakes the bridge to read them.
+//! Records which repositories may have changed and wakes the bridge to read them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

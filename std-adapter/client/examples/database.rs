@@ -27,8 +27,8 @@ pub(crate) async fn run(url: &Url) -> Result<Commit, Box<dyn Error>> {
     let db = Db::connect(url).await?;
     let master = db.branch("master").await?;
 
-    // The closure commits the transaction. If it returned an error instead, the transaction would
-    // be aborted.
+    // The closure commits the transaction. If the closure returned an error instead, the
+    // transaction would be aborted.
     let head = master
         .with_transaction(async |transaction| {
             transaction.make_dirs(&"etc/app".parse()?).await?;

@@ -141,7 +141,7 @@ fn ids() -> Option<(u32, u32)> {
     None
 }
 
-/// The minimum msize in bytes. This is large enough for Tversion and for most error replies.
+/// The minimum msize in bytes. This size is large enough for Tversion and for most error replies.
 const MIN_MSIZE: u32 = 256;
 
 /// Connects to a server and negotiates the protocol version.

@@ -253,8 +253,8 @@ impl Future for Call {
     }
 }
 
-/// Checks that the type of a reply matches the type of the request. If they do not match, the state
-/// of the request's fid is unknown, so the fid number is not reused.
+/// Checks that the type of a reply matches the type of the request. If the types do not match, the
+/// state of the request's fid is unknown, so the fid number is not reused.
 fn check_type(frame: &[u8], request: u8) -> Result<()> {
     match wire::kind(frame) {
         RLERROR | RERROR => Ok(()),

@@ -21,8 +21,8 @@ const MAX_LISTING: usize = 1 << 28;
 /// A [`Stream`] of a directory's entries, except `.` and `..`, in the order sent by the server.
 ///
 /// The stream ends after the first error. The stream yields [`Error::TooLong`] if the listing
-/// exceeds a million names or 256 MiB. It yields [`Error::Protocol`] if the listing returns to an
-/// earlier offset. Dropping the stream clunks the directory's fid in the background.
+/// exceeds a million names or 256 MiB. The stream yields [`Error::Protocol`] if the listing returns
+/// to an earlier offset. Dropping the stream clunks the directory's fid in the background.
 pub struct Entries {
     file: OpenFile,
     reader: DirReader,

@@ -309,7 +309,7 @@ impl Fid {
         connection.call_freeing(self.owned, |fid| T::Remove { fid }).await
     }
 
-    /// Truncates the file to `len` bytes, or extends it with zeros.
+    /// Truncates the file to `len` bytes or extends it with zeros.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request, for example because the file is

@@ -126,8 +126,8 @@ impl File {
     /// `data` is empty.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request. If this happens, all data
-    /// before the refused part has been written.
+    /// Returns [`Error::Server`] if the server refuses the request. If the server refuses part of
+    /// the data, all data before that part has been written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {

@@ -28,8 +28,8 @@ pub enum FileType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The final component of the path. It is empty in 9P2000.L, which does not send names along
-    /// with attributes.
+    /// The final component of the path. The name is empty in 9P2000.L, which does not send names
+    /// along with attributes.
     pub name: ByteString,
     /// The type.
     pub kind: FileType,
@@ -45,15 +45,15 @@ pub struct Metadata {
     pub owner: String,
     /// The group's name, or a decimal number in 9P2000.L.
     pub group: String,
-    /// The number of hard links. It is always 1 in 9P2000 and 9P2000.u, which do not send link
-    /// counts.
+    /// The number of hard links. The number is always 1 in 9P2000 and 9P2000.u, which do not send
+    /// link counts.
     pub links: u64,
     /// The time of last access. Only 9P2000.L sends fractions of a second.
     pub accessed: SystemTime,
     /// The time of last modification. Only 9P2000.L sends fractions of a second.
     pub modified: SystemTime,
-    /// The target of a symbolic link. It is always `None` in 9P2000, which does not send link
-    /// targets.
+    /// The target of a symbolic link. The target is always `None` in 9P2000, which does not send
+    /// link targets.
     pub target: Option<ByteString>,
 }
 
@@ -67,11 +67,11 @@ pub struct DirEntry {
     pub kind: FileType,
     /// The server's identifier for the file.
     pub qid: Qid,
-    /// The file's attributes, which 9P2000 and 9P2000.u send along with the name. They are always
-    /// `None` in 9P2000.L.
+    /// The file's attributes, which 9P2000 and 9P2000.u send along with the name. The attributes
+    /// are always `None` in 9P2000.L.
     pub metadata: Option<Metadata>,
-    /// The offset at which a listing can continue after this entry. It is `None` in 9P2000 and
-    /// 9P2000.u, where a listing can continue only after the last entry returned by a read.
+    /// The offset at which a listing can continue after this entry. The offset is `None` in 9P2000
+    /// and 9P2000.u, where a listing can continue only after the last entry returned by a read.
     pub next: Option<u64>,
 }
 
@@ -101,8 +101,8 @@ impl Metadata {
 
     pub(crate) fn from_stat(stat: &Stat<'_>) -> Metadata {
         let kind = type_of_stat(stat);
-        // In 9P2000.u, the extension field holds a symlink's target. It is empty if the server
-        // cannot read the link.
+        // In 9P2000.u, the extension field holds a symlink's target. The field is empty if the
+        // server cannot read the link.
         let extension =
             stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
         let target = extension.map(ByteString::from).filter(|_| kind == FileType::Symlink);

@@ -31,7 +31,7 @@ enum TagState {
     /// The reply has arrived, but the caller has not taken it yet.
     Answered(OnReply, Bytes),
     /// The caller has dropped the request, which is being flushed. The tag is in use until Rflush
-    /// arrives. This is `None` if the reply arrived before Rflush.
+    /// arrives. The value is `None` if the reply arrived before Rflush.
     Flushing(Option<OnReply>),
     /// The request is a clunk or a flush. No caller is waiting for the reply.
     Background(OnReply),

@@ -30,8 +30,8 @@ pub(crate) struct ReadAhead {
     next: u64,
     /// The offset up to which reads may be pipelined.
     length: u64,
-    /// The offset and size of the part that was missing from the last reply, if any. This part is
-    /// requested before any new data.
+    /// The offset and size of the part that was missing from the last reply, if any. The missing
+    /// part is requested before any new data.
     missing: Option<(u64, u32)>,
     /// The pending request for the file's length, if any.
     stat: Option<StatFuture>,

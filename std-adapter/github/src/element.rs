@@ -79,7 +79,7 @@ pub struct Ref {
     pub head: Hash,
 }
 
-/// The result of a check of a commit.
+/// The result of checking a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The commit and the context.

@@ -112,7 +112,7 @@ fn roots_of(id: &ElementId) -> Vec<Path> {
     }
 }
 
-/// Reads files, and directories recursively, using many concurrent requests. Omits paths that do
+/// Reads files and (recursively) directories, using many concurrent requests. Omits paths that do
 /// not exist.
 async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<Files> {
     let mut running = FuturesUnordered::new();

@@ -13,11 +13,11 @@ use crate::{Diff, DirtyId, Element, ElementId, Pr, Repo, StatusId, files, layout
 /// The default name of the metadata branch.
 pub const DEFAULT_BRANCH: &str = "github-metadata";
 
-/// The content of the `README.md` file in the branch's first commit.
+/// The content of the `README.md` file in the branch's initial commit.
 const README: &[u8] = b"### DataKit -- GitHub bridge\n";
 
-/// Returns a handle to the metadata branch. If the branch has no commits, creates a first commit
-/// with a `README.md` file that describes the purpose of the branch.
+/// Returns a handle to the metadata branch. If the branch has no commits, creates an initial
+/// commit with a `README.md` file that describes the purpose of the branch.
 ///
 /// # Errors
 /// Returns [`Error::InvalidBranch`] if the name is invalid, or any other error reported by the
@@ -99,7 +99,7 @@ fn removed_paths(diff: &Diff) -> impl Iterator<Item = Path> {
         diff.removals().filter(|id| matches!(id, ElementId::Commit(_))).cloned().collect();
     diff.removals().flat_map(move |id| match id {
         ElementId::Commit(_) | ElementId::Pr(_) => vec![layout::dir(id)],
-        // The status is removed together with the directory of its commit.
+        // The status is removed along with its commit's directory.
         ElementId::Status(StatusId { commit, .. }) if commits.contains(&commit.clone().into()) => {
             Vec::new()
         }

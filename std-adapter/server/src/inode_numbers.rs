@@ -15,11 +15,11 @@ pub fn next() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Returns the inode number of `name` in a directory with the inode number `dir`. The number also
+/// Returns the inode number of `name` in the directory with inode number `dir`. The number also
 /// depends on `kind`.
 ///
-/// This function is called for every entry in a directory listing. It is faster than [`hash_of`],
-/// because it hashes the name with a single call to `write`.
+/// This function is called for every entry in a directory listing. `hash_of_child` is faster than
+/// [`hash_of`], because it hashes the name with a single call to `write`.
 pub fn hash_of_child(dir: u64, kind: u8, name: &[u8]) -> u64 {
     let mut hasher = state().build_hasher();
     hasher.write(name);

@@ -5,7 +5,8 @@
 //! result, a server that becomes idle after a burst of requests would keep its freed memory.
 //! Therefore, code that frees a lot of memory calls [`report_freed`]. The [`return_freed_memory`]
 //! future then allocates and frees memory a few times until the pages have been returned. If the
-//! program uses the C library's allocator instead, these functions are harmless but have no effect.
+//! program uses the C library's allocator instead, these functions are harmless but provide no
+//! benefit.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -19,15 +20,15 @@ use tokio::sync::Notify;
 /// The number of bytes that must be freed before memory is returned to the system.
 const THRESHOLD: u64 = 4 << 20;
 
-/// The delay before each short-lived allocation that makes the allocator return freed pages. The
-/// delay is necessary because the allocator keeps a freed page for some time.
+/// The delay before each short-lived allocation. These allocations make the allocator return freed
+/// pages. The delay is necessary because the allocator keeps a freed page for some time.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The number of short-lived allocations after memory has been freed. A single allocation is not
 /// enough, because pages in a thread's cache are returned later than other pages.
 const PRODS: u32 = 4;
 
-/// The number of bytes in each short-lived allocation. This is larger than a thread's cache.
+/// The number of bytes in each short-lived allocation. This size exceeds that of a thread's cache.
 const PROD_BYTES: usize = 8 << 20;
 
 /// The estimated number of bytes that closing a connection frees.
@@ -68,8 +69,8 @@ pub async fn return_freed_memory() {
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 
-/// The minimum size of a value that is dropped in the background. Unmapping a mebibyte takes about
-/// a quarter of a millisecond.
+/// The minimum size of a value to drop in the background. Unmapping a mebibyte takes about a
+/// quarter of a millisecond.
 const BACKGROUND_BYTES: usize = 1 << 20;
 
 impl Deref for LargeBytes {

@@ -1,4 +1,4 @@
-//! Checks that decoding arbitrary bytes as a commit or a tree never panics. No entry in a decoded
+//! Checks that decoding arbitrary bytes as a commit or tree never panics. No entry in a decoded
 //! tree may refer to a file outside the directory that the tree describes. Encoding a decoded
 //! commit must yield a commit that can be decoded again.
 //!

@@ -1,4 +1,4 @@
-//! Stubs for the state updated by the firmware's drivers. They ignore all updates.
+//! Stubs for the state updated by the firmware's drivers. The stubs ignore all updates.
 
 /// A stub that ignores all writes.
 pub struct Ignored;

@@ -15,7 +15,7 @@ use super::reply::{Answer, Reply};
 use super::repo::Repo;
 use super::state::{App, Installation, Token, TokenOwner, World, most};
 
-/// The private key of all apps in PKCS#1 format. It is not secret, because only tests use it.
+/// The private key of all apps in PKCS#1 format. The key is not secret, because only tests use it.
 pub(crate) const KEY: &str = include_str!("app-key.pem");
 
 /// The lifetime of an installation token in seconds.

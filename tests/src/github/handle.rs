@@ -262,7 +262,7 @@ impl GitHub {
     }
 
     /// Waits until a condition holds. The condition is checked after each call, change and
-    /// delivery. If it does not hold within [`TIMEOUT`], fails the test with the message `what`.
+    /// delivery. If it does not hold within [`TIMEOUT`], fails the test with `what` as the message.
     pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let wait = async {
             loop {

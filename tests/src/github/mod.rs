@@ -1,5 +1,5 @@
-//! A fake GitHub server for testing bridges. It offers the REST API for repositories and delivers
-//! webhooks.
+//! A fake GitHub server for testing bridges. The server offers the REST API for repositories and
+//! delivers webhooks.
 //!
 //! [`Fake::start`] serves the API on a free port. A test changes the state through [`Repository`],
 //! as a person would on the website. Each change emits the same events as on GitHub. Tests can

@@ -23,7 +23,7 @@ pub enum DeliveryFault {
     /// The event is delivered after the next event, or when
     /// [`GitHub::settle`](super::GitHub::settle) is called.
     Swap,
-    /// The event is delivered after this delay. It does not delay later events.
+    /// The event is delivered after this delay. Later events are not delayed.
     Delay(Duration),
     /// The signature is computed with the wrong secret.
     BadSignature,

@@ -21,7 +21,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Parses `per_page` and `page`. Replaces invalid values, like GitHub does.
+    /// Parses `per_page` and `page`. Replaces invalid values, as GitHub does.
     pub(crate) fn of(call: &Call, all: usize) -> Self {
         let number = |name| call.query(name).and_then(|text| text.parse::<usize>().ok());
         let size = number("per_page").filter(|n| *n > 0).unwrap_or(PAGE).min(LARGEST_PAGE);

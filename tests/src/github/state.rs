@@ -9,8 +9,8 @@ use super::outbox::Outbox;
 use super::repo::Repo;
 use super::urls::Urls;
 
-/// The maximum number of objects of each kind. They prevent a client in an endless loop from using
-/// up all memory.
+/// The maximum number of objects of each kind. These limits prevent a client in an endless loop
+/// from using up all memory.
 pub(crate) mod most {
     pub(crate) const REPOS: usize = 1_000;
     pub(crate) const REFS: usize = 50_000;

@@ -252,7 +252,7 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// The minimum number of replies while work that does not block the server's thread is running. If
+/// The minimum number of replies expected during work that does not block the server's thread. If
 /// the work blocks the thread, the server can send only one or two replies. Otherwise, it sends
 /// dozens of replies.
 const MANY: usize = 3;

@@ -300,7 +300,7 @@ fn files_that_refuse_every_write_have_no_write_bits(db: &TestDb) {
     }
 
     // Writable files and directories have write permission bits. Files and directories in read-only
-    // trees also have them, because Git checks them out as writable.
+    // trees also have write permission bits, because Git checks them out as writable.
     let writable =
         ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
     let places = ["branch", "remotes", "remotes/r"].map(String::from);

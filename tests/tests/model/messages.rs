@@ -66,8 +66,8 @@ pub enum Message {
     Stat {
         fid: u32,
     },
-    /// Renames a file. In 9P2000.L, also moves the file to the directory `dfid`. In the other
-    /// dialects, the file remains in its directory.
+    /// Renames a file. In 9P2000.L, also moves the file to the directory to which `dfid` refers. In
+    /// the other dialects, the file remains in its directory.
     Rename {
         fid: u32,
         dfid: u32,
@@ -138,7 +138,7 @@ pub fn message() -> impl Strategy<Value = Message> {
 }
 
 impl Message {
-    /// Returns messages that create the directory `a/b` and the file `c`. Afterwards, fid 0 refers
+    /// Returns messages that create the `a/b` directory and the `c` file. Afterwards, fid 0 refers
     /// to the root. Fid 1 is attached to `a`, and fid 2 refers to `a/b`.
     pub fn setup() -> Vec<Message> {
         let walk = |newfid, names| Message::Walk { fid: 0, newfid, names };

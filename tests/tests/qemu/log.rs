@@ -1,4 +1,4 @@
-//! Tests for the log that a board writes to its serial port. They decode the log with the
+//! Tests for the log that a board writes to its serial port. The tests decode the log with the
 //! firmware's symbol table.
 
 use std::fs;

@@ -16,8 +16,8 @@ UNIX = DIALECT != "9p2000"
 OTHER = 65534
 
 # The checks that are expected to fail. Each key has the form (subject, call, correct result). Each
-# value contains the dialects in which the check fails, and the reason. If one of these checks
-# passes, that is reported as a failure.
+# value contains the dialects in which the check fails, and the reason why. If one of these checks
+# passes, it is reported as a failure.
 KNOWN = {}
 
 subjects = []
@@ -73,7 +73,7 @@ def same(what, expected, got):
 
 
 def fails(expected, call, *args, user=0, **more):
-    """Checks that the call fails with the error `expected`. The call is made as the given user."""
+    """Checks that the call fails with the given error. The call is made as the given user."""
     judge(described(call, args, more, user), expected, outcome(call, args, more, user))
 
 
@@ -138,7 +138,7 @@ def mode(name):
 
 
 def moves(times, name, call, *args):
-    """Checks that the call succeeds and changes only the given times of the file `name`.
+    """Checks that the call succeeds and changes only the given times of the file called `name`.
 
     `times` contains `m` for the modification time and `c` for the change time.
     """

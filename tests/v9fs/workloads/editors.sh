@@ -1,5 +1,5 @@
-# Saves a file in the ways that editors use: in place, by renaming a new file, and with backup files and
-# swap files.
+# Saves a file in the ways that editors do: in place, by renaming a new file, and with backup files
+# and swap files.
 . "$RIG/workloads/lib.sh"
 scratch
 printf 'one\ntwo\nthree\n' >file

@@ -57,7 +57,7 @@ class Case:
             self.wrong = f"{self.calls[-1]}: at {offset + at} expected {show(expected)}, got {show(got)}"
 
     def place(self, beyond=0):
-        """Returns a random length and a random offset, which is often a page boundary."""
+        """Returns a random offset (often a page boundary) and a random length."""
         offset = self.chance.randrange(len(self.model) + 1 + beyond)
         if self.chance.random() < 0.3:
             offset -= offset % 4096

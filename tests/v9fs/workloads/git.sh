@@ -55,8 +55,8 @@ same pushed "$(cat origin/pushed)"
 git -C origin worktree add -q ../tree side
 same side "$(cat tree/side)"
 git -C origin worktree remove ../tree
-# When git renames a branch, it moves the branch's reflog to another directory and then to the new path.
-# Only 9P2000.L supports such moves.
+# When git renames a branch, it moves the branch's reflog to another directory and then to its new
+# path. Only 9P2000.L supports such moves.
 only 9p2000.L
 git -C origin branch -m side other/side
 same other/side "$(git -C origin branch --format='%(refname:short)' --list 'other/*')"

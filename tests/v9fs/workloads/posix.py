@@ -1,7 +1,7 @@
 """Checks system calls on files and directories against POSIX and Linux, like pjdfstest.
 
 Run this program as root in an empty directory of a mounted tree. The arguments are the names of the
-subjects to check. If there are none, the program checks all subjects.
+subjects to check. Without arguments, the program checks all subjects.
 """
 
 import ctypes

@@ -84,8 +84,8 @@ func (f *fid) setattr(valid, mode uint32, size uint64) *request {
 	return r.u64(0).u64(0).u64(0).u64(0)
 }
 
-// wstat returns a Twstat. A field whose bits are all set, or which is an empty string, is left
-// unchanged.
+// wstat returns a Twstat. A field is left unchanged if all of its bits are set or it is an empty
+// string.
 func (f *fid) wstat(mode uint32, length uint64, name string) *request {
 	stat := newRequest(0).u16(math.MaxUint16).u32(leaveAlone)
 	stat.u8(math.MaxUint8).u32(leaveAlone).u64(math.MaxUint64) // qid

@@ -8,7 +8,7 @@ import "context"
 // If ctx is done first, roundTrip sends Tflush and returns ctx.Err() without waiting for Rflush.
 // The tag is not reused until Rflush arrives. settle is called once if the request is cancelled or
 // cannot be sent, as soon as it is known whether the request had an effect. settle may be nil. If
-// the connection is lost, settle may not be called.
+// the connection is lost, settle might not be called.
 func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []byte)) (*decoder, error) {
 	err := r.err
 	if err == nil && uint64(len(r.frame)) > uint64(c.msize) {
@@ -115,7 +115,7 @@ func (c *conn) drop(kind byte, fid uint32) <-chan []byte {
 		c.fids.release(fid)
 		replies <- frame
 	}}
-	// An error means that the connection has ended, and with it the fid.
+	// An error means that the connection has ended and that the fid no longer exists.
 	_ = c.enqueue(tag, call, newRequest(kind).u32(fid).finish(tag))
 	return replies
 }

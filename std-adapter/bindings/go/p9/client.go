@@ -36,7 +36,7 @@ func (c *Client) MessageSize() uint32 { return c.conn.msize }
 // returns the reason.
 func (c *Client) Done() <-chan struct{} { return c.conn.ctx.Done() }
 
-// Err returns the reason why the connection ended. It returns nil while the connection is open.
+// Err returns the reason why the connection ended. Err returns nil while the connection is open.
 func (c *Client) Err() error { return c.conn.lost() }
 
 // Close closes the connection. Pending calls fail with an error that matches ErrLost.

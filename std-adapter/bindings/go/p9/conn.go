@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// A conn sends requests and passes each reply to its request. Any number of goroutines may use it
+// A conn sends requests and matches each reply to its request. Any number of goroutines may use it
 // at the same time. A goroutine does not hold a lock while it waits for a reply or for the network.
 //
 // The tags are divided into ranges, so a flush or clunk never waits for a free tag:

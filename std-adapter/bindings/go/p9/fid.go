@@ -10,7 +10,7 @@ import (
 type fid struct {
 	conn   *conn
 	number uint32
-	// qid identifies the file. It is set by walk, open and create.
+	// qid identifies the file. The field is set by walk, open and create.
 	qid Qid
 	// iounit is the maximum number of bytes in one read or write. iounit is set when the fid is
 	// opened.

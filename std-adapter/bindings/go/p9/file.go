@@ -49,8 +49,8 @@ func (f *File) Open(ctx context.Context, mode Mode) error {
 	return f.wrap("open", f.fid.open(ctx, mode))
 }
 
-// ReadAll reads an open file from its start until a read returns no data. If the file has more than
-// limit bytes, the error matches ErrTooLong.
+// ReadAll reads an open file from its beginning until a read returns no data. If the file has more
+// than limit bytes, the error matches ErrTooLong.
 func (f *File) ReadAll(ctx context.Context, limit int) ([]byte, error) {
 	if err := f.check("read", 0); err != nil {
 		return nil, err
@@ -186,7 +186,7 @@ func (f *File) Deliveries() *Deliveries {
 	return &Deliveries{file: f}
 }
 
-// Close closes the file and waits until the server has replied or the connection is lost. It
+// Close closes the file and waits until the server has replied or the connection is lost. Close
 // returns fs.ErrClosed if the file is already closed.
 func (f *File) Close() error {
 	return f.wrap("close", f.fid.closeAndWait(context.Background()))

@@ -9,9 +9,9 @@ import (
 	"github.com/datakit-rs/datakit/std-adapter/bindings/go/internal/testserver"
 )
 
-// An originalClient sends the same requests as the Go client of the original DataKit project. It
-// clones a fid and then sends a Twalk in which both fid and newfid are the clone. It treats every
-// Rwalk as success, opens all files for reading and writing, and compares error messages.
+// An originalClient sends the same requests as the original DataKit project's Go client. The client
+// clones a fid and then sends a Twalk in which both fid and newfid are the clone. The client treats
+// every Rwalk as success, opens all files for reading and writing, and compares error messages.
 type originalClient struct {
 	t      *testing.T
 	stream *fakeServer

@@ -51,7 +51,7 @@ func (p *pool) release(number uint32) {
 	<-p.slots
 }
 
-// inUse returns the number of numbers that are in use.
+// inUse returns how many numbers are in use.
 func (p *pool) inUse() int {
 	return len(p.slots)
 }

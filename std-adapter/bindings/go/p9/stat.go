@@ -9,7 +9,7 @@ import (
 type Qid struct {
 	// Type contains the upper bits of the mode, such as the directory or symbolic link bit.
 	Type byte
-	// Version changes when the content changes. It is 0 if the file has no versions.
+	// Version changes when the content changes. Version is 0 if the file has no versions.
 	Version uint32
 	// Path is a number that uniquely identifies the file on the server.
 	Path uint64

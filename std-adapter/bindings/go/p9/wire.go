@@ -42,7 +42,7 @@ const (
 	ioHeader = 24
 	// maxWalk is the maximum number of names in one Twalk.
 	maxWalk = 16
-	// leaveAlone is the value of a numeric field that Twstat must leave unchanged.
+	// leaveAlone is the value of a numeric field that Twstat must not change.
 	leaveAlone = math.MaxUint32
 )
 

@@ -61,7 +61,7 @@ export class Client {
     this.#root = root;
   }
 
-  /** The fid of the root directory. Use it for requests that have no method in this class. */
+  /** The fid of the root directory. Use this fid for requests that have no method in this class. */
   get root() {
     return this.#root;
   }

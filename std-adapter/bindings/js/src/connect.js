@@ -36,8 +36,9 @@ import { IO_HEADER } from './wire.js';
  * @property {AbortSignal} [signal] Aborts the connection attempt.
  * @property {number} [maxRequests] The maximum number of requests in flight, 32 by default. Further
  *   requests wait. Reads by watches are not counted.
- * @property {number} [maxFids] The maximum number of fids in use, 65536 by default. A fid is the
- *   number of a file that the client uses on the server. A call that needs another fid has to wait.
+ * @property {number} [maxFids] The maximum number of fids in use, 65536 by default. A fid is a
+ *   number that identifies a file that the client is using on the server. A call that needs another
+ *   fid has to wait.
  */
 
 const MIN_MSIZE = 256;

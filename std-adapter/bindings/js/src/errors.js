@@ -239,7 +239,7 @@ export class InvalidArgumentError extends DatakitError {
 }
 
 /**
- * The operation was aborted by its `AbortSignal`. Its name and code are the same as in `node:fs`.
+ * The operation was aborted by its `AbortSignal`. The name and code are the same as in `node:fs`.
  * `cause` is the signal's `reason`.
  */
 export class AbortError extends Error {

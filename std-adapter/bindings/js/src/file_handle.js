@@ -105,7 +105,7 @@ export class FileHandle {
   }
 
   /**
-   * The fid's number, which is unique within the connection. It is -1 after `close`.
+   * The fid's number, which is unique within the connection. The number is -1 after `close`.
    */
   get fd() {
     return this.#file.inUse ? this.#file.number : -1;

@@ -28,12 +28,9 @@ const FLAGS = {
 };
 
 /**
- * Opens a file, or creates it if it does not exist and the flags allow that. Fails with `EISDIR` if
- * the path is a directory. The client checks this itself, because some servers open directories in
- * any mode.
- * @param {Fid} root
- * @param {Path} path
- * @param {{ flags: OpenFlags, mode: number, signal?: AbortSignal }} options
+ * Opens a file, creating it if it does not exist and the flags allow that. Fails with `EISDIR` if
+ * the path is a directory. The client itself rejects directories, because some servers open
+ * directories in any mode. OpenFlags, mode: number, signal?: AbortSignal }} options
  */
 export async function openFile(root, path, { flags, mode, signal }) {
   if (!Object.hasOwn(FLAGS, flags)) {
@@ -70,7 +67,8 @@ async function openExisting(root, path, { openMode, exclusive, creates, signal }
     throw error;
   }
   try {
-    // The client checks this itself, because some servers replace an existing file.
+    // The client itself checks whether the file exists, because some servers replace an existing
+    // file.
     if (exclusive) throw ServerError.of('EEXIST');
     if (fid.isDirectory) throw ServerError.of('EISDIR');
     return await fid.open(openMode, signal).catch((error) => {

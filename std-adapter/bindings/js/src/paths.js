@@ -9,8 +9,8 @@ import { ServerError } from './errors.js';
 
 /**
  * A path consisting of names separated by slashes. The path is relative to the root, with or
- * without a leading slash. It may be given as bytes if it is not valid UTF-8. Empty names and `.`
- * are ignored.
+ * without a leading slash. The path may be given as bytes if it is not valid UTF-8. Empty names and
+ * `.` are ignored.
  * @typedef {string | Uint8Array} Path
  */
 

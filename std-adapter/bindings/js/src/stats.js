@@ -148,7 +148,7 @@ export class Stats extends FileType {
      * The length in bytes. The length, which is 0 for directories and usually 0 for stream files.
      */
     this.size = fields.size;
-    /** The number of hard links. Only 9P2000.L sends it. It is 1 in other dialects. */
+    /** The number of hard links. Only 9P2000.L sends it. The number is 1 in other dialects. */
     this.nlink = fields.nlink;
     this.uid = fields.uid;
     this.gid = fields.gid;

@@ -137,8 +137,8 @@ export class Writer {
 }
 
 /**
- * Decodes a message or part of one. A method throws a `ProtocolError` if the field is longer than
- * the rest of the message.
+ * Decodes a message or part of one. Each method throws a `ProtocolError` if its field extends
+ * beyond the end of the message.
  */
 export class Reader {
   #buffer;

@@ -48,8 +48,8 @@ impl<D: Database> Default for BranchState<D> {
 
 impl<D: Database> BranchState<D> {
     /// Looks up the last known commit on a new connection. Returns `false` if the database does not
-    /// contain it. In that case, a file that is missing from the branch was not necessarily removed
-    /// by a user.
+    /// contain that commit. In that case, a file that is missing from the branch was not
+    /// necessarily removed by a user.
     pub(super) async fn reconnect(&mut self, db: &D) -> Result<bool> {
         let Some((commit, snapshot)) = self.last.take() else { return Ok(true) };
         match db.commit(commit.id().to_string()).await {

@@ -42,8 +42,8 @@ const MAX_REDIRECTS: u32 = 3;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The account that owns the repository to which a call applies. It is stored as an extension of
-/// the request.
+/// The account that owns the repository to which a call applies. The account is stored as an
+/// extension of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Account(pub(crate) Arc<str>);
 

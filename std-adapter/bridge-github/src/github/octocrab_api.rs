@@ -31,7 +31,7 @@ const MAX_PAGES: usize = 10_000;
 /// The maximum length of a chain of tags that point to other tags.
 const MAX_TAG_DEPTH: usize = 8;
 
-/// The maximum number of annotated tags whose commits are remembered.
+/// The maximum number of annotated tags for which to remember the commit.
 const MAX_TAGS: usize = 100_000;
 
 /// The API of GitHub or a GitHub Enterprise server.

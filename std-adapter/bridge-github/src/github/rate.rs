@@ -16,7 +16,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const SLOW_DOWN_PERCENT: u64 = 60;
 const STOP_PERCENT: u64 = 80;
 
-/// The known state of the rate limits, which the gate and the metrics share.
+/// The known state of the rate limits, which is shared by the gate and the metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Rate(Mutex<RateState>);
 
@@ -33,7 +33,7 @@ pub(crate) struct RateState {
     pub(crate) not_before: Option<Instant>,
     /// The time of the last call.
     last: Option<Instant>,
-    /// The number of calls that GitHub refused because of a rate limit.
+    /// The number of calls refused by GitHub because of a rate limit.
     pub(crate) refusals: u64,
 }
 

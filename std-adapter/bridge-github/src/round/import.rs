@@ -166,7 +166,7 @@ pub(crate) async fn reread(
     }
 }
 
-/// Replaces a pull request or ref with the version from GitHub. If its head is new, also reads the
+/// Replaces a pull request or ref with the version from GitHub. If the head is new, also reads the
 /// head's statuses.
 async fn replace(
     api: &impl Api,

@@ -212,7 +212,7 @@ async fn an_empty_database_removes_nothing_on_github() {
     let other = Setup::new();
     forwarder.redirect(Some(&other.database.url()));
     until(&other.branch().await, "the repository is read again", |files| *files == expected).await;
-    // The bridge also recovers if the branch is removed and created again while the bridge is
+    // The bridge also recovers if the branch is removed and recreated while the bridge is
     // connected.
     other.branch().await.remove().await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;

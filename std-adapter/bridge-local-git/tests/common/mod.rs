@@ -171,7 +171,7 @@ impl Repository {
         String::from_utf8(stdout).unwrap().trim().to_owned()
     }
 
-    /// Creates a commit, points a branch at it, and returns the commit's hash.
+    /// Creates a commit, points a branch to it, and returns the commit's hash.
     pub(crate) fn commit(&self, branch: impl AsRef<OsStr>, message: &str) -> String {
         let tree = self.git(&["hash-object", "-t", "tree", "-w", "/dev/null"]);
         let commit = self.git(&["commit-tree", "-m", message, &tree]);

@@ -51,8 +51,8 @@ macro_rules! parsed {
 
 parsed!(String bool i8 i16 i32 i64 isize u8 u16 u32 u64 usize f32 f64);
 
-/// The value of an optional key. It is `None` if the key does not exist, even if the default is
-/// `Some`.
+/// The value of an optional key. The value is `None` if the key does not exist, even if the default
+/// is `Some`.
 impl<T: FieldType> FieldType for Option<T> {
     fn parse(text: &str) -> Option<Option<T>> {
         T::parse(text).map(Some)

@@ -1,8 +1,8 @@
 //! Reads, changes and follows a program's configuration in a database.
 //!
-//! A [`ConfigReader`] follows values in a single branch. A [`Record`] can also change values. It
-//! also stores defaults, which users can see and override, and publishes the effective values in a
-//! separate branch. Both types reconnect if they lose the connection to a server.
+//! A [`ConfigReader`] follows values in a single branch. A [`Record`] can also change values. A
+//! record also stores defaults, which users can see and override, and publishes the effective
+//! values in a separate branch. Both types reconnect if they lose the connection to a server.
 //!
 //! ```no_run
 //! use datakit_client::Url;

@@ -140,7 +140,7 @@ impl<T: FieldType> WatchedValue<T> {
     /// Dropping the future does not lose a change.
     pub async fn changed(&mut self) -> T {
         if self.value.changed().await.is_err() {
-            // The runtime is shutting down, so the value will not change anymore.
+            // The runtime is shutting down, so the value will no longer change.
             std::future::pending::<()>().await;
         }
         self.value.borrow_and_update().clone()

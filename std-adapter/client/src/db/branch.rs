@@ -44,8 +44,8 @@ impl Branch {
         parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
 
-    /// Removes the branch. Its commits remain available as long as they are reachable from another
-    /// branch.
+    /// Removes the branch. The branch's commits remain available as long as they are reachable from
+    /// another branch.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch does not exist.

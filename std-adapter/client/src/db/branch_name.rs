@@ -20,7 +20,7 @@ pub struct InvalidBranchName {
 }
 
 impl InvalidBranchName {
-    /// Creates an error for `name`, which violates the rule `reason`.
+    /// Creates an error for `name`, which violates the rule described by `reason`.
     #[must_use]
     pub fn new(name: String, reason: String) -> InvalidBranchName {
         InvalidBranchName { name, reason }

@@ -25,11 +25,11 @@ pub struct Details<C = Commit> {
     pub id: Id,
     /// The parents in the order in which the commit stores them.
     pub parents: Vec<C>,
-    /// The author in the form `NAME <EMAIL>`. It is empty if the commit comes from the original
-    /// server, which does not send the author.
+    /// The author in the form `NAME <EMAIL>`. The string is empty if the commit comes from the
+    /// original server, which does not send the author.
     pub author: String,
-    /// The commit time in RFC 3339 format. It is empty if the commit comes from the original
-    /// server, which does not send the time.
+    /// The commit time in RFC 3339 format. The string is empty if the commit comes from the
+    /// original server, which does not send the time.
     pub date: String,
     /// The unmodified commit message.
     pub message: String,

@@ -13,8 +13,8 @@ use super::path::Path;
 use super::tree::Content;
 use super::watch::{PathValue, Watch};
 
-/// A boxed future. In a generic function, the compiler knows that a boxed future is `Send`, which
-/// it does not know of an `async fn`'s future.
+/// A boxed future. Unlike the future of an `async fn`, a boxed future is known to be `Send` in
+/// generic functions.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The maximum number of transactions started by one call to [`BranchExt::update`].
@@ -258,8 +258,8 @@ pub trait TransactionExt: TransactionOps {
     /// Returns the same errors as [`write_files`](TransactionExt::write_files).
     fn write_file<'a>(&'a self, path: &'a Path, content: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 
-    /// Removes an entry. If it is a directory, its contents are removed as well. Returns `false` if
-    /// the entry does not exist.
+    /// Removes an entry. If the entry is a directory, its contents are removed as well. Returns
+    /// `false` if the entry does not exist.
     ///
     /// # Errors
     /// Returns [`Error::TransactionEnded`] if the transaction has ended.

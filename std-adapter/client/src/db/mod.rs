@@ -151,7 +151,7 @@ impl Db {
     }
 
     /// Returns the sorted names of all branches. A branch without commits is included only if this
-    /// connection has created a handle for it.
+    /// connection has created a handle to it.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses the request.
@@ -217,8 +217,8 @@ impl Db {
     /// branch of this database.
     ///
     /// Waits until the server has finished fetching. To keep the fetched commits, point a branch to
-    /// the returned commit soon after this method returns, because the server no longer protects
-    /// the commits from garbage collection.
+    /// the returned commit soon after this method returns. From then on, the server no longer
+    /// protects the commits from garbage collection.
     ///
     /// # Errors
     /// Returns [`Error::Client`] with the server's error, for example if the branch does not exist.

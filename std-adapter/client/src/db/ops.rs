@@ -67,7 +67,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns [`Error::InvalidBranch`](super::Error::InvalidBranch) if the name is not a valid Git
     /// branch name. Returns [`Error::Exists`](super::Error::Exists) if the name conflicts with an
-    /// existing branch, in the way that `a/b` conflicts with `a`.
+    /// existing branch. For example, `a/b` conflicts with `a`.
     fn branch(
         &self,
         name: impl AsRef<[u8]> + Send,
@@ -107,7 +107,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// database.
     ///
     /// To keep the fetched commits, point a branch to the returned commit soon after this method
-    /// returns, because the commits are no longer protected from garbage collection.
+    /// returns. From then on, the commits are no longer protected from garbage collection.
     ///
     /// # Errors
     /// Returns an error that explains why the branch could not be fetched.
@@ -138,8 +138,8 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
     fn head(&self) -> impl Future<Output = Result<Option<Self::Commit>>> + Send;
 
-    /// Removes the branch. Its commits remain available as long as they are reachable from another
-    /// branch.
+    /// Removes the branch. The branch's commits remain available as long as they are reachable from
+    /// another branch.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch does not exist.
@@ -180,7 +180,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Watch<Option<PathValue<Self::Tree>>>>> + Send;
 
     /// Watches all subsequent changes to the head, in order and without gaps. `None` means that the
-    /// branch was removed. The stream ends if the reader falls behind by thousands of changes.
+    /// branch was removed. The stream ends if the reader falls thousands of changes behind.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`](super::Error::NotFound) if the branch was removed.
@@ -228,10 +228,10 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
 /// belongs to a transaction that has ended. Methods that read an entry fail with
-/// [`Error::NotFound`](super::Error::NotFound) if it does not exist. They fail with
+/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. Such methods fail with
 /// [`Error::NotDirectory`](super::Error::NotDirectory) if a component of the path other than the
 /// last is not a directory. The `stat`, `exists`, `exists_file` and `exists_dir` methods return
-/// neither of these errors.
+/// neither `NotFound` nor `NotDirectory`.
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
@@ -289,9 +289,9 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 /// A set of changes to a branch that are committed together or not at all. See also
 /// [`TransactionExt`](super::TransactionExt).
 ///
-/// A transaction starts from the head of the branch. Committing it merges it with any later changes
-/// to the branch. Dropping the transaction aborts it. After a commit or an abort, all methods fail
-/// with [`Error::TransactionEnded`](super::Error::TransactionEnded).
+/// A transaction starts from the head of the branch. Committing a transaction merges it with any
+/// later changes to the branch. Dropping the transaction aborts it. After a commit or an abort, all
+/// methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded).
 ///
 /// Methods that create, write or remove entries return
 /// [`Error::InvalidPath`](super::Error::InvalidPath) for the root. These methods return
@@ -397,8 +397,8 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// resolves its conflict.
     fn conflicts(&self) -> impl Future<Output = Result<Vec<Path>>> + Send;
 
-    /// Commits the changes and ends the transaction. Returns the new head of the branch. This is a
-    /// merge commit if the branch has changed since the transaction started.
+    /// Commits the changes and ends the transaction. Returns the new head of the branch. The head
+    /// is a merge commit if the branch has changed since the transaction started.
     ///
     /// If the future is dropped, the changes may or may not have been committed.
     ///
@@ -418,8 +418,8 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns [`Error::NotFastForward`](super::Error::NotFastForward) if the branch has moved.
     /// Returns [`Error::Client`](super::Error::Client) if the server does not support the
-    /// operation. In particular, the original server does not support it. May also return any other
-    /// error that [`commit`](TransactionOps::commit) returns.
+    /// operation. In particular, the original server does not support this operation. May also
+    /// return any other error that [`commit`](TransactionOps::commit) returns.
     fn commit_fast_forward(
         &self,
         message: &str,

@@ -16,8 +16,8 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// A set of changes to a branch that are committed together or not at all. Other clients do not see
 /// the changes before the commit.
 ///
-/// A transaction starts from the head of the branch. Committing it merges it with any later changes
-/// to the branch, and fails if there are conflicts.
+/// A transaction starts from the head of the branch. Committing a transaction merges it with any
+/// later changes to the branch, and fails if there are conflicts.
 ///
 /// Dropping a transaction aborts it in a background task on the tokio runtime. The server also
 /// aborts the transaction when the connection closes. After a commit or an abort, all calls fail
@@ -293,8 +293,8 @@ impl Transaction {
         self.control_file("author")?.replace(author.as_bytes()).await
     }
 
-    /// Commits the changes and ends the transaction. Returns the new head of the branch. This is a
-    /// merge commit if the branch has changed since the transaction started.
+    /// Commits the changes and ends the transaction. Returns the new head of the branch. The head
+    /// is a merge commit if the branch has changed since the transaction started.
     ///
     /// If the future is dropped, the changes may or may not have been committed. The original
     /// server does not report the new commit, so the returned commit may be a later head of the
@@ -324,7 +324,7 @@ impl Transaction {
     /// # Errors
     /// Returns [`Error::NotFastForward`] if the branch has moved. Returns [`Error::Client`] if the
     /// server does not support the operation. In particular, the original server does not support
-    /// it. May also return any other error that [`Transaction::commit`] returns.
+    /// this operation. May also return any other error that [`Transaction::commit`] returns.
     pub async fn commit_fast_forward(&self, message: &str) -> Result<Commit> {
         self.end_with("commit ff-only id", message).await
     }

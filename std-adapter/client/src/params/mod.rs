@@ -196,8 +196,8 @@ impl Params {
         Ok(Changes::new(path, watch))
     }
 
-    /// Sends a command to the `ctl` file and returns the reply, for example `save` or
-    /// `reset blink/period`.
+    /// Sends a command, such as `save` or `reset blink/period`, to the `ctl` file and returns the
+    /// reply.
     ///
     /// # Errors
     /// Returns [`Error::Missing`] if the server has no such file, or [`Error::Refused`] with the

@@ -243,7 +243,7 @@ impl Inode {
         }
     }
 
-    /// Sets attributes. The size is set first because this is the only step that can fail.
+    /// Sets attributes. The size is set first, because setting it is the only step that can fail.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             self.truncate(size, false)?;
@@ -254,8 +254,8 @@ impl Inode {
             SetTime::To(time) => time,
         };
         let mut metadata = self.metadata.lock();
-        // Clear the set-user-id and set-group-id bits, as `chown(2)` does. If the bits remained
-        // set, the program would run with the new owner's privileges.
+        // Clear the set-user-id and set-group-id bits, like `chown(2)`. If the bits remained set,
+        // the program would run with the new owner's privileges.
         if set.uid.or(set.gid).is_some() && self.kind != FileType::Dir {
             metadata.mode = without_set_id(metadata.mode);
         }

@@ -9,8 +9,8 @@ use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The maximum number of locked ranges per file. Without a limit, a client could create any number
-/// of ranges by locking every other byte.
+/// The maximum number of locked ranges per file. Without a limit, a client could create an
+/// arbitrary number of ranges by locking every other byte.
 const MAX_RANGES: usize = 4096;
 /// The number of bytes reserved for each range.
 const RANGE_COST: u64 = 512;
@@ -19,8 +19,8 @@ const RANGE_COST: u64 = 512;
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<LockTable>,
-    /// Whether any client has ever locked the file. If not, `close` does not need to acquire the
-    /// mutex.
+    /// Whether any client has ever locked the file. If no client has locked the file, `close` does
+    /// not need to acquire the mutex.
     used: AtomicBool,
 }
 

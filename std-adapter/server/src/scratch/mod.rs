@@ -1,6 +1,6 @@
 //! A writable in-memory tree, similar to a RAM disk.
 //!
-//! It supports sparse files, directories, symbolic links, hard links, owners, times, extended
+//! The tree supports sparse files, directories, symbolic links, hard links, owners, times, extended
 //! attributes and advisory locks. For named pipes and devices, the tree stores only metadata,
 //! because the client's host performs all reads and writes. The tree's memory use is limited. Reads
 //! do not update access times.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The default value of [`Limits::msize`]. It leaves room for 1 MiB of data, which is the most that
-/// any known client requests. At half this size, additional wake-ups would cost more than the
-/// additional L2 cache hits would save.
+/// The default value of [`Limits::msize`]. The default leaves room for 1 MiB of data, which is the
+/// most that any known client requests. At half this size, additional wake-ups would cost more than
+/// the additional L2 cache hits would save.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
 /// Defines [`Limits`] and a setter for each of its fields.
@@ -65,7 +65,7 @@ limits! {
     msize: u32 = MSIZE,
     /// The number of bytes that a connection may buffer. While a connection exceeds this limit, the
     /// server refuses requests that would block on a file. The limit should leave room for a batch
-    /// of requests, a batch of replies and all blocked requests.
+    /// of requests, a batch of replies, and all blocked requests.
     buffered: usize = 4 << 20,
     /// The maximum time between accepting a connection and its first attach.
     attach_timeout: Duration = Duration::from_secs(30),

@@ -35,7 +35,7 @@ const KEEP_ALIVE_PROBES: u32 = 4;
 /// removes any socket file that the server created.
 ///
 /// [`Server::with_listener`](super::Server::with_listener) accepts anything that can be converted
-/// to this type, including the TCP and Unix listeners of the standard library and tokio.
+/// to this type, including the standard library's and tokio's TCP and Unix listeners.
 #[derive(Debug)]
 pub struct Listener {
     url: Url,

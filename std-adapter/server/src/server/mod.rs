@@ -145,8 +145,8 @@ impl Server {
         let (threads, connections) = limits::fit_descriptors(&limits, threads);
         limits.connections = connections;
         if connections < wanted {
-            // This is not logged as a warning, because most servers have far fewer connections than
-            // the default limit allows.
+            // The reduced limit is not logged as a warning, because most servers have far fewer
+            // connections than the default limit allows.
             info!(wanted, connections, "the limit on open files allows fewer connections");
         }
         let shutdown = CancellationToken::new();
@@ -236,7 +236,7 @@ struct Admission {
     peers: Arc<PeerLimiter>,
 }
 
-/// A permit for one connection. It is dropped when the connection closes.
+/// A permit for one connection. The permit is dropped when the connection closes.
 type Permit = (OwnedSemaphorePermit, PeerPermit);
 
 impl Admission {

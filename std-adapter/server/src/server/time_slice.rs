@@ -25,7 +25,7 @@ const SENT_PER_UNIT: usize = 256;
 const RECEIVED_PER_UNIT: usize = 512;
 
 /// The maximum duration of a time slice that contains expensive requests. The duration is measured
-/// with a coarse clock, which ticks every few milliseconds.
+/// with a coarse clock that ticks every few milliseconds.
 const MAX_DURATION: Duration = Duration::from_millis(1);
 
 thread_local! {
@@ -34,7 +34,7 @@ thread_local! {
 }
 
 /// The queue of the connections that share a thread. A connection does not need to yield if it is
-/// the only connection on the thread.
+/// the only one on the thread.
 #[derive(Default)]
 struct RunQueue {
     connections: Cell<usize>,

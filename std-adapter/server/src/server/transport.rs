@@ -1,4 +1,4 @@
-//! Adapts sockets and other byte streams to the transport traits of `datakit_core`.
+//! Adapts sockets and other byte streams to the transport traits in `datakit_core`.
 
 use std::future::{Future, poll_fn};
 use std::io;

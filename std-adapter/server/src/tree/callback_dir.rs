@@ -74,7 +74,7 @@ pub struct CallbackDir {
 }
 
 impl CallbackDir {
-    /// Creates a directory that has no callbacks. It is empty and refuses all changes.
+    /// Creates a directory that has no callbacks. The directory is empty and refuses all changes.
     #[must_use]
     pub fn new() -> CallbackDir {
         CallbackDir::default()

@@ -16,8 +16,8 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 ///
 /// A command may arrive in multiple writes at consecutive offsets. A write that ends with a
 /// newline, a write at a non-consecutive offset, a read, or the clunk completes the command and
-/// runs it. With [`complete_unless`](Command::complete_unless), a command without a newline can run
-/// immediately. A write of zero bytes has no effect.
+/// runs it. With [`complete_unless`](Command::complete_unless), a command can run immediately even
+/// without a newline. A write of zero bytes has no effect.
 ///
 /// All open files share one reply, because a shell closes the file after writing the command and
 /// reopens it to read the reply. Reading the reply consumes it.

@@ -42,8 +42,8 @@ pub struct CoreDir {
     table: &'static (dyn EntryTable + Sync),
     /// The mirror that contains the directory, if any.
     mirror: Option<&'static (dyn Mirror + Sync)>,
-    /// The entries that clients have looked up or listed. They are stored because each new entry
-    /// gets a new inode number.
+    /// The entries that clients have looked up or listed. The entries are stored because each new
+    /// entry gets a new inode number.
     entries: Mutex<HashMap<KeyParts, Entry>>,
 }
 

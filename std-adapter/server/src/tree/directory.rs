@@ -180,10 +180,10 @@ impl<F> fmt::Debug for ListDir<F> {
     }
 }
 
-/// A directory whose entries are added and removed by the program. Listings are sorted by name.
-/// Clones refer to the same directory.
+/// A directory to which the program adds entries and from which it removes them. Listings are
+/// sorted by name. Clones refer to the same directory.
 ///
-/// Clients cannot create or rename entries in this directory. They can remove an entry if the
+/// Clients cannot create or rename entries in this directory. Clients can remove an entry if the
 /// entry's own `remove` method succeeds.
 #[derive(Debug, Clone, Default)]
 pub struct Dir(Arc<RwLock<BTreeMap<Arc<[u8]>, Entry>>>);
@@ -269,8 +269,9 @@ impl Directory for Dir {
     }
 }
 
-/// A view of another directory. Clients cannot create or rename entries in the view. Its mode has
-/// no write permission bits. Clients can remove an entry if the other directory allows the removal.
+/// A view of another directory. Clients cannot create or rename entries in the view. The view's
+/// mode has no write permission bits. Clients can remove an entry if the other directory allows the
+/// removal.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOnly<D>(pub D);
 

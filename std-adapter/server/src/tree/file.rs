@@ -125,7 +125,7 @@ pub trait OpenLeaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Applies buffered writes. The tree calls this method on a clunk, but not when the connection
+    /// Applies buffered writes. The tree calls this method on a clunk but not when the connection
     /// is lost. If this method fails, the clunk fails with the same error.
     fn flush(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))

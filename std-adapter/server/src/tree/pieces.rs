@@ -3,8 +3,8 @@
 //! A program's buffering or a small iounit may split the text at any point. For example, `12` at
 //! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
 //! with a newline, a write that does not start where the previous one ended, a read, or the clunk.
-//! It is also complete if it cannot be the beginning of a longer value. If the value is invalid,
-//! the request that completes it fails. If the connection is lost, an incomplete value is
+//! A value is also complete if it cannot be the beginning of a longer value. If the value is
+//! invalid, the request that completes it fails. If the connection is lost, an incomplete value is
 //! discarded.
 
 use datakit_core::vfs::{Error, Result};

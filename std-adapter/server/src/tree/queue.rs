@@ -14,9 +14,9 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 /// the file. Clones refer to the same queue.
 ///
 /// The queue keeps the last `capacity` items, which all readers share. A reader that falls more
-/// than `capacity` items behind receives the line `lost N` in place of the `N` missed items. It
-/// then continues with the oldest remaining item. Use [`Live`](super::Live) if only the latest item
-/// matters.
+/// than `capacity` items behind receives the line `lost N` in place of the `N` missed items. The
+/// reader then continues with the oldest remaining item. Use [`Live`](super::Live) if only the
+/// latest item matters.
 #[derive(Debug, Clone)]
 pub struct Queue(Arc<QueueInner>);
 

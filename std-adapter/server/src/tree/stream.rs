@@ -33,12 +33,12 @@ struct StreamReader<S> {
 }
 
 impl<S: TextSource> OpenStream<S> {
-    /// Creates a stream that delivers the items of `source`.
+    /// Creates a stream that delivers the items from `source`.
     pub fn new(source: S) -> OpenStream<S> {
         OpenStream::with_first(source, Vec::new())
     }
 
-    /// Creates a stream that delivers `text` before the items of `source`.
+    /// Creates a stream that delivers `text` before the items from `source`.
     pub fn with_first(source: S, text: Vec<u8>) -> OpenStream<S> {
         let cursor = TextCursor { text, ..TextCursor::default() };
         OpenStream(Mutex::new(StreamReader { source, cursor, ended: false }))

@@ -14,8 +14,8 @@ use super::file::check_not_executable;
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 use crate::budget::{Budget, Reservation};
 
-/// The maximum length, in bytes, of a text that a client can write. The limit applies to texts that
-/// are kept in memory as a whole, such as parameters and messages.
+/// The maximum length, in bytes, of text that a client can write. The limit applies to text that is
+/// kept in memory as a whole, such as parameters and messages.
 pub(super) const TEXT_MAX: usize = 64 * 1024;
 
 /// A file with constant text.
@@ -208,7 +208,7 @@ pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     start.checked_add(count).filter(|end| *end <= TEXT_MAX).ok_or(Error::TooLarge)
 }
 
-/// Truncates `text` to `length` bytes, or pads it with zeros to that length.
+/// Truncates `text` to `length` bytes or pads it with zeros to that length.
 ///
 /// # Errors
 /// Returns an error such as `Negative offset -1` if `length`, interpreted as a signed number, is

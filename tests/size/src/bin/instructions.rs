@@ -119,7 +119,7 @@ impl Client<'_> {
 
 /// The timer and its frequency.
 struct Timer {
-    /// The number of ticks in which the processor executes `LOOP` instructions.
+    /// How many ticks it takes the processor to execute `LOOP` instructions.
     loop_ticks: u32,
 }
 

@@ -1,5 +1,5 @@
-//! A blocking client that sends one request at a time. The benchmark uses it to prepare the
-//! measured operations.
+//! A blocking client that sends one request at a time. The benchmark uses this client to prepare
+//! the measured operations.
 
 use std::{
     io::{self, Read, Write},
@@ -55,8 +55,8 @@ pub(crate) struct BenchClient {
 }
 
 impl BenchClient {
-    /// Connects to the server, negotiates 9P2000.L, and walks [`ROOT`] to the directory that
-    /// `target` specifies.
+    /// Connects to the server, negotiates 9P2000.L, and walks [`ROOT`] to the directory specified
+    /// by `target`.
     pub(crate) fn attach(target: &Target, msize: u32) -> Res<Self> {
         let socket = Socket::connect(&target.address)
             .map_err(|error| format!("{}: {error}", target.address))?;

@@ -1,11 +1,11 @@
 //! The baseline server, which answers requests without doing the work of a real 9P server. The
 //! `bench floor` command runs only this server.
 //!
-//! It answers every request with prepared bytes of the correct length. It has no fids or files and
-//! allocates no memory for messages. After each read, it answers all received requests with a
-//! single write. With the same client on the same CPU, no server can be much faster than the
-//! baseline server. A server's result is therefore its speed divided by the speed of the baseline
-//! server.
+//! The baseline server answers every request with prepared bytes of the correct length. The
+//! baseline server has no fids or files and allocates no memory for messages. After each read, it
+//! answers all received requests with a single write. With the same client on the same CPU, no
+//! server can be much faster than the baseline server. A server's result is therefore its speed
+//! divided by the speed of the baseline server.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
 /// The number of entries in the baseline server's only directory.
 const ENTRIES: usize = 1000;
 
-/// Prints the address of the baseline server and serves until the parent process exits.
+/// Prints the address of the baseline server and serves requests until the parent process exits.
 pub(crate) fn run(single: bool) -> Res<()> {
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| format!("floor: {error}"))?;

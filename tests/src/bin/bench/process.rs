@@ -27,7 +27,7 @@ pub(crate) struct ServerProcess {
     pub(crate) target: Target,
     pub(crate) pid: u32,
     child: Option<Child>,
-    /// The path of the Unix socket. It is removed when this value is dropped.
+    /// The path of the Unix socket. The socket is removed when this value is dropped.
     path: Option<PathBuf>,
     /// The server's standard output. The pipe must stay open because the server continues to write
     /// to it.

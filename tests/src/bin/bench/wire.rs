@@ -127,7 +127,8 @@ pub(crate) struct Frames {
     start: usize,
 }
 
-/// The page offset at which the frames in a grown buffer start. It is the same in every run.
+/// The page offset at which the frames in a grown buffer start. The page offset is the same in
+/// every run.
 ///
 /// On some processors, a copy is many times slower if the destination's page offset is slightly
 /// greater than the source's. With random offsets, slow copies would dominate some measurements.

@@ -67,7 +67,7 @@ const REPO_LINKS: [(&str, &str); 37] = [
     ("url", ""),
 ];
 
-/// Formats a time as GitHub does, for example `2026-11-29T04:15:22Z`.
+/// Formats a time in the same way as GitHub, for example `2026-11-29T04:15:22Z`.
 pub(crate) fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }

@@ -4,5 +4,5 @@ package testserver
 
 import "os/exec"
 
-// endWithParent does nothing, because only Linux can kill a process when its parent ends.
+// endWithParent does nothing, because only Linux can kill a process when its parent exits.
 func endWithParent(*exec.Cmd) {}

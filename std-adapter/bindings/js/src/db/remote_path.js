@@ -19,7 +19,7 @@ import { toBytes } from '../wire.js';
 /** @typedef {import('../wire.js').Text} Text */
 
 /**
- * The maximum length in bytes of a text that is read as a whole, such as a message or a list.
+ * The maximum length in bytes of text that is read as a whole, such as a message or a list.
  */
 const MAX_TEXT = 1 << 24;
 

@@ -177,8 +177,8 @@ export class Tree {
 }
 
 /**
- * Returns the kind of a tree entry. Uses the mode, because qids from the original DataKit server do
- * not mark symbolic links.
+ * Returns the kind of a tree entry. Uses the mode, because the original DataKit server's qids do
+ * not identify symbolic links.
  * @param {Stats} stats
  * @returns {Kind}
  */

@@ -239,7 +239,7 @@ def _class_of(errno: int, text: str) -> type[ServerError]:
         return OpenConflicts
     if text == "not-fast-forward":
         return NotFastForward
-    # The server sends this text if the parent of a new file is a file.
+    # The server sends this text if the parent of a new file is itself a file.
     if text.endswith(" is not a directory"):
         return NotDirectory
     return BY_ERRNO.get(errno, ServerError)

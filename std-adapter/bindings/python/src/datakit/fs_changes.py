@@ -34,7 +34,7 @@ class Changes:
     def remove(self, path: str, exists: bool) -> bool:
         """Discards new files at and below the path, and removes the branch's entry at the path.
 
-        ``exists`` states whether the branch has an entry at the path. Returns False if there was
+        ``exists`` tells whether the branch has an entry at the path. Returns False if there was
         nothing to remove.
         """
         new = [name for name in self.files if f"{name}/".startswith(f"{path}/")]

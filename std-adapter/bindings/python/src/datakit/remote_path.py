@@ -9,13 +9,14 @@ from .errors import IsDirectory
 from .fid import Fid
 from .file import MAX_FILE, OpenMode
 
-# The maximum length in bytes of texts such as messages and lists of commits.
+# The maximum length in bytes of text such as messages and lists of commits.
 MAX_TEXT = 1 << 24
 
 
 class RemotePath:
     """A path on the server. The file at the path does not have to exist. Each operation walks to
-    it."""
+    it.
+    """
 
     def __init__(self, client: Client, names: Sequence[str]) -> None:
         self.client = client

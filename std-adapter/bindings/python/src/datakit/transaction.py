@@ -182,7 +182,7 @@ class Transaction:
             await fid.symlink(name, target)
 
     async def _remove_existing(self, directory: RemotePath, name: str) -> None:
-        """Removes an existing file in 9P2000.L.
+        """In 9P2000.L, removes an existing file.
 
         In this dialect, creating a file does not replace an existing file.
         """

@@ -137,7 +137,7 @@ class Tree:
 async def _kind_of(fid: Fid) -> tuple[Kind, Metadata]:
     """Returns the kind and attributes of a tree entry.
 
-    Uses the mode, because the original server does not mark links in qids.
+    Uses the mode, because the original server's qids do not identify links.
     """
     metadata = await fid.stat()
     if metadata.type is FileType.DIR:

@@ -231,7 +231,7 @@ def wstat_body(
 ) -> bytes:
     """Encodes the stat structure for Twstat.
 
-    The server leaves a field unchanged if its bits are all set or it is an empty string.
+    The server leaves a field unchanged if all of its bits are set or it is an empty string.
     """
     empty = b"\0\0"
     fields = [

@@ -199,8 +199,8 @@ async fn a_lost_connection_ends_a_watch() {
     assert!(heads.next().await.is_none());
 }
 
-/// Returns the `master` and `pr` branches. They have a common ancestor, and each of them has
-/// changed `file`.
+/// Returns the `master` and `pr` branches. The branches have a common ancestor, and each of them
+/// has changed `file`.
 async fn forked(db: &super::Db, ours: &str, theirs: &str) -> (Branch, Branch) {
     let (master, pr) = (db.branch("master").await.unwrap(), db.branch("pr").await.unwrap());
     let base = put(&master, "file", "base").await;

@@ -12,7 +12,7 @@ use crate::Res;
 
 /// The length in bytes of every file in the repository.
 pub(crate) const BLOB: usize = 1024;
-/// The number of files in each directory other than the large directory.
+/// The number of files in each directory except the large directory.
 const IN_DIRECTORY: usize = 100;
 /// The number of files in the large directory.
 const LISTED: usize = 1000;
