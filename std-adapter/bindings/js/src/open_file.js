@@ -30,7 +30,10 @@ const FLAGS = {
 /**
  * Opens a file, creating it if it does not exist and the flags allow that. Fails with `EISDIR` if
  * the path is a directory. The client itself rejects directories, because some servers open
- * directories in any mode. OpenFlags, mode: number, signal?: AbortSignal }} options
+ * directories in any mode.
+ * @param {Fid} root
+ * @param {Path} path
+ * @param {{ flags: OpenFlags, mode: number, signal?: AbortSignal }} options
  */
 export async function openFile(root, path, { flags, mode, signal }) {
   if (!Object.hasOwn(FLAGS, flags)) {
