@@ -4,8 +4,7 @@
 //! |---|---|
 //! | `.monitor` | empty: the repository is monitored |
 //! | `.clone-url` | the URL from which the repository can be cloned, if a bridge knows it |
-//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: asks the bridge to read the object
-//! again |
+//! | `.dirty`, `pr/N/.dirty`, `ref/KIND/NAME/.dirty` | empty: read the object again |
 //! | `pr/N/{head,state,title,owner,base}` | a pull request |
 //! | `pr/N/comments/I/{id,user,body}` | a comment |
 //! | `commit/HASH/status/CONTEXT/{state,description,target_url}` | a status |

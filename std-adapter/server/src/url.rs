@@ -1,4 +1,4 @@
-//! The endpoints on which servers listen and to which clients connect.
+//! The endpoints that servers listen on and clients connect to.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
