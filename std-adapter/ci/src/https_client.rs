@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, Response};
+use hyper::header::RETRY_AFTER;
+use hyper::{Request, Response, StatusCode};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,6 +20,12 @@ const IDLE: Duration = Duration::from_secs(30);
 /// The maximum number of idle connections to a host.
 const MAX_IDLE: usize = 4;
 
+/// The maximum size of an ignored body, in bytes. If the body is larger, the connection is closed.
+const MAX_IGNORED: usize = 64 << 10;
+
+/// The time to wait for an ignored body.
+const IGNORED_TIME: Duration = Duration::from_secs(1);
+
 /// A client that accepts `https` and `http` URLs and trusts the system's root certificates. It does
 /// not follow redirections.
 #[derive(Clone)]
@@ -30,17 +37,33 @@ impl HttpsClient {
     /// # Errors
     /// Returns an error if the system has no root certificates.
     pub(crate) fn new() -> io::Result<HttpsClient> {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_native_roots()?
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let tls = hyper_rustls::HttpsConnectorBuilder::new().with_native_roots()?;
+        Ok(HttpsClient::with(tls.https_or_http().enable_http1().build()))
+    }
+
+    /// Creates a client that trusts only one certificate.
+    #[cfg(test)]
+    pub(crate) fn trusting(certificate: &std::path::Path) -> HttpsClient {
+        use rustls::pki_types::{CertificateDer, pem::PemObject};
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tls = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config);
+        HttpsClient::with(tls.https_only().enable_http1().build())
+    }
+
+    fn with(connector: HttpsConnector<HttpConnector>) -> HttpsClient {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(HttpsClient(client))
+        HttpsClient(client)
     }
 
     /// Sends a request and receives the response, with a body of at most `limit` bytes.
@@ -64,6 +87,33 @@ impl HttpsClient {
         };
         let result = timeout(time, exchange).await.unwrap_or(Err(Reason::TimedOut(time)));
         result.map_err(failed)
+    }
+
+    /// Sends a request and returns the status of the response and the time in its header
+    /// `Retry-After`, if it has one. The body is ignored.
+    ///
+    /// # Errors
+    /// Returns an error if the response does not begin within the time.
+    pub(crate) async fn status(
+        &self,
+        request: Request<Bytes>,
+        time: Duration,
+    ) -> Result<(StatusCode, Option<Duration>), HttpsError> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let response = match timeout(time, self.0.request(request.map(Full::new))).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                return Err(HttpsError { host, reason: Reason::Connection(error.into()) });
+            }
+            Err(_) => return Err(HttpsError { host, reason: Reason::TimedOut(time) }),
+        };
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let seconds = seconds.and_then(|text| text.trim().parse().ok());
+        let status = response.status();
+        // The connection can be used again if the body ends soon.
+        let body = Limited::new(response.into_body(), MAX_IGNORED).collect();
+        let _ = timeout(IGNORED_TIME, body).await;
+        Ok((status, seconds.map(Duration::from_secs)))
     }
 }
 

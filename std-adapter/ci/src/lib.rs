@@ -19,6 +19,8 @@ pub mod term;
 mod tests;
 #[cfg(feature = "program")]
 pub mod web;
+#[cfg(feature = "program")]
+pub mod webhook;
 
 pub use engine::{
     Counters, Engine, Job, JobId, JobView, Options, PIPELINE, Project, TargetView, TestInput,

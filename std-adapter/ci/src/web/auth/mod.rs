@@ -34,7 +34,7 @@ mod passwords;
 mod peer;
 mod policy;
 mod role;
-pub(in crate::web) mod secret_file;
+pub(crate) mod secret_file;
 mod session;
 mod session_id;
 mod settings;

@@ -12,7 +12,7 @@ const MAX_SIZE: u64 = 1 << 20;
 ///
 /// # Errors
 /// Returns an error if other users of the system can read the file, or if it is too large.
-pub(in crate::web) fn read(path: &Path) -> io::Result<Option<String>> {
+pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -40,7 +40,7 @@ pub(in crate::web) fn read(path: &Path) -> io::Result<Option<String>> {
 ///
 /// # Errors
 /// Returns an error if the file cannot be written.
-pub(in crate::web) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let written = (|| {
         // A crash may have left this file.
@@ -59,7 +59,7 @@ pub(in crate::web) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Adds the path to an error.
-pub(in crate::web) fn named(path: &Path, error: io::Error) -> io::Error {
+pub(crate) fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

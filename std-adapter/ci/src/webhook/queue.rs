@@ -1,0 +1,120 @@
+//! The events that wait for a receiver.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use hyper::body::Bytes;
+use parking_lot::Mutex;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Event;
+
+/// The maximum number of events that wait for a receiver. If the queue is full, the oldest event is
+/// dropped, because a newer one usually tells more.
+pub(super) const MAX_QUEUED: usize = 1000;
+
+/// An event as the body of a request. All receivers and all attempts get the same body.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// The id, with which a receiver recognizes an event that it gets twice.
+    pub(super) id: String,
+    pub(super) body: Bytes,
+    pub(super) created: Instant,
+}
+
+#[derive(Serialize)]
+struct Body<'b> {
+    event: &'static str,
+    id: &'b str,
+    time: String,
+    #[serde(flatten)]
+    content: &'b Event,
+}
+
+impl Delivery {
+    /// # Errors
+    /// Returns an error if the system provides no random bytes.
+    pub(super) fn new(event: &Event) -> io::Result<Delivery> {
+        let mut bytes = [0; 16];
+        let filled = SystemRandom::new().fill(&mut bytes);
+        filled.map_err(|_| io::Error::other("the system provides no random bytes"))?;
+        let id = format!("{:032x}", u128::from_be_bytes(bytes));
+        let time = jiff::Timestamp::now().to_string();
+        let body = Body { event: "status", id: &id, time, content: event };
+        let body = serde_json::to_vec(&body)?.into();
+        Ok(Delivery { id, body, created: Instant::now() })
+    }
+}
+
+/// A bounded queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    waiting: Mutex<VecDeque<Arc<Delivery>>>,
+    /// The length of the queue.
+    length: watch::Sender<usize>,
+    dropped: Mutex<u64>,
+}
+
+impl Queue {
+    pub(super) fn new() -> Queue {
+        Queue { waiting: Mutex::default(), length: watch::Sender::new(0), dropped: Mutex::new(0) }
+    }
+
+    pub(super) fn push(&self, delivery: Arc<Delivery>) {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= MAX_QUEUED {
+            waiting.pop_front();
+            *self.dropped.lock() += 1;
+        }
+        waiting.push_back(delivery);
+        self.length.send_replace(waiting.len());
+    }
+
+    /// Waits for an event and returns the oldest one. It stays in the queue.
+    pub(super) async fn first(&self) -> Arc<Delivery> {
+        let mut length = self.length.subscribe();
+        loop {
+            if let Some(first) = self.waiting.lock().front().cloned() {
+                return first;
+            }
+            // The call cannot fail, because `self` holds the sender.
+            let _ = length.wait_for(|length| *length > 0).await;
+        }
+    }
+
+    /// Removes an event, unless it has been dropped already. Returns whether it was in the queue.
+    pub(super) fn remove(&self, delivery: &Delivery) -> bool {
+        let mut waiting = self.waiting.lock();
+        let is_first = waiting.front().is_some_and(|first| first.id == delivery.id);
+        if is_first {
+            waiting.pop_front();
+            self.length.send_replace(waiting.len());
+        }
+        is_first
+    }
+
+    /// Removes an event that has waited too long.
+    pub(super) fn give_up(&self, delivery: &Delivery) {
+        if self.remove(delivery) {
+            *self.dropped.lock() += 1;
+        }
+    }
+
+    /// Waits until the queue is empty.
+    pub(super) async fn emptied(&self) {
+        let _ = self.length.subscribe().wait_for(|length| *length == 0).await;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    /// Returns the number of events that were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        *self.dropped.lock()
+    }
+}

@@ -1,0 +1,132 @@
+//! Watches the statuses in the metadata branch.
+//!
+//! The engine writes each status to the metadata branch, and keeps the statuses of earlier runs. The
+//! watcher therefore reports each change once, also after a restart, and even if the connection to
+//! the database was lost in between.
+
+use std::fmt;
+
+use datakit_client::db::{BranchOps, CommitOps, Database, Error, Result};
+use datakit_github::{
+    Changes, ElementId, PrState, Snapshot, Status, StatusId, ensure_branch, read, update,
+};
+
+use super::{Event, Webhooks};
+use crate::Target;
+
+/// Sends an event for each status of this CI that changes.
+pub struct StatusWatcher {
+    webhooks: Webhooks,
+    branch: String,
+    context: String,
+    /// The last content of the branch, or `None` before the first look.
+    snapshot: Option<Snapshot>,
+}
+
+impl StatusWatcher {
+    /// Creates a watcher. `branch` is the name of the metadata branch, and `context` is the prefix of
+    /// the statuses to watch, for example `ci/datakit`.
+    #[must_use]
+    pub fn new(webhooks: Webhooks, branch: &str, context: &str) -> StatusWatcher {
+        let (branch, context) = (branch.to_owned(), context.to_owned());
+        StatusWatcher { webhooks, branch, context, snapshot: None }
+    }
+
+    /// Watches the branch until the database returns an error, for example because the connection was
+    /// lost. Call the method again with a new connection to resume. The statuses that the first call
+    /// finds at its start are not reported. Later calls report what has changed in between.
+    ///
+    /// # Errors
+    /// Returns the error of the database.
+    pub async fn run<D: Database>(&mut self, db: &D) -> Result<()> {
+        let branch = ensure_branch(db, &self.branch).await?;
+        let mut heads = branch.watch_head().await?;
+        let mut seen: Option<D::Commit> = None;
+        loop {
+            let Some(head) = heads.next().await.ok_or(Error::StreamEnded)?? else { continue };
+            match (&seen, &self.snapshot) {
+                (Some(seen), Some(old)) => {
+                    let changes = Changes::of(&head.diff(seen).await?);
+                    let new = update(old, &head.tree(), &changes).await?.snapshot;
+                    let ids = changes.ids.iter().filter_map(as_status);
+                    self.report(old, &new, ids);
+                    self.snapshot = Some(new);
+                }
+                _ => self.replace(read(&head.tree()).await?.snapshot),
+            }
+            seen = Some(head);
+        }
+    }
+
+    /// Replaces the content of the branch, and reports all statuses that have changed.
+    pub(super) fn replace(&mut self, new: Snapshot) {
+        if let Some(old) = &self.snapshot {
+            self.report(old, &new, new.statuses().keys());
+        }
+        self.snapshot = Some(new);
+    }
+
+    /// Sends events for the given statuses, if their states have changed.
+    fn report<'i>(&self, old: &Snapshot, new: &Snapshot, ids: impl Iterator<Item = &'i StatusId>) {
+        for status in ids.filter_map(|id| new.statuses().get(id)) {
+            // When a repository becomes monitored, its old statuses appear.
+            if !old.repos().contains(&status.id.commit.repo) {
+                continue;
+            }
+            let previous = old.statuses().get(&status.id).map(|old| old.state);
+            if previous != Some(status.state)
+                && let Some(test) = self.test(status)
+            {
+                self.webhooks.send(&event(new, status, test, previous));
+            }
+        }
+    }
+
+    /// Returns the name of the test, or `None` if another program has written the status. The name of
+    /// the overall status is empty.
+    fn test<'s>(&self, status: &'s Status) -> Option<&'s str> {
+        let rest = status.id.context.as_str().strip_prefix(&self.context)?;
+        if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+    }
+}
+
+fn as_status(id: &ElementId) -> Option<&StatusId> {
+    match id {
+        ElementId::Status(id) => Some(id),
+        _ => None,
+    }
+}
+
+fn event(
+    snapshot: &Snapshot,
+    status: &Status,
+    test: &str,
+    previous: Option<datakit_github::StatusState>,
+) -> Event {
+    let commit = &status.id.commit;
+    let prs = snapshot.prs_of(&commit.repo);
+    let mut prs = prs.filter(|pr| pr.state == PrState::Open && pr.head == commit.hash);
+    let targets = Target::all_of(snapshot, &commit.repo);
+    let targets = targets.filter(|target| target.head(snapshot).as_ref() == Some(commit));
+    Event {
+        project: commit.repo.to_string(),
+        commit: commit.hash.to_string(),
+        targets: targets.map(|target| target.to_string()).collect(),
+        title: prs.next().map(|pr| pr.title.to_string()),
+        test: (!test.is_empty()).then(|| test.to_owned()),
+        context: status.id.context.as_str().to_owned(),
+        state: status.state,
+        previous,
+        description: status.description.as_ref().map(ToString::to_string),
+        url: status.target_url.as_ref().map(ToString::to_string),
+    }
+}
+
+impl fmt::Debug for StatusWatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusWatcher")
+            .field("branch", &self.branch)
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
