@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Write};
 
+use crate::float::write_scaled;
+
 /// An integer that is displayed in decimal. Formatting options such as width, sign and precision
 /// are ignored. The code for this type takes up about 1 KiB less flash than the `Display`
 /// implementations of the integer types.
@@ -24,16 +26,11 @@ impl Decimal {
 }
 
 impl fmt::Display for Decimal {
-    // Recurses once per digit, at most twenty levels deep.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (rest, digit) = (self.magnitude / 10, self.magnitude % 10);
-        if rest != 0 {
-            Decimal { magnitude: rest, ..*self }.fmt(f)?;
-        } else if self.negative {
+        if self.negative {
             f.write_char('-')?;
         }
-        // The digit is less than 10, so the cast does not truncate it.
-        f.write_char(char::from(b'0' + digit as u8))
+        write_scaled(self.magnitude, 0, f)
     }
 }
 

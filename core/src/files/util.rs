@@ -3,7 +3,7 @@
 
 use core::fmt::{self, Write};
 
-use crate::vfs::{Error, FileStat, Result, Text, check_offset, check_write_offset};
+use crate::vfs::{Error, FileStat, Result, Text, check_offset, check_write_offset, write_char};
 
 /// Copies `old` to `new` and then writes `data` over the copy, starting at `offset`. A gap before
 /// `data` is filled with zeros, and bytes after `data` are kept, so a write never shortens the
@@ -87,10 +87,13 @@ impl fmt::Display for Plain<'_> {
 
 /// Writes a byte as two hexadecimal digits.
 pub(crate) fn write_hex(byte: u8, out: &mut dyn Write) -> fmt::Result {
-    [byte >> 4, byte & 15].into_iter().try_for_each(|digit| {
-        let letter = if digit < 10 { b'0' } else { b'a' - 10 };
-        out.write_char(char::from(letter + digit))
-    })
+    write_hex_digit(byte >> 4, out)?;
+    write_hex_digit(byte & 15, out)
+}
+
+fn write_hex_digit(digit: u8, out: &mut dyn Write) -> fmt::Result {
+    let letter = if digit < 10 { b'0' } else { b'a' - 10 };
+    out.write_char(char::from(letter + digit))
 }
 
 /// A writer that escapes text for use inside a JSON string.
@@ -111,6 +114,10 @@ impl fmt::Write for Json<'_> {
             self.0.write_char(character)?;
         }
         Ok(())
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        write_char(self, character)
     }
 }
 
@@ -142,6 +149,10 @@ impl fmt::Write for Count {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         self.0 += s.len() as u64;
         Ok(())
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        write_char(self, character)
     }
 }
 
@@ -180,6 +191,10 @@ impl fmt::Write for Compare<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         self.rest = self.rest.and_then(|rest| rest.strip_prefix(s.as_bytes()));
         Ok(())
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        write_char(self, character)
     }
 }
 

@@ -56,6 +56,10 @@ impl fmt::Write for Wrote<'_, '_> {
         self.any |= !s.is_empty();
         self.out.write_str(s)
     }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        crate::vfs::write_char(self, character)
+    }
 }
 
 #[cfg(test)]

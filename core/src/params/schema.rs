@@ -164,6 +164,10 @@ impl Write for Hash {
         }
         Ok(())
     }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        crate::vfs::write_char(self, character)
+    }
 }
 
 #[cfg(test)]

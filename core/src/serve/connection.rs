@@ -18,8 +18,7 @@ use pin_project_lite::pin_project;
 use super::buffer::{Buffer, COST_IN_PLACE, COST_OTHER, Frame, Replies, Requests, TransportRead};
 use super::request_slots::{RequestSlot, SlotStorage, Slots, WakerCell};
 use super::{Disconnect, DisconnectOf};
-use crate::Decimal;
-use crate::session::{FidTable, Session};
+use crate::session::{FidTable, Session, message_too_large};
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire;
 
@@ -138,7 +137,7 @@ where
                 // The slices of `buf` are looked up again after each wait, because slices held
                 // across an await would be stored in the `Future`.
                 let request = buf.reserve(size, held);
-                let answered = match refusal(frame, fresh, request) {
+                let answered = match refusal(frame, fresh) {
                     None => {
                         let answer = self.session.answer(request, held); // decode -> fid -> inode -> encode
                         let answer =
@@ -340,20 +339,13 @@ struct Request {
     fresh: bool,
 }
 
-/// Returns an error if the request's tag is already in flight or if the request is too large for
-/// the buffer.
-fn refusal(Frame { held, size }: Frame, fresh: bool, buf: &[u8]) -> Option<Error> {
+/// Returns an error if the request's tag is already in flight or if the request is too large for the
+/// buffer.
+fn refusal(Frame { held, size }: Frame, fresh: bool) -> Option<Error> {
     if !fresh {
-        Some(
-            Error::Invalid
-                .with_message(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))),
-        )
+        Some(Error::TagInUse)
     } else if held < size {
-        Some(Error::TooLarge.with_message(format_args!(
-            "message of {} bytes, room for {}",
-            Decimal::from(size),
-            Decimal::from(held)
-        )))
+        Some(message_too_large(held))
     } else {
         None
     }

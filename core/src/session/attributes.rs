@@ -3,10 +3,10 @@
 use super::dispatch::{Call, check_end, fields};
 use super::stat_records::kind_bits;
 use super::{FidTable, Session};
-use crate::vfs::{Error, FileType, Result, SetAttr, SetTime, Time, TreeKind, Vfs};
+use crate::vfs::{Error, FidRecord, FileType, Id, Result, SetAttr, SetTime, Time, TreeKind, Vfs};
 use crate::wire::{self, DMAPPEND, DMAUTH, DMDEVICE, DMDIR, DMEXCL, DMLINK, DMMOUNT};
 use crate::wire::{DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSOCKET, DMSYMLINK, DMTMP};
-use crate::wire::{Dialect, Rmessage as R, Stat, Tmessage as T};
+use crate::wire::{Dialect, Stat, Tmessage as T};
 
 /// Mode bits that no tree supports. [`DMLINK`] is valid only in a Tcreate that creates a hard link.
 const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
@@ -17,16 +17,19 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Twstat (stat(5)). Makes either all of the requested changes or none of them. A
     /// request that changes nothing flushes the file to stable storage.
     pub(super) async fn wstat(&self, call: &mut Call<'_>) -> Result<()> {
-        let (fid, name, mut wanted) = {
+        let (fid, inode, is_root, name, mut wanted) = {
             // The record is dropped before the first await, so that the future does not store it.
             let (fid, stat) = fields!(self, call, TWSTAT, Wstat { fid, stat });
-            let kind = self.with_fid(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))?;
-            (fid, stat.name, self.wanted(kind, &stat)?)
+            let (inode, record) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.record)))?;
+            let Id { ino, kind, .. } = self.vfs.id(&inode);
+            let wanted = self.wanted(kind, &stat)?;
+            (fid, inode, record.is_attach_point(ino), stat.name, wanted)
         };
-        let inode = self.inode(fid)?;
         let renamed = !name.is_empty();
         if renamed {
-            self.inode_below_root(fid, Error::RenameRoot)?;
+            if is_root {
+                return Err(Error::RenameRoot);
+            }
             if V::TreeKind::IMMUTABLE {
                 return Err(Error::ReadOnlyDirectory);
             }
@@ -42,7 +45,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         } else if !renamed {
             self.vfs.fsync(&inode, false).await?;
         }
-        self.encode::<{ wire::TWSTAT }>(call, R::Wstat)
+        self.encode_empty(call)
     }
 
     /// Checks a Twstat and returns the changes that it requests, apart from the new name.

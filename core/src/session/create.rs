@@ -5,17 +5,25 @@ use super::attributes::permissions;
 use super::dispatch::{Call, check_end, fields};
 use super::fids::Record;
 use super::namespace::symlink;
+use super::open_files::OpenRequest;
 use super::{FidTable, Session};
 use crate::vfs::{Create, CreateKind, Error, FidRecord, FileType, OpenMode, Result, Vfs};
 use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLINK};
 use crate::wire::{Dialect, Qid, Rmessage as R, Str, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Decodes a Topen (open(5)). Returns the fid, the mode and whether to remove the file when the
-    /// fid is clunked.
-    pub(super) fn topen(&self, call: &Call<'_>) -> Result<(wire::Fid, OpenMode, bool)> {
+    /// Decodes a Topen (open(5)).
+    pub(super) fn topen(&self, call: &Call<'_>) -> Result<OpenRequest> {
         let (fid, mode) = fields!(self, call, TOPEN, Open { fid, mode });
-        Ok((fid, open_mode(mode), mode & ORCLOSE != 0))
+        let remove = mode & ORCLOSE != 0;
+        Ok(OpenRequest {
+            fid,
+            mode: open_mode(mode),
+            remove,
+            only_dir: false,
+            #[cfg(feature = "linux")]
+            follows_links: true,
+        })
     }
 
     /// Answers a Tcreate (open(5)). Creates and opens a file, and makes the fid refer to it.

@@ -3,11 +3,8 @@
 use core::future::Future;
 
 use super::{Aborts, FidTable, Session};
-use crate::Decimal;
 use crate::vfs::{Error, Result, TreeKind, Vfs, poll_now};
-use crate::wire::{
-    self, Dialect, Fid, Field, Malformed, Reader, Rmessage as R, Tag, Tmessage as T,
-};
+use crate::wire::{self, Dialect, Fid, Field, Malformed, Reader, Tag, Tmessage as T};
 
 /// A request in a buffer. The reply is written to the same buffer and overwrites the request.
 pub(super) struct Call<'b> {
@@ -28,14 +25,14 @@ impl Call<'_> {
 /// with an error if the request is malformed.
 macro_rules! fields {
     ($session:ident, $call:ident, $kind:ident, $name:ident { $($field:ident),* }) => {
-        fields!($session, $call.len, $session.request(&$call), $kind, $name { $($field),* })
+        fields!($session.request(&$call), $kind, $name { $($field),* })
     };
-    ($session:ident, $len:expr, $reader:expr, $kind:ident, $name:ident { $($field:ident),* }) => {{
+    ($reader:expr, $kind:ident, $name:ident { $($field:ident),* }) => {{
         let mut reader = $reader;
         let Some(T::$name { $($field,)* .. }) = T::take::<{ wire::$kind }>(&mut reader) else {
             return Err(Error::NotSupported);
         };
-        check_end(&reader, $len)?;
+        check_end(&reader)?;
         ($($field),*)
     }};
 }
@@ -141,7 +138,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         };
         // If the feature for the other dialect is disabled, there are no handlers for its messages.
         if cfg!(all(feature = "classic", feature = "linux")) && foreign {
-            return Err(unknown_request(call));
+            return Err(Error::UnknownMessage);
         }
         Ok(())
     }
@@ -194,7 +191,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 V::TreeKind::boxed(move || self.$handler(call)).await
             };
         }
-        handlers!(kind, handle, boxed, Err(unknown_request(call)))
+        handlers!(kind, handle, boxed, Err(Error::UnknownMessage))
     }
 
     /// Answers a Tauth (auth(5)).
@@ -206,7 +203,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// such request.
     fn refuse_change(&self, call: &mut Call<'_>) -> Result<()> {
         let error = match wire::kind(call.frame()) {
-            ..wire::TVERSION if cfg!(not(feature = "linux")) => return Err(unknown_request(call)),
+            ..wire::TVERSION if cfg!(not(feature = "linux")) => return Err(Error::UnknownMessage),
             wire::TREADLINK => Error::Invalid,
             wire::TXATTRWALK | wire::TXATTRCREATE | wire::TLOCK | wire::TGETLOCK | wire::TLINK => {
                 Error::NotSupported
@@ -218,18 +215,18 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             | wire::TRENAME
             | wire::TMKDIR
             | wire::TRENAMEAT => Error::ReadOnlyDirectory,
-            _ => return Err(unknown_request(call)),
+            _ => return Err(Error::UnknownMessage),
         };
         let mut reader = self.request(call);
         let fid = Fid::decode(&mut reader);
-        reader.check().map_err(|malformed| malformed_request(call.len, malformed))?;
+        reader.check().map_err(malformed_request)?;
         self.with_fid(fid, |_| Err(error))
     }
 
     /// Answers a Tflush (flush(5)). The server has already aborted the request with tag `oldtag`.
     async fn flush(&self, call: &mut Call<'_>) -> Result<()> {
         fields!(self, call, TFLUSH, Flush { oldtag });
-        self.encode::<{ wire::TFLUSH }>(call, R::Flush)
+        self.encode_empty(call)
     }
 
     /// Returns a reader for the body of the request in `frame`.
@@ -270,26 +267,17 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Checks that the fields of a request of `len` bytes were well-formed and that no bytes follow
-/// them.
+/// Checks that the fields of a request were well-formed and that no bytes follow them.
 #[inline(never)]
-pub(super) fn check_end(reader: &Reader<'_>, len: usize) -> Result<()> {
-    reader.finish().map_err(|malformed| malformed_request(len, malformed))
+pub(super) fn check_end(reader: &Reader<'_>) -> Result<()> {
+    reader.finish().map_err(malformed_request)
 }
 
-#[cold]
-pub(super) fn unknown_request(call: &Call<'_>) -> Error {
-    malformed_request(call.len, Malformed::Unknown(wire::kind(call.frame())))
-}
-
-#[cold]
-#[inline(never)]
-fn malformed_request(size: usize, malformed: Malformed) -> Error {
+fn malformed_request(malformed: Malformed) -> Error {
     match malformed {
-        Malformed::Unknown(_) => Error::NotSupported.with_message(malformed),
-        other => Error::Invalid.with_message(format_args!(
-            "malformed message of {} bytes: {other}",
-            Decimal::from(size)
-        )),
+        Malformed::Unknown(_) => Error::UnknownMessage,
+        Malformed::Short => Error::MessageTooShort,
+        Malformed::Trailing => Error::MessageTooLong,
+        Malformed::Text => Error::NulInString,
     }
 }

@@ -257,8 +257,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
             .ok_or_else(|| unknown_fid(fid))
     }
 
-    /// Returns a fid's inode, or `error` if the inode is the attach point. The parent directory of
-    /// the attach point must stay hidden from the client.
+    /// Returns the inode of a fid, or `error` if the inode is the attach point. The parent
+    /// directory of the attach point must stay hidden from the client.
+    #[cfg(feature = "linux")]
     pub(super) fn inode_below_root(&self, fid: wire::Fid, error: Error) -> Result<V::Inode> {
         let (inode, record) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.record)))?;
         if record.is_attach_point(self.vfs.id(&inode).ino) { Err(error) } else { Ok(inode) }
@@ -295,26 +296,27 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.has_serial(serial)).map(change)
     }
 
-    /// Sets the fid's inode and state if the fid still has this serial number, and returns the old
-    /// state.
+    /// Sets the fid's inode and swaps its state with `state` if the fid still has this serial number.
+    /// Returns whether the fid has this serial number.
     fn replace_fid(
         &self,
         fid: wire::Fid,
         mut record: Record<V>,
         inode: V::Inode,
-        state: State<V>,
-    ) -> core::result::Result<State<V>, State<V>> {
-        // The fid also receives a new serial number, so that requests still waiting on the old
-        // state fail.
+        state: &mut State<V>,
+    ) -> bool {
+        // The fid also gets a new serial number, so that requests that still wait on the old state
+        // fail.
         let fresh = self.next_serial();
         match self.fids.borrow_mut().get_mut(fid.0) {
             Some(found) if found.has_serial(record.serial()) => {
                 record.set_serial(fresh);
                 found.record = record;
                 found.inode = inode;
-                Ok(core::mem::replace(&mut found.state, state))
+                core::mem::swap(&mut found.state, state);
+                true
             }
-            _ => Err(state),
+            _ => false,
         }
     }
 
@@ -325,11 +327,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         record: Record<V>,
         inode: V::Inode,
     ) -> Result<()> {
-        let old =
-            self.replace_fid(fid, record, inode, FidState::Walked).map_err(|_| unknown_fid(fid))?;
-        self.repoll_readers(&old);
-        self.close_state(&old);
-        Ok(())
+        self.move_fid_to(fid, record, inode, FidState::Walked)
     }
 
     /// Makes the fid refer to the open file or directory `open` and returns its qid. Closes `open`
@@ -351,22 +349,19 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         Ok(self.qid_of(id))
     }
 
-    /// Makes the fid refer to `inode` and sets the fid's state to `state`. Closes `state` if the
-    /// fid no longer exists.
+    /// Makes the fid refer to `inode` and sets the fid's state to `state`. Closes the file that the
+    /// fid had open, if any. If the fid no longer exists, closes the file of `state` instead.
     pub(super) fn move_fid_to(
         &self,
         fid: wire::Fid,
         record: Record<V>,
         inode: V::Inode,
-        state: State<V>,
+        mut state: State<V>,
     ) -> Result<()> {
-        match self.replace_fid(fid, record, inode, state) {
-            Ok(_) => Ok(()),
-            Err(unused) => {
-                self.close_state(&unused);
-                Err(unknown_fid(fid))
-            }
-        }
+        let found = self.replace_fid(fid, record, inode, &mut state);
+        self.repoll_readers(&state);
+        self.close_state(&state);
+        if found { Ok(()) } else { Err(unknown_fid(fid)) }
     }
 
     /// Reserves a fid number for a request that is about to create the fid.
@@ -458,11 +453,11 @@ pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: FidTable<V>> {
 }
 
 impl<V: Vfs, F: FidTable<V>> ReservedFid<'_, '_, V, F> {
-    pub(super) fn commit(self, mut record: Record<V>, inode: V::Inode, state: State<V>) {
+    pub(super) fn commit(self, mut record: Record<V>, inode: V::Inode, mut state: State<V>) {
         record.set_serial(self.serial);
         // No other request has changed the fid, because a reserved fid is invisible to other
         // requests.
-        let _ = self.session.replace_fid(self.fid, record, inode, state);
+        let _ = self.session.replace_fid(self.fid, record, inode, &mut state);
         core::mem::forget(self);
     }
 }

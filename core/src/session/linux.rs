@@ -5,8 +5,8 @@ use core::ops::ControlFlow;
 use super::dispatch::{Call, check_end, fields};
 use super::fids::{Access, FidState, Record};
 use super::namespace::symlink;
-use super::open_files::{entry_too_long, read_data};
-use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
+use super::open_files::{OpenRequest, read_data};
+use super::reply::{COUNTED_HEADER, finish_counted, message_too_large};
 use super::{FidTable, Session};
 use crate::vfs::{
     self, Create, CreateKind, DirEntry, Error, FidRecord, FileType, Lock, LockKind, Name, OpenMode,
@@ -19,19 +19,16 @@ use crate::wire::{Rmessage as R, Tmessage as T};
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Decodes a Tlopen, and checks that the file has the type that its flags require. Returns the
-    /// fid, the mode and `false`, because the file is not removed when the fid is clunked.
-    pub(super) fn tlopen(&self, call: &Call<'_>) -> Result<(wire::Fid, OpenMode, bool)> {
+    /// Decodes a Tlopen (open(2)).
+    pub(super) fn tlopen(&self, call: &Call<'_>) -> Result<OpenRequest> {
         let (fid, flags) = fields!(self, call, TLOPEN, Lopen { fid, flags });
-        match self.with_fid(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
-            FileType::Dir => {}
-            _ if flags & O_DIRECTORY != 0 => return Err(Error::NotDirectory),
-            FileType::Symlink if !V::TreeKind::IMMUTABLE && flags & O_NOFOLLOW != 0 => {
-                return Err(too_many_links());
-            }
-            _ => {}
-        }
-        Ok((fid, open_mode(flags), false))
+        Ok(OpenRequest {
+            fid,
+            mode: open_mode(flags),
+            remove: false,
+            only_dir: flags & O_DIRECTORY != 0,
+            follows_links: flags & O_NOFOLLOW == 0,
+        })
     }
 
     pub(super) async fn link(&self, call: &mut Call<'_>) -> Result<()> {
@@ -39,7 +36,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
         let name = self.parse_name(name.as_bytes())?;
         self.vfs.link(&inode, &dir, name).await?;
-        self.encode::<{ wire::TLINK }>(call, R::Link)
+        self.encode_empty(call)
     }
 
     pub(super) async fn rename(&self, call: &mut Call<'_>) -> Result<()> {
@@ -48,7 +45,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let dir = self.inode(dfid)?;
         let name = self.parse_name(name.as_bytes())?;
         self.vfs.rename(&inode, &dir, name).await?;
-        self.encode::<{ wire::TRENAME }>(call, R::Rename)
+        self.encode_empty(call)
     }
 
     pub(super) async fn renameat(&self, call: &mut Call<'_>) -> Result<()> {
@@ -59,14 +56,14 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             (self.parse_name(oldname.as_bytes())?, self.parse_name(newname.as_bytes())?);
         let inode = self.vfs.lookup(&old, oldname).await?;
         self.vfs.rename(&inode, &new, newname).await?;
-        self.encode::<{ wire::TRENAMEAT }>(call, R::Renameat)
+        self.encode_empty(call)
     }
 
     pub(super) async fn fsync(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, datasync) = fields!(self, call, TFSYNC, Fsync { fid, datasync });
         let inode = self.inode(fid)?;
         self.vfs.fsync(&inode, datasync.0 != 0).await?;
-        self.encode::<{ wire::TFSYNC }>(call, R::Fsync)
+        self.encode_empty(call)
     }
 
     pub(super) async fn lock(&self, call: &mut Call<'_>) -> Result<()> {
@@ -127,7 +124,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             }
             self.vfs.set_attr(&inode, wanted).await?;
         }
-        self.encode::<{ wire::TSETATTR }>(call, R::Setattr)
+        self.encode_empty(call)
     }
 
     /// Answers a Tlcreate.
@@ -255,7 +252,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             (false, true) => return Err(Error::NotDirectory),
             _ => self.vfs.remove(&inode).await?,
         }
-        self.encode::<{ wire::TUNLINKAT }>(call, R::Unlinkat)
+        self.encode_empty(call)
     }
 
     pub(super) async fn statfs(&self, call: &mut Call<'_>) -> Result<()> {
@@ -286,7 +283,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let room = target.len().min(usize::from(u16::MAX));
         let target = target.get_mut(..room).unwrap_or_default();
         let len = match self.vfs.readlink(&inode, target).await {
-            Err(Error::Range) => return Err(reply_too_large(room)),
+            Err(Error::Range) => return Err(message_too_large(room)),
             len => len?,
         };
         finish_counted(buf, wire::RREADLINK, tag, len, len)
@@ -304,7 +301,6 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             _ => Err(Error::ReadUnopened),
         })?;
         let data = read_data(buf, self.data_limit(count));
-        let room = data.len();
         let (mut filled, mut full) = (0usize, false);
         let mut put = |entry: DirEntry<'_, V::Inode>| {
             let kind = d_type(entry.id.kind);
@@ -327,7 +323,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         };
         self.vfs.readdir(&open, offset, &mut put).await?;
         if full && filled == 0 {
-            return Err(entry_too_long(room));
+            return Err(Error::CountTooSmall);
         }
         wire::finish_read(buf, wire::RREADDIR, tag, filled);
         Ok(())
@@ -360,7 +356,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let (create, replace) = (flags & XATTR_CREATE != 0, flags & XATTR_REPLACE != 0);
         let open = self.vfs.create_xattr(&inode, name, attr_size, create, replace).await?;
         self.move_fid_to(fid, record, inode, FidState::Xattr { open, access: Access::WRITE })?;
-        self.encode::<{ wire::TXATTRCREATE }>(call, R::Xattrcreate)
+        self.encode_empty(call)
     }
 
     /// Answers a Tgetlock. The reply is built after the request in the buffer, because it may
@@ -370,8 +366,6 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let (len, tag) = (*len, *tag);
         let (frame, out) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         let (fid, kind, start, length, proc_id, client_id) = fields!(
-            self,
-            len,
             self.reader(frame),
             TGETLOCK,
             Getlock { fid, kind, start, length, proc_id, client_id }
@@ -394,7 +388,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 self.try_encode::<{ wire::TGETLOCK }>(&reply, tag, out)
             })
             .await?
-            .map_err(|_| reply_too_large(room))?;
+            .map_err(|_| message_too_large(room))?;
         buf.copy_within(len..len.saturating_add(n), 0);
         Ok(())
     }
@@ -437,7 +431,7 @@ fn wanted<V: Vfs>(set: &SetAttr) -> vfs::SetAttr {
 
 /// Returns ELOOP, the error for opening a symbolic link that must not be followed.
 #[cold]
-fn too_many_links() -> Error {
+pub(super) fn too_many_links() -> Error {
     Error::from_errno(40, "Too many levels of symbolic links")
 }
 

@@ -54,6 +54,7 @@ use dispatch::Call;
 use fids::Access;
 pub use fids::{FidArray, FidEntry, FidTable};
 use open_files::{FileRead, read_data};
+pub(crate) use reply::message_too_large;
 
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Tag};

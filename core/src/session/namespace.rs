@@ -3,12 +3,14 @@
 
 use super::dispatch::{Call, check_end, fields};
 use super::fids::{Access, FidState, Record};
-use super::reply::{reply_too_large, store_qid};
+use super::reply::message_too_large;
 use super::{FidTable, MIN_MSIZE, Session};
 use crate::vfs::{
     CreateKind, Error, FidRecord, FileType, Name, OpenMode, Result, TreeKind, User, Vfs,
 };
-use crate::wire::{self, Dialect, Numeric, Qid, Rmessage as R, Str, Tmessage as T};
+use crate::wire::{
+    self, Dialect, Field, List, Numeric, Qid, Reader, Rmessage as R, Str, Tmessage as T, Writer,
+};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Tversion (version(5)). Clunks all fids and negotiates the msize and
@@ -53,7 +55,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let (len, tag) = (*len, *tag);
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         let (fid, newfid, wnames) =
-            fields!(self, len, self.reader(frame), TWALK, Walk { fid, newfid, wnames });
+            fields!(self.reader(frame), TWALK, Walk { fid, newfid, wnames });
         let (mut inode, mut record) =
             self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.record)))?;
         let reserved = if newfid == fid {
@@ -61,27 +63,34 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         } else {
             Some(self.reserve_fid(newfid, record, inode.clone())?)
         };
-        let wanted = wnames.len();
-        if rest.len() / Qid::SIZE < wanted {
-            return Err(reply_too_large(rest.len()));
-        }
-        let mut count = 0usize;
-        for name in wnames.iter() {
-            match self.step(&inode, name, &mut record).await {
+        // A decoded list borrows the bytes of the frame.
+        let List::Wire { count: wanted, bytes } = wnames else { return Err(Error::Invalid) };
+        let mut names = Reader::new(bytes, Dialect::Legacy);
+        // The qids are stored after the request, because the reply overwrites the request.
+        let room = rest.len();
+        let mut qids = Writer::new(rest, Dialect::Legacy);
+        let mut count = 0;
+        while count < wanted {
+            match self.step(&inode, Str::decode(&mut names), &mut record).await {
                 Ok(next) => inode = next,
                 Err(error) if count == 0 || self.vfs.strict_walk() => return Err(error),
-                // According to walk(5), the reply contains the qids found so far, and newfid is
-                // unaffected.
-                Err(_) => return self.encode_walk(buf, len, tag, count),
+                Err(_) => break,
             }
-            store_qid(rest, count, self.qid(&inode));
+            self.qid(&inode).encode(&mut qids);
             count = count.saturating_add(1);
         }
-        match reserved {
-            Some(reserved) => reserved.commit(record, inode, FidState::Walked),
-            None => self.move_fid(fid, record, inode)?,
+        if qids.finish().is_err() {
+            return Err(message_too_large(room));
         }
-        self.encode_walk(buf, len, tag, count)
+        // According to walk(5), if a name was not found, the reply contains the qids found so far,
+        // and newfid is unaffected.
+        if count == wanted {
+            match reserved {
+                Some(reserved) => reserved.commit(record, inode, FidState::Walked),
+                None => self.move_fid(fid, record, inode)?,
+            }
+        }
+        self.encode_walk(buf, len, tag, count.into())
     }
 
     /// Checks that a name sent by a client is valid and returns it.
@@ -192,7 +201,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let taken = self.take_fid(fid)?;
         self.close_state(&taken.state);
         self.remove_file(&taken).await?;
-        self.encode::<{ wire::TREMOVE }>(call, R::Remove)
+        self.encode_empty(call)
     }
 }
 

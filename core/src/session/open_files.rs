@@ -1,17 +1,21 @@
 //! Handlers for open, read, write and clunk requests.
 
-use super::dispatch::{Call, check_end, fields, unknown_request};
+use super::dispatch::{Call, check_end, fields};
 use super::fids::{Access, FidState, Record, unknown_fid};
+#[cfg(feature = "linux")]
+use super::linux::too_many_links;
 use super::{FidTable, MIN_MSIZE, Session};
-use crate::Decimal;
+#[cfg(feature = "linux")]
+use crate::vfs::FileType;
 use crate::vfs::{Error, FidRecord, OpenMode, Result, TreeKind, Vfs, without_set_id};
 use crate::wire::{self, Field, Rmessage as R, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Topen (open(5)) or a Tlopen (open(2)).
     pub(super) async fn open(&self, call: &mut Call<'_>) -> Result<()> {
-        let (fid, mode, remove) = self.open_request(call)?;
-        let (inode, record, mode) = self.check_open(fid, mode, remove)?;
+        let request = self.open_request(call)?;
+        let OpenRequest { fid, remove, .. } = request;
+        let (inode, record, mode) = self.check_open(request)?;
         let open = self.vfs.open(&inode, mode).await?;
         let qid = self.move_fid_opened(fid, record, inode, open, Access::new(mode, remove))?;
         // An Rlopen has the same fields as an Ropen.
@@ -21,31 +25,34 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         })
     }
 
-    /// Decodes a Topen or a Tlopen. Returns the fid, the mode and whether to remove the file when
-    /// the fid is clunked.
-    fn open_request(&self, call: &Call<'_>) -> Result<(wire::Fid, OpenMode, bool)> {
+    /// Decodes a Topen or a Tlopen.
+    fn open_request(&self, call: &Call<'_>) -> Result<OpenRequest> {
         match wire::kind(call.frame()) {
             #[cfg(feature = "classic")]
             wire::TOPEN => self.topen(call),
             #[cfg(feature = "linux")]
             wire::TLOPEN => self.tlopen(call),
-            _ => Err(unknown_request(call)),
+            _ => Err(Error::UnknownMessage),
         }
     }
 
     /// Checks whether the file or directory that a fid refers to can be opened. Returns the inode,
     /// the fid's record and the mode in which to open the inode.
-    fn check_open(
-        &self,
-        fid: wire::Fid,
-        mode: OpenMode,
-        remove: bool,
-    ) -> Result<(V::Inode, Record<V>, OpenMode)> {
+    fn check_open(&self, request: OpenRequest) -> Result<(V::Inode, Record<V>, OpenMode)> {
+        let OpenRequest { fid, mode, remove, .. } = request;
         let (inode, record) = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.record)),
             _ => Err(Error::AlreadyOpen),
         })?;
         let id = self.vfs.id(&inode);
+        if request.only_dir && !id.kind.is_dir() {
+            return Err(Error::NotDirectory);
+        }
+        #[cfg(feature = "linux")]
+        if !V::TreeKind::IMMUTABLE && !request.follows_links && matches!(id.kind, FileType::Symlink)
+        {
+            return Err(too_many_links());
+        }
         // According to open(5), a directory cannot be written to, truncated or removed on close.
         if (mode.write || mode.truncate || remove) && id.kind.is_dir() {
             return Err(Error::IsDirectory);
@@ -200,12 +207,26 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             }
             finished?;
         }
-        self.encode::<{ wire::TCLUNK }>(call, R::Clunk)
+        self.encode_empty(call)
     }
 }
 
-/// Returns the error for a Tread of a fid that is not open for reading. In 9P2000.L, directories
-/// are read with Treaddir.
+/// A Topen or a Tlopen.
+#[derive(Clone, Copy)]
+pub(super) struct OpenRequest {
+    pub(super) fid: wire::Fid,
+    pub(super) mode: OpenMode,
+    /// Whether to remove the file when the fid is clunked.
+    pub(super) remove: bool,
+    /// Whether the request fails if the fid does not refer to a directory.
+    pub(super) only_dir: bool,
+    /// Whether the request may open a symbolic link.
+    #[cfg(feature = "linux")]
+    pub(super) follows_links: bool,
+}
+
+/// Returns the error for a Tread of a fid that is not open for reading. In 9P2000.L, directories are
+/// read with Treaddir.
 pub(super) fn read_error<O, C>(state: &FidState<O, C>) -> Error {
     match state {
         FidState::Dir { .. } => Error::IsDirectory,
@@ -243,15 +264,4 @@ impl<V: Vfs> Drop for CloseGuard<'_, V> {
     fn drop(&mut self) {
         self.vfs.close(self.open);
     }
-}
-
-/// Returns the error for a directory entry that does not fit into the reply. An empty reply would
-/// be mistaken for the end of the directory.
-#[cold]
-#[inline(never)]
-pub(super) fn entry_too_long(count: usize) -> Error {
-    Error::Invalid.with_message(format_args!(
-        "a count of {} bytes is too small for the next entry",
-        Decimal::from(count)
-    ))
 }

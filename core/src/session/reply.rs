@@ -11,6 +11,9 @@ use crate::wire::{self, Dialect, Field, Qid, Rmessage as R, Tag, Tmessage as T, 
 /// link targets.
 const LINK_REPLY_MAX: usize = 4096 + 512;
 
+/// The combined length of the fields of an Rerror except the text.
+const ERROR_FIELDS: usize = COUNTED_HEADER + 4;
+
 /// The combined length of `size[4] type[1] tag[2] count[2]`.
 pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
 
@@ -101,6 +104,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_reply(writer)
     }
 
+    /// Encodes a reply without fields.
+    #[inline(never)]
+    pub(super) fn encode_empty(&self, call: &mut Call<'_>) -> Result<()> {
+        self.encode_kind(call, |_| {})
+    }
+
     /// Writes the header of a reply.
     #[inline(never)]
     fn start_reply<'b>(&self, buf: &'b mut [u8], kind: u8, tag: Tag) -> Writer<'b> {
@@ -120,8 +129,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         writer.close()
     }
 
-    /// Builds an Rwalk from the qids that [`store_qid`] stored after the request of `len` bytes.
-    /// The reply overwrites the request.
+    /// Builds an Rwalk from the `count` qids that are stored after the request of `len` bytes. The
+    /// reply overwrites the request.
     pub(super) fn encode_walk(
         &self,
         buf: &mut [u8],
@@ -140,32 +149,22 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     pub(super) fn encode_error(&self, buf: &mut [u8], tag: Tag, error: &Error) -> usize {
         let errno = u32::from(error.errno());
         let buf = self.within_msize(buf);
-        #[cfg(feature = "linux")]
-        if self.current_dialect() == Dialect::Linux {
-            let error = R::Lerror { ecode: errno };
-            return self.try_encode::<{ wire::RLERROR - 1 }>(&error, tag, buf).unwrap_or(0);
+        if cfg!(feature = "linux") && self.current_dialect() == Dialect::Linux {
+            let mut writer = self.start_reply(buf, wire::RLERROR, tag);
+            errno.encode(&mut writer);
+            return writer.close().unwrap_or(0);
         }
-        #[cfg(feature = "classic")]
-        {
-            let text = |buf: &mut [u8], text: wire::Str<'_>| {
-                let error = R::Error { ename: text, errno: wire::Errno(errno) };
-                self.try_encode::<{ wire::RERROR - 1 }>(&error, tag, buf)
-            };
-            // The error text can be too long only if frames are very small, as on embedded boards.
-            // An error without text always fits.
-            let full = error.read_message(|message| text(buf, message.into()));
-            full.or_else(|_| text(buf, wire::Str(b""))).unwrap_or(0)
-        }
-        #[cfg(not(feature = "classic"))]
-        0
+        // The text can be too long only if frames are very small, as on embedded boards. A truncated
+        // text always fits.
+        let room = buf.len().saturating_sub(ERROR_FIELDS);
+        let mut writer = self.start_reply(buf, wire::RERROR, tag);
+        error.read_message(|message| {
+            let message = message.as_bytes();
+            wire::Str(message.get(..room).unwrap_or(message)).encode(&mut writer);
+        });
+        wire::Errno(errno).encode(&mut writer);
+        writer.close().unwrap_or(0)
     }
-}
-
-/// Stores a qid from a walk after the request, where [`encode_walk`](Session::encode_walk) expects
-/// it.
-pub(super) fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
-    let at = index.saturating_mul(Qid::SIZE);
-    qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
 }
 
 /// Fills in the size of a reply.
@@ -174,7 +173,7 @@ fn finish_reply(writer: Writer<'_>) -> Result<()> {
     let room = writer.room();
     match writer.close() {
         Ok(_) => Ok(()),
-        Err(_) => Err(reply_too_large(room)),
+        Err(_) => Err(message_too_large(room)),
     }
 }
 
@@ -195,9 +194,10 @@ pub(super) fn finish_counted(
     finish_reply(writer)
 }
 
+/// Returns the error for a request or a reply that does not fit into a buffer.
 #[cold]
 #[inline(never)]
-pub(super) fn reply_too_large(room: usize) -> Error {
+pub(crate) fn message_too_large(room: usize) -> Error {
     Error::TooLarge
-        .with_message(format_args!("the reply does not fit in {} bytes", Decimal::from(room)))
+        .with_message(format_args!("the message does not fit in {} bytes", Decimal::from(room)))
 }

@@ -6,8 +6,8 @@ use core::ops::ControlFlow;
 use super::attributes::DMSETID;
 use super::dispatch::{Call, check_end, fields};
 use super::fids::{Cookie, FidState};
-use super::open_files::{entry_too_long, read_data, read_error};
-use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
+use super::open_files::{read_data, read_error};
+use super::reply::{COUNTED_HEADER, finish_counted, message_too_large};
 use super::{FidTable, Session};
 use crate::Decimal;
 use crate::vfs::{Attr, Error, FidRecord, FileType, Result, Time, TreeKind, Vfs};
@@ -60,7 +60,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         // Tstat returned an error, clients could not remove the link, because they stat a link
         // before removing it.
         let n = self.record(&inode, room, true).await?;
-        let n = n.ok_or_else(|| reply_too_large(room.len()))?;
+        let n = n.ok_or_else(|| message_too_large(room.len()))?;
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
@@ -210,7 +210,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             let free = data.get_mut(filled..).unwrap_or_default();
             match self.listed_record(&inode, free, filled == 0).await? {
                 ListedRecord::Written(n) => filled = filled.saturating_add(n),
-                ListedRecord::TooLarge if filled == 0 => return Err(entry_too_long(data.len())),
+                ListedRecord::TooLarge if filled == 0 => return Err(Error::CountTooSmall),
                 ListedRecord::TooLarge => break,
                 ListedRecord::Removed => {}
             }

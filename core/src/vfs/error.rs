@@ -11,7 +11,7 @@ use message::{Kind, Packed};
 pub type Result<T> = core::result::Result<T, Error>;
 
 macro_rules! errors {
-    ($($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
+    ($lost:literal $($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
         /// The reason that an operation failed.
         ///
         /// Each error has a Linux error number and a message. Error replies contain the number in
@@ -43,14 +43,17 @@ macro_rules! errors {
             // Use two tables of bytes and one string, because a table of `&str` would take up as
             // much flash as the messages themselves.
             const ERRNOS: &'static [u8] = &[$($errno),*];
-            const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
-            const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
+            const LENGTHS: &'static [u8] = &[$($text.len() as u8,)* $lost.len() as u8];
+            const TEXTS: &'static str = concat!($($text,)* $lost);
             const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
         }
     };
 }
 
 errors! {
+    // The message of an error whose own message is no longer stored.
+    "the reason is no longer known"
+
     /// The operation is not permitted for any user.
     1 NotPermitted "Operation not permitted"
     /// The name does not exist.
@@ -142,6 +145,20 @@ errors! {
     21 DirectoryLength "Can't set length of a directory"
     /// The directory that a client attached to cannot be renamed.
     22 RenameRoot "Can't rename /"
+    /// The message has a type that the dialect does not have, or the server does not support the
+    /// message.
+    95 UnknownMessage "unknown message type"
+    /// The message ends before its last field.
+    22 MessageTooShort "message ends early"
+    /// Bytes follow the last field of the message.
+    22 MessageTooLong "message has trailing bytes"
+    /// A string in the message contains a NUL byte.
+    22 NulInString "string contains a NUL byte"
+    /// The tag belongs to a request that is still in progress.
+    22 TagInUse "the tag is in use"
+    /// The next directory entry is longer than the number of bytes to read. An empty reply would be
+    /// mistaken for the end of the directory.
+    22 CountTooSmall "the count is too small for the next entry"
     /// The text is not UTF-8.
     22 NotUtf8 "the text is not UTF-8"
     /// The rendered text is longer than the `TEXT` bytes that the
@@ -204,10 +221,11 @@ impl Error {
             Kind::Row(row) => row,
             Kind::Custom(_) => Row::Count as u8,
         };
-        let (before, own) = Self::LENGTHS.split_at_checked(row.into()).unwrap_or_default();
-        let start = before.iter().map(|length| usize::from(*length)).sum();
-        let text = Self::TEXTS.get(start..).unwrap_or_default();
-        own.first().and_then(|length| text.get(..usize::from(*length))).unwrap_or(text)
+        let (mut start, mut end) = (0, 0);
+        for length in Self::LENGTHS.iter().take(usize::from(row) + 1) {
+            (start, end) = (end, end + usize::from(*length));
+        }
+        Self::TEXTS.get(start..end).unwrap_or_default()
     }
 }
 

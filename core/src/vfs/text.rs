@@ -53,6 +53,10 @@ impl<const N: usize> fmt::Write for FixedText<N> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         self.extend(s.as_bytes()).map_err(|_| fmt::Error)
     }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        write_char(self, character)
+    }
 }
 
 /// Copies bytes from `content`, starting at `offset`, into `buf` and returns the number of bytes
@@ -109,10 +113,17 @@ pub fn check_write_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// A writer that discards the first bytes of its input and stores the bytes that follow. A write
-/// that does not fit in the buffer stores as much as possible and returns an error, so that the
-/// remaining text need not be rendered. This makes it possible to read part of a file's text
-/// without a buffer for the whole text.
+/// Writes a character. Types that implement [`fmt::Write`] call this function, because the default
+/// implementation of [`write_char`](fmt::Write::write_char) would be compiled for each type.
+#[inline(never)]
+pub(crate) fn write_char(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
+    out.write_str(character.encode_utf8(&mut [0; 4]))
+}
+
+/// A writer that discards the first bytes of its input and stores the following bytes. A write that
+/// does not fit into the buffer stores as much as fits and returns an error, so that the rest of the
+/// text need not be rendered. With this writer, part of a file's text can be read without a buffer
+/// for the whole text.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,
@@ -153,6 +164,10 @@ impl fmt::Write for Window<'_> {
             *to = *from;
         }
         if fits { Ok(()) } else { Err(fmt::Error) }
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        write_char(self, character)
     }
 }
 

@@ -51,6 +51,10 @@ impl Write for Truncating {
         let _ = self.0.push_str(s.get(..fits).unwrap_or_default());
         Ok(())
     }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        crate::vfs::write_char(self, character)
+    }
 }
 
 /// Keeps messages on the heap. Tests also use the heap, because they run in parallel and would
