@@ -175,6 +175,10 @@ impl Write for Text<'_> {
         self.length += s.len() as u16;
         Ok(())
     }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        datakit_core::vfs::write_char(self, character)
+    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,10 @@ impl Write for FirstMember {
         }
         Ok(())
     }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        datakit_core::vfs::write_char(self, character)
+    }
 }
 
 /// Returns whether the store saves the parameter's value.

@@ -121,4 +121,8 @@ impl Write for Rest<'_> {
         self.0 = self.0.and_then(|rest| rest.strip_prefix(s.as_bytes()));
         Ok(())
     }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        datakit_core::vfs::write_char(self, character)
+    }
 }

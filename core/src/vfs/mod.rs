@@ -29,8 +29,9 @@ pub use attr::{
 pub use error::{ERROR_MESSAGE_MAX, Error, Result};
 pub use file::{Client, File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};
-pub(crate) use text::write_char;
-pub use text::{FixedText, Text, Window, beyond_end, check_offset, check_write_offset, read_at};
+pub use text::{
+    FixedText, Text, Window, beyond_end, check_offset, check_write_offset, read_at, write_char,
+};
 #[cfg(feature = "params")]
 pub use tree::Mirror;
 pub use tree::{

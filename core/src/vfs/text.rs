@@ -113,10 +113,14 @@ pub fn check_write_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// Writes a character. Types that implement [`fmt::Write`] call this function, because the default
-/// implementation of [`write_char`](fmt::Write::write_char) would be compiled for each type.
+/// Writes a character as a string. To save flash, a type that implements [`fmt::Write`] can call this
+/// function in its [`write_char`](fmt::Write::write_char), because the default implementation is
+/// compiled for each type.
+///
+/// # Errors
+/// Returns the error of `out`.
 #[inline(never)]
-pub(crate) fn write_char(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
+pub fn write_char(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
     out.write_str(character.encode_utf8(&mut [0; 4]))
 }
 
