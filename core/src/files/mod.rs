@@ -76,7 +76,7 @@ pub(crate) use {
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
     read_only::read_window,
     stream::{Delivery, Ring, StreamSource, poll_stream, render_lost},
-    util::{Count, Json, Plain, Quoted, check_plain_mode, render, trimmed, write_hex},
+    util::{Count, Json, Plain, Quoted, check_plain_mode, render, write_hex},
 };
 
 #[cfg(test)]

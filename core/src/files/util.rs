@@ -50,7 +50,7 @@ pub(crate) fn check_plain_mode(mode: u32) -> Result<()> {
 ///
 /// # Errors
 /// Returns [`Error::NotUtf8`] if `data` is not UTF-8.
-pub(crate) fn trimmed(data: &[u8]) -> Result<&str> {
+pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
     core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::NotUtf8)
 }
 

@@ -5,9 +5,7 @@ use core::task::{Context, Poll};
 
 use super::{ParamSet, Replies, StoreAction, StoreRequest, reset};
 use crate::Decimal;
-use crate::files::{
-    PieceTarget, Plain, Quoted, apply_piece, check_plain_mode, trimmed, write_piece,
-};
+use crate::files::{PieceTarget, Plain, Quoted, apply_piece, check_plain_mode, write_piece};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result};
 
 /// A file that runs commands on the parameters in a set:
@@ -53,18 +51,19 @@ impl<const CLIENTS: usize> Ctl<CLIENTS> {
         Ctl { set, replies }
     }
 
-    fn run(&self, client: Client, command: &str) -> Result<()> {
-        let (word, path) = command.split_once(' ').unwrap_or((command, ""));
+    fn run(&self, client: Client, command: &[u8]) -> Result<()> {
+        let end = command.iter().position(|byte| *byte == b' ').unwrap_or(command.len());
+        let (word, path) = command.split_at_checked(end).unwrap_or_default();
         let action = match (word, path.trim_ascii()) {
-            ("reset", path) => {
+            (b"reset", path) => {
                 let count = reset::reset(self.set, path, client)?;
                 self.replies.reply(client, &format_args!("reset {} values", Decimal::from(count)));
                 return Ok(());
             }
-            ("save", "") => StoreAction::Save(0..self.set.len()),
-            ("save", path) => StoreAction::Save(self.set.select(path)?),
-            ("load", "") => StoreAction::Load,
-            ("erase", "") => StoreAction::Erase,
+            (b"save", b"") => StoreAction::Save(0..self.set.len()),
+            (b"save", path) => StoreAction::Save(self.set.select(path)?),
+            (b"load", b"") => StoreAction::Load,
+            (b"erase", b"") => StoreAction::Erase,
             _ => return Err(unknown(command)),
         };
         let store = self.set.param_store().ok_or_else(no_store)?;
@@ -74,10 +73,10 @@ impl<const CLIENTS: usize> Ctl<CLIENTS> {
 }
 
 #[cold]
-fn unknown(command: &str) -> Error {
+fn unknown(command: &[u8]) -> Error {
     Error::Invalid.with_message(format_args!(
         "{} is not a command: use reset PATH, save, save PATH, load or erase",
-        Quoted(command.as_bytes())
+        Quoted(command)
     ))
 }
 
@@ -94,7 +93,7 @@ struct Commands<'a, const CLIENTS: usize> {
 
 impl<const CLIENTS: usize> PieceTarget for Commands<'_, CLIENTS> {
     fn set(&self, _: u64, command: &[u8]) -> Result<()> {
-        self.ctl.run(self.client, trimmed(command)?)
+        self.ctl.run(self.client, command.trim_ascii())
     }
 }
 
@@ -271,7 +270,8 @@ mod tests {
         }
         assert_eq!((LOW.get(), HIGH.get()), (800, 900));
         as_client(&tree, A, "ctl", async |tree, open| {
-            assert_eq!(tree.write(open, 0, b"\xff\n").await, Err(Error::NotUtf8));
+            let error = tree.write(open, 0, b"\xff\n").await.unwrap_err();
+            assert!(error.to_string().starts_with("\"\\xff\" is not a command"), "{error}");
         });
 
         // The reply to a client is the text of the parameter's refusal.

@@ -128,7 +128,7 @@ impl<const CLIENTS: usize> Entries<CLIENTS> {
             if self.find(None).is_none() {
                 self.next = (self.next + 1) % CLIENTS;
                 if let Some(reply) = self.replies.get_mut(self.next) {
-                    *reply = Reply::new();
+                    reply.clear();
                 }
             }
             self.find(None)?.client = Some(client);
@@ -140,6 +140,11 @@ impl<const CLIENTS: usize> Entries<CLIENTS> {
 impl Reply {
     const fn new() -> Reply {
         Reply { client: None, text: [0; ERROR_MESSAGE_MAX + 1], len: 0, pending: 0 }
+    }
+
+    /// Removes the client and its reply. The bytes of the text need not be cleared.
+    fn clear(&mut self) {
+        (self.client, self.len, self.pending) = (None, 0, 0);
     }
 
     #[inline(never)]
@@ -162,7 +167,7 @@ impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
     }
 
     fn left(&self, client: Client) {
-        self.with_reply(client, |reply| *reply = Reply::new());
+        self.with_reply(client, Reply::clear);
     }
 }
 

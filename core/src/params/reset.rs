@@ -22,7 +22,7 @@ const TOGETHER_MAX: u16 = 256;
 /// - Returns [`Error::NotFound`] if the path selects no parameters.
 /// - Returns [`Error::Invalid`] with a message that names the reason if the path is empty, if none
 ///   of the parameters can be reset, or if a parameter does not accept the new values.
-pub(super) fn reset(set: &ParamSet, path: &str, client: Client) -> Result<u16> {
+pub(super) fn reset(set: &ParamSet, path: &[u8], client: Client) -> Result<u16> {
     if path.is_empty() {
         return Err(Error::Invalid.with_message(Plain(
             "reset needs the path of a parameter or a directory; `reset /` resets all",
@@ -41,8 +41,8 @@ pub(super) fn reset(set: &ParamSet, path: &str, client: Client) -> Result<u16> {
 }
 
 #[cold]
-fn cannot_reset(path: &str) -> Error {
-    let path = Quoted(path.as_bytes());
+fn cannot_reset(path: &[u8]) -> Error {
+    let path = Quoted(path);
     Error::Invalid.with_message(format_args!("{path} is read-only or has no default"))
 }
 

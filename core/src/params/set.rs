@@ -141,19 +141,19 @@ impl ParamSet {
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] with a message that names the path if the path selects no
-    /// parameters.
-    pub fn select(&self, path: &str) -> Result<Range<u16>> {
-        let path = path.trim_matches('/');
+    /// parameter.
+    pub fn select(&self, path: &[u8]) -> Result<Range<u16>> {
+        let path = trim_slashes(path);
         let mut selected: Option<Range<u16>> = None;
         let _ = self.visit(&mut |ordinal, at, _| {
-            if at.is_within(path.as_bytes()) {
+            if at.is_within(path) {
                 let start = selected.as_ref().map_or(ordinal, |selected| selected.start);
                 selected = Some(start..ordinal.saturating_add(1));
             }
             Ok(())
         });
         selected.ok_or_else(|| {
-            let quoted = crate::files::Quoted(path.as_bytes());
+            let quoted = crate::files::Quoted(path);
             Error::NotFound.with_message(format_args!("{quoted} is not the path of a parameter"))
         })
     }
@@ -165,7 +165,14 @@ impl ParamSet {
     }
 }
 
-/// Returns the error for a parameter whose line does not fit into an open file's buffer.
+fn trim_slashes(mut path: &[u8]) -> &[u8] {
+    while let Some(rest) = path.strip_prefix(b"/").or_else(|| path.strip_suffix(b"/")) {
+        path = rest;
+    }
+    path
+}
+
+/// Returns the error for a parameter whose line does not fit into the buffer of an open file.
 #[cold]
 pub(super) fn line_too_long(path: &FilePath<'_>) -> Error {
     Error::TextTooLong.with_message(format_args!("the line of {path} is too long"))
@@ -212,11 +219,11 @@ mod tests {
             ("ab", 2..3),
             ("z", 3..4),
         ] {
-            assert_eq!(SET.select(path), Ok(selected), "{path}");
+            assert_eq!(SET.select(path.as_bytes()), Ok(selected), "{path}");
         }
         for path in ["help", "b", "a/z", "a/x/y", "A", "a//x"] {
             let quoted = std::format!("\"{path}\" is not the path of a parameter");
-            assert_eq!(SET.select(path).unwrap_err().to_string(), quoted);
+            assert_eq!(SET.select(path.as_bytes()).unwrap_err().to_string(), quoted);
         }
     }
 

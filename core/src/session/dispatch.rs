@@ -3,6 +3,7 @@
 use core::future::Future;
 
 use super::{Aborts, FidTable, Session};
+use crate::Decimal;
 use crate::vfs::{Error, Result, TreeKind, Vfs, poll_now};
 use crate::wire::{self, Dialect, Fid, Field, Malformed, Reader, Tag, Tmessage as T};
 
@@ -138,7 +139,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         };
         // If the feature for the other dialect is disabled, there are no handlers for its messages.
         if cfg!(all(feature = "classic", feature = "linux")) && foreign {
-            return Err(Error::UnknownMessage);
+            return Err(unknown_message(call));
         }
         Ok(())
     }
@@ -191,7 +192,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 V::TreeKind::boxed(move || self.$handler(call)).await
             };
         }
-        handlers!(kind, handle, boxed, Err(Error::UnknownMessage))
+        handlers!(kind, handle, boxed, Err(unknown_message(call)))
     }
 
     /// Answers a Tauth (auth(5)).
@@ -203,7 +204,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// such request.
     fn refuse_change(&self, call: &mut Call<'_>) -> Result<()> {
         let error = match wire::kind(call.frame()) {
-            ..wire::TVERSION if cfg!(not(feature = "linux")) => return Err(Error::UnknownMessage),
+            ..wire::TVERSION if cfg!(not(feature = "linux")) => return Err(unknown_message(call)),
             wire::TREADLINK => Error::Invalid,
             wire::TXATTRWALK | wire::TXATTRCREATE | wire::TLOCK | wire::TGETLOCK | wire::TLINK => {
                 Error::NotSupported
@@ -215,7 +216,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             | wire::TRENAME
             | wire::TMKDIR
             | wire::TRENAMEAT => Error::ReadOnlyDirectory,
-            _ => return Err(Error::UnknownMessage),
+            _ => return Err(unknown_message(call)),
         };
         let mut reader = self.request(call);
         let fid = Fid::decode(&mut reader);
@@ -273,9 +274,17 @@ pub(super) fn check_end(reader: &Reader<'_>) -> Result<()> {
     reader.finish().map_err(malformed_request)
 }
 
+/// Returns the error for a message that the dialect does not have or that the server does not support.
+#[cold]
+#[inline(never)]
+pub(super) fn unknown_message(call: &Call<'_>) -> Error {
+    let kind = Decimal::from(wire::kind(call.frame()));
+    Error::NotSupported.with_message(format_args!("unknown message type {kind}"))
+}
+
 fn malformed_request(malformed: Malformed) -> Error {
     match malformed {
-        Malformed::Unknown(_) => Error::UnknownMessage,
+        Malformed::Unknown(_) => Error::NotSupported,
         Malformed::Short => Error::MessageTooShort,
         Malformed::Trailing => Error::MessageTooLong,
         Malformed::Text => Error::NulInString,

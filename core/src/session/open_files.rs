@@ -1,6 +1,6 @@
 //! Handlers for open, read, write and clunk requests.
 
-use super::dispatch::{Call, check_end, fields};
+use super::dispatch::{Call, check_end, fields, unknown_message};
 use super::fids::{Access, FidState, Record, unknown_fid};
 #[cfg(feature = "linux")]
 use super::linux::too_many_links;
@@ -32,7 +32,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             wire::TOPEN => self.topen(call),
             #[cfg(feature = "linux")]
             wire::TLOPEN => self.tlopen(call),
-            _ => Err(Error::UnknownMessage),
+            _ => Err(unknown_message(call)),
         }
     }
 

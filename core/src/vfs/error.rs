@@ -145,9 +145,6 @@ errors! {
     21 DirectoryLength "Can't set length of a directory"
     /// The directory that a client attached to cannot be renamed.
     22 RenameRoot "Can't rename /"
-    /// The message has a type that the dialect does not have, or the server does not support the
-    /// message.
-    95 UnknownMessage "unknown message type"
     /// The message ends before its last field.
     22 MessageTooShort "message ends early"
     /// Bytes follow the last field of the message.

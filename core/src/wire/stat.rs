@@ -127,8 +127,12 @@ impl<'a> Stat<'a> {
         writer.sized(|w| {
             self.kind.encode(w);
             self.dev.encode(w);
-            // Pass a copy, so that the other fields need not be stored in memory.
-            { self.qid }.encode(w);
+            // Passing a reference to the qid would force the compiler to store the whole record in
+            // memory.
+            let Qid { kind, version, path } = self.qid;
+            kind.encode(w);
+            version.encode(w);
+            path.encode(w);
             self.mode.encode(w);
             self.atime.encode(w);
             self.mtime.encode(w);

@@ -183,7 +183,12 @@ mod recent {
 
     /// Returns the message with this number, or `None` if newer messages have replaced it.
     pub(super) fn text(number: u16) -> Option<String<ERROR_MESSAGE_MAX>> {
-        RECENT.lock(|recent| recent.borrow().get(number).cloned())
+        RECENT.lock(|recent| {
+            let mut copy = String::new();
+            // The copy has the same capacity as the text, so the text fits.
+            let _ = copy.push_str(recent.borrow().get(number)?);
+            Some(copy)
+        })
     }
 
     struct Recent {
