@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use datakit_ci::pipeline::{FILE, local};
+use datakit_ci::pipeline::{Caches, FILE, local};
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
@@ -31,6 +31,20 @@ fn the_pipeline_is_valid_and_selects_steps() -> Done {
          (clippy does not run: `when` does not select the branch `topic`)\n\
          (test does not run: `when` does not select the branch `topic`)\n"
     );
+    Ok(())
+}
+
+/// Compiles the crate and its dependencies, which takes minutes and needs the network.
+#[tokio::test]
+#[ignore = "takes minutes"]
+async fn the_whole_pipeline_passes_in_the_sandbox() -> Done {
+    let Some(root) = repository() else { return Ok(()) };
+    let target = Some("datakit-rs/datakit/heads/master".parse()?);
+    let mut options = local::LocalOptions { target, ..local::LocalOptions::default() };
+    let caches = tempfile::tempdir()?;
+    options.settings.caches = Some(Caches::open(caches.path())?);
+    let status = local::run(&root, &options, &mut std::io::stdout()).await;
+    assert_eq!(status, local::ExitStatus::Passed);
     Ok(())
 }
 

@@ -57,6 +57,11 @@ impl Pattern {
         &self.text
     }
 
+    /// Returns the number of steps that matching one byte of a name takes at most.
+    pub(super) fn cost(&self) -> usize {
+        self.tokens.len() + 1
+    }
+
     /// Returns whether the pattern, without a leading `!`, matches the whole name.
     ///
     /// The time is proportional to the product of both lengths, whatever the pattern is.

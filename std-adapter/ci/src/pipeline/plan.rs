@@ -11,6 +11,11 @@ use super::pattern::{Pattern, selects};
 use super::template::expand;
 use crate::Target;
 
+/// The limit on the time for matching the changed paths with the patterns of all steps. The unit is one
+/// step of the match, which takes about a nanosecond. A term plans the pipeline, so planning must be
+/// fast even if a stranger has written the file and the paths.
+const COST_MAX: usize = 30_000_000;
+
 /// The target and the changes for which a pipeline is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
@@ -85,9 +90,12 @@ impl Plan {
     /// Plans the pipeline for a target.
     ///
     /// If a step needs another step that does not run for this target, the need counts as satisfied.
+    ///
+    /// If matching the changed paths would take too long, they count as unknown.
     #[must_use]
     pub fn new(pipeline: &Pipeline, trigger: &Trigger) -> Plan {
-        Plan::with(pipeline, |step| skip_reason(&step.when, trigger))
+        let changed = trigger.changed.as_deref().filter(|paths| cost(pipeline, paths) <= COST_MAX);
+        Plan::with(pipeline, |step| skip_reason(&step.when, trigger, changed))
     }
 
     /// Plans all steps, whatever the conditions in `when` are.
@@ -201,8 +209,16 @@ fn in_order<'s>(steps: &[&'s Arc<Step>]) -> Vec<&'s Arc<Step>> {
     sorted
 }
 
+/// Returns an upper bound of the time for matching the changed paths.
+fn cost(pipeline: &Pipeline, changed: &[String]) -> usize {
+    let patterns = pipeline.steps.iter().flat_map(|step| &step.when.paths);
+    let patterns: usize = patterns.map(Pattern::cost).sum();
+    let bytes: usize = changed.iter().map(|path| path.len() + 1).sum();
+    patterns.saturating_mul(bytes)
+}
+
 /// Returns why a step does not run for a target, or `None` if it runs.
-fn skip_reason(when: &When, trigger: &Trigger) -> Option<String> {
+fn skip_reason(when: &When, trigger: &Trigger, changed: Option<&[String]>) -> Option<String> {
     let target = &trigger.target;
     let refused = |what: &str, name: &[u8], patterns: &Option<Vec<Pattern>>| match patterns {
         _ if when.is_any_target() => None,
@@ -219,7 +235,7 @@ fn skip_reason(when: &When, trigger: &Trigger) -> Option<String> {
             refused("pull requests into", base.as_bytes(), &when.prs)
         }
     };
-    let unchanged = || match (target, &trigger.changed) {
+    let unchanged = || match (target, changed) {
         (Target::Pr(_), Some(changed)) if !when.selects_change(changed) => {
             Some("no changed path matches `when.paths`".to_owned())
         }

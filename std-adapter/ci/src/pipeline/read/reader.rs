@@ -56,18 +56,23 @@ impl<'t> Reader<'t> {
     }
 
     pub(super) fn error(&mut self, at: Span, message: impl Into<String>) {
-        // Computing a position takes time proportional to the size of the file.
-        if self.errors.len() < 4 * ERRORS_MAX {
+        if !self.is_full() {
             let position = Position::at(self.text, at.start);
             self.errors.push(PipelineError { position, message: message.into() });
         }
+    }
+
+    /// Returns whether there are so many errors that more are not collected. Computing the position of
+    /// an error takes time proportional to the size of the file.
+    fn is_full(&self) -> bool {
+        self.errors.len() >= 4 * ERRORS_MAX
     }
 
     /// Reports every key that is not in the sorted list `known`.
     pub(super) fn unknown_keys(&mut self, table: &Table<'_, '_>, known: &[&str]) {
         for (key, _) in table.in_order() {
             let name = key.get_ref();
-            if known.contains(&&**name) {
+            if known.contains(&&**name) || self.is_full() {
                 continue;
             }
             let hint = match similar(name, known) {

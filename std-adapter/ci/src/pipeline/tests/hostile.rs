@@ -89,3 +89,41 @@ async fn a_long_chain_of_steps_runs_to_its_end() -> Done {
     assert!(results.values().all(|outcome| *outcome == passed()), "{results:?}");
     Ok(())
 }
+
+/// Terms read and plan pipelines, so neither may take long.
+#[test]
+fn a_file_with_many_patterns_is_planned_quickly() -> Done {
+    let pattern = "**a".repeat(80);
+    let step = |n| format!("[step.s{n}]\nrun='x'\nwhen.paths=['{pattern}','{pattern}']\n");
+    let file: String = (0..100).map(step).collect();
+    let changed = Some(vec!["a".repeat(1000); 3000]);
+    let trigger = Trigger { target: "me/app/prs/1".parse()?, base: None, changed };
+    let began = std::time::Instant::now();
+    let plan = Plan::new(&Pipeline::parse(FILE, &file)?, &trigger);
+    assert_eq!(plan.tasks.len(), 100);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    Ok(())
+}
+
+#[test]
+fn a_large_file_is_read_quickly() {
+    let wide: String = (0..90)
+        .map(|n| format!("[step.s{n}]\nrun='x'\nneeds=[{}]\n", "'s1',".repeat(100)))
+        .collect();
+    let unknown: String = (0..4000).map(|n| format!("tiemuot{n}=1\n")).collect();
+    let references = format!("[step.a]\nrun='x'\nenv.A='{}'\n", "${matrix.x}".repeat(5000));
+    let needs: String = (0..100)
+        .map(|n| {
+            let needs: String = (0..n).map(|need| format!("'s{need}',")).collect();
+            format!("[step.s{n}]\nrun='x'\nneeds=[{needs}]\n")
+        })
+        .collect();
+    for text in [wide, unknown, references, needs] {
+        assert!(text.len() <= FILE_MAX, "{}", text.len());
+        let began = std::time::Instant::now();
+        if let Ok(pipeline) = Pipeline::parse(FILE, &text) {
+            assert_eq!(Plan::all(&pipeline).tasks.len(), pipeline.steps.len());
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}

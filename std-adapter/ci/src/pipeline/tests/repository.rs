@@ -61,3 +61,43 @@ async fn the_pipeline_of_a_clone_runs_in_its_worktree() -> Done {
     }
     Ok(())
 }
+
+/// In the sandbox, a step sees its worktree and the history, but not the worktrees of other steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_in_the_sandbox_sees_only_its_own_worktree() -> Done {
+    if crate::command::find_program("bwrap").is_none() {
+        println!("skipped: bubblewrap is not installed");
+        return Ok(());
+    }
+    // `/tmp` is private in the sandbox, so the clone is in another directory.
+    let clone = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
+    let origin = tempfile::tempdir()?;
+    let dir = origin.path();
+    git(dir, &["init", "-q", "-b", "master"]);
+    let worktrees = clone.path().join("worktrees");
+    let file = format!(
+        "[step.a]\nrun='git log --oneline; ls {0}; test \"$(ls {0})\" = \"${{PWD##*/}}\"'\n",
+        worktrees.display()
+    );
+    let head = commit(dir, FILE, &file);
+    let repository = Repository::open_or_clone(&dir.display().to_string(), clone.path()).await?;
+    fs::create_dir(worktrees.join("other"))?;
+    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
+    let pipelines = Pipelines::new(db.clone(), repository, Settings::default(), LiveLogs::new());
+    let metadata = Arc::new(Metadata::new());
+    let mut snapshot = Snapshot::new();
+    let Element::Ref(master) = branch("master", 0) else { unreachable!() };
+    snapshot.insert(Ref { head, ..master });
+    metadata.update(snapshot);
+    let input = TestInput { target: "me/app/heads/master".parse()?, metadata };
+    let Outcome::Success(tests) = settle(&pipelines.tests(&input)).await else {
+        panic!("the pipeline cannot be read")
+    };
+    let evaluated = settle(&tests[0].1).await;
+    let branch = db.branch(format!("step-me-app-a-of-{head}")).await?.head().await?.unwrap();
+    let log = branch.tree().read_file_if_present(&"log".parse()?).await?.unwrap();
+    let log = String::from_utf8(log)?;
+    assert!(matches!(evaluated, Outcome::Success(_)), "{evaluated:?}: {log}");
+    assert!(log.contains(" .datakit-ci.toml"), "{log}");
+    Ok(())
+}
