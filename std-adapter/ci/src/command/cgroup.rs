@@ -267,26 +267,25 @@ fn enable_controllers(dir: &Path) -> BTreeSet<Controller> {
         let has = |controller: &Controller| text.split_whitespace().any(|n| n == controller.name());
         Controller::ALL.into_iter().filter(has).collect()
     };
-    let enable = || {
-        for controller in read("cgroup.controllers") {
-            let _ =
-                fs::write(dir.join("cgroup.subtree_control"), format!("+{}", controller.name()));
+    let (available, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
+    // Only the root group can have processes and make controllers available to its groups. It does
+    // not have this file. The CI therefore moves itself to another group.
+    if enabled != available && dir.join("cgroup.type").exists() {
+        let own = dir.join(format!("{PREFIX}main"));
+        let _ = fs::create_dir(&own);
+        let moved = fs::write(own.join("cgroup.procs"), std::process::id().to_string());
+        if let Err(error) = moved {
+            tracing::info!(dir = %own.display(), %error, "cannot move to a control group");
         }
-        read("cgroup.subtree_control")
-    };
-    let enabled = enable();
-    if enabled == read("cgroup.controllers") {
-        return enabled;
     }
-    // A group that has processes cannot make controllers available to its groups, so the CI moves
-    // itself to a group below. This fails if the group has other processes.
-    let own = dir.join(format!("{PREFIX}main"));
-    let _ = fs::create_dir(&own);
-    let moved = fs::write(own.join("cgroup.procs"), std::process::id().to_string());
-    if let Err(error) = moved {
-        tracing::info!(dir = %own.display(), %error, "cannot move to a control group");
+    // A single write either enables all controllers or fails because the group has processes. With
+    // only some controllers, the group would become threaded, and processes could not join the groups
+    // in it.
+    let all: Vec<String> = available.iter().map(|found| format!("+{}", found.name())).collect();
+    if let Err(error) = fs::write(dir.join("cgroup.subtree_control"), all.join(" ")) {
+        tracing::info!(dir = %dir.display(), %error, "cannot enable the controllers of control groups");
     }
-    enable()
+    read("cgroup.subtree_control")
 }
 
 /// Removes the groups of processes that no longer exist.
@@ -360,6 +359,21 @@ mod tests {
         fs::write(group.dirs[0].join("memory.events"), "low 0\noom 1\noom_kill 1\n").unwrap();
         fs::write(group.dirs[0].join("pids.events"), "max 0\n").unwrap();
         assert_eq!(group.reached(), ["memory"]);
+    }
+
+    #[test]
+    fn process_leaves_its_group_before_controllers_are_enabled_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), "cpuset cpu memory pids\n").unwrap();
+        enable_controllers(dir.path());
+        let written = fs::read_to_string(dir.path().join("cgroup.subtree_control")).unwrap();
+        assert_eq!(written, "+memory +cpu +pids");
+        let own = dir.path().join("datakit-ci-main");
+        assert!(!own.exists(), "the root group can keep its processes");
+        fs::write(dir.path().join("cgroup.type"), "domain\n").unwrap();
+        enable_controllers(dir.path());
+        let moved = fs::read_to_string(own.join("cgroup.procs")).unwrap();
+        assert_eq!(moved, std::process::id().to_string());
     }
 
     #[test]

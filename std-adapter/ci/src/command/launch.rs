@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 
 use super::bubblewrap::{self, Root};
 use super::cgroup::{Cgroup, Controller};
@@ -49,9 +50,9 @@ pub(super) fn launch(
     line.extend([JOIN.into(), filter.unwrap_or_else(|| "/dev/null".into()).into_os_string()]);
     line.extend(group.join_files().map(PathBuf::into_os_string));
     line.push("--".into());
-    if let (Sandbox::Unsandboxed, Some(setpriv)) = (sandbox, find_program("setpriv")) {
+    if matches!(sandbox, Sandbox::Unsandboxed) {
         // In a sandbox, `bwrap` does the same.
-        line.extend([setpriv.into(), "--pdeathsig".into(), "KILL".into()]);
+        line.extend(killed_with_parent());
     }
     let options = limits.options(!group.limits(Controller::Memory));
     if !options.is_empty() {
@@ -142,6 +143,23 @@ fn not_enforced(sandbox: &Sandbox, limits: &Limits, group: &Cgroup) -> Vec<&'sta
         list.push("processors");
     }
     list
+}
+
+/// Returns a program and its arguments that start a command. The kernel then kills the command if
+/// this process dies, even if it has no time to do so. The result is empty if the program is not
+/// installed.
+pub(crate) fn killed_with_parent() -> Vec<OsString> {
+    static PROGRAM: OnceLock<Vec<OsString>> = OnceLock::new();
+    let find = || {
+        let program = find_program("setpriv")?;
+        let line: Vec<OsString> = vec![program.into(), "--pdeathsig".into(), "KILL".into()];
+        // The program of the same name in busybox does not have this option.
+        let mut test = std::process::Command::new(line.first()?);
+        test.args(line.iter().skip(1)).arg("true").stdin(Stdio::null());
+        let status = test.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success()).then_some(line)
+    };
+    PROGRAM.get_or_init(|| find().unwrap_or_default()).clone()
 }
 
 fn need(program: &'static str, package: &'static str) -> Result<PathBuf, CommandError> {

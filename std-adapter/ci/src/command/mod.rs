@@ -48,6 +48,7 @@ use cgroup::Cgroup;
 use launch::Launch;
 use process::{LogSink, OutputLimit};
 
+pub(crate) use launch::killed_with_parent;
 pub use limits::Limits;
 pub(crate) use process::{Process, Sink};
 pub use sandbox::{Bind, Image, Isolation, Network, Sandbox};

@@ -64,8 +64,8 @@ async fn command_that_ignores_sigterm_is_killed_at_its_time_limit() -> Done {
     let command =
         unsandboxed("trap '' TERM; echo started; while :; do sleep 0.1; done", dir.path());
     let began = Instant::now();
-    let ended = command.timeout(Duration::from_millis(500)).run(&log).await;
-    assert_eq!(ended.unwrap_err().to_string(), "timed out after 500ms");
+    let ended = command.timeout(Duration::from_secs(2)).run(&log).await;
+    assert_eq!(ended.unwrap_err().to_string(), "timed out after 2s");
     assert!(began.elapsed() < LIMIT / 2);
     assert_eq!(output(&log), "started\n");
     Ok(())

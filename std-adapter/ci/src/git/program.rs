@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::GitError;
 use super::url::RemoteUrl;
 use crate::build::BuildLog;
-use crate::command::{Process, Sink, find_program};
+use crate::command::{Process, Sink, find_program, killed_with_parent};
 
 /// The time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -178,10 +178,7 @@ impl Git<'_> {
 /// Returns the programs that start `git`: one that makes the kernel kill `git` if the CI dies, and
 /// one that sets the limit on the size of files.
 fn wrappers(file_size: Option<u64>) -> Vec<OsString> {
-    let mut line = Vec::new();
-    if let Some(setpriv) = find_program("setpriv") {
-        line.extend([setpriv.into(), "--pdeathsig".into(), "KILL".into()]);
-    }
+    let mut line = killed_with_parent();
     if let (Some(prlimit), Some(size)) = (find_program("prlimit"), file_size) {
         line.extend([prlimit.into(), format!("--fsize={size}").into()]);
     }

@@ -1,5 +1,7 @@
 //! Tests with real repositories.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::process::Command as StdCommand;
 use std::sync::Arc;
 
@@ -197,6 +199,65 @@ async fn commit_of_a_reset_branch_is_fetched_by_its_hash() -> Done {
         error.to_string(),
         format!("{} does not have {hash}", source.display(), hash = absent.hash)
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn branches_may_have_any_legal_name() -> Done {
+    let fixture = Fixture::new();
+    let (repository, log) = (fixture.open().await?, new_log());
+    let names: [&[u8]; 8] = [
+        b"-u",
+        b"--upload-pack=touch",
+        b"$(touch${IFS}x)",
+        b"a;b|c&d",
+        b"<script>alert(1)",
+        "\u{fc}\u{202e}".as_bytes(),
+        b"latin-\xfc",
+        b"@",
+    ];
+    for (number, name) in names.into_iter().enumerate() {
+        let commit = fixture.commit(&[("file", &number.to_string())]);
+        let reference = [b"refs/heads/x/", name].concat();
+        let head = fixture.source().join(".git").join(OsString::from_vec(reference.clone()));
+        std::fs::create_dir_all(head.parent().unwrap())?;
+        std::fs::write(head, format!("{}\n", commit.hash))?;
+        let id = datakit_github::RefId {
+            repo: fixture.repo.clone(),
+            name: datakit_github::RefName::parse(&reference[5..])?,
+        };
+        // The branch `main` is not fetched.
+        repository.fetch_quietly(&Target::Ref(id), &commit, &log).await?;
+        assert!(repository.contains(&commit).await?);
+    }
+    let text = log.finish();
+    assert_eq!(text.matches("$ git fetch").count(), 8, "{text}");
+    assert!(!fixture.clone_dir().join("repository.git/x").exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn builds_can_read_the_history_but_not_change_it() -> Done {
+    if crate::command::find_program("bwrap").is_none() {
+        println!("skipped: bubblewrap is not installed");
+        return Ok(());
+    }
+    let fixture = Fixture::new();
+    let commit = fixture.commit(&[("file", "1")]);
+    let repository = fixture.open().await?;
+    repository.fetch_quietly(&main_branch(), &commit, &new_log()).await?;
+    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
+    let script = format!(
+        "test \"$(git log --format=%s)\" = change; git status --short
+         ! git config --file '{git}/config' core.fsmonitor evil 2>/dev/null
+         ! git tag new 2>/dev/null; touch new",
+        git = repository.git_dir().display()
+    );
+    let shell = Shell::new(repository.clone(), "log", [script], ShellOptions::default());
+    let cache = Cache::new(db, shell, LiveLogs::new());
+    let key = ShellKey { target: main_branch(), commit };
+    assert_eq!(result(&cache.find(&key)).await, Outcome::Success(()));
+    removed(&repository).await;
     Ok(())
 }
 
