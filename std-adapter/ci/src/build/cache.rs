@@ -187,7 +187,9 @@ impl<D: Database, B: Builder> Shared<D, B> {
             Err(Error::NotFound) => None,
             Err(error) => return Err(error),
         };
-        if failure.is_none() && !tree.exists(&file(VALUE)?).await? {
+        // The original CI stores no `value` for a build that has no value.
+        let succeeded = tree.exists(&file(VALUE)?).await? || tree.exists(&file(LOG)?).await?;
+        if failure.is_none() && !succeeded {
             return Ok(None);
         }
         progress.logs(saved(self.builder.title(key), branch, commit, failure.is_some()));

@@ -229,16 +229,39 @@ fn with_causes(error: &dyn Error) -> String {
 }
 
 /// Replaces the characters that the name of a branch cannot contain. Every byte other than letters,
-/// digits, `-` and a single `.` becomes `_` and two hexadecimal digits.
+/// digits, `-`, `_` and a single `.` becomes `_` and two hexadecimal digits. If two hexadecimal digits
+/// follow a `_`, the `_` is replaced too, because otherwise two labels could have the same name.
 fn branch_part(label: &str) -> String {
     let mut part = String::new();
-    for byte in label.bytes() {
+    for (index, byte) in label.bytes().enumerate() {
+        let next = || label.as_bytes().get(index + 1..index + 3);
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => part.push(char::from(byte)),
             b'.' if !part.ends_with('.') => part.push('.'),
+            b'_' if !next().is_some_and(|next| next.iter().all(u8::is_ascii_hexdigit)) => {
+                part.push('_');
+            }
             // Writing to a string never fails.
             other => drop(write!(part, "_{other:02x}")),
         }
     }
     part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::branch_part;
+
+    #[test]
+    fn labels_become_parts_of_branch_names() {
+        for (label, part) in [
+            ("unit_tests", "unit_tests"),
+            ("unit tests", "unit_20tests"),
+            ("unit_20tests", "unit_5f20tests"),
+            ("v1..2/x_", "v1._2e2_2fx_"),
+            ("__2e", "__5f2e"),
+        ] {
+            assert_eq!(branch_part(label), part);
+        }
+    }
 }

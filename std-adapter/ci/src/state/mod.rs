@@ -11,6 +11,8 @@
 
 mod history;
 mod names;
+#[cfg(test)]
+mod original_tests;
 mod output;
 
 pub(crate) use history::first_line;

@@ -15,7 +15,7 @@ pub const INDEX_BRANCH: &str = "commit-index";
 /// ```
 /// # use datakit_ci::state::history_branch;
 /// let target = "me/app/heads/fix/c++".parse()?;
-/// assert_eq!(history_branch(&target), "status-me-app-ref-heads-fix-c_2b_2b");
+/// assert_eq!(history_branch(&target), "status-me-app-ref-heads-fix_2fc_2b_2b");
 /// # Ok::<(), datakit_ci::InvalidTarget>(())
 /// ```
 #[must_use]
@@ -46,8 +46,8 @@ pub(crate) fn target_suffix(target: &Target) -> String {
     match target {
         Target::Pr(id) => format!("pr-{}", id.number),
         Target::Ref(id) => {
-            let parts: Vec<String> = id.name.components().map(escape).collect();
-            format!("ref-{}-{}", id.name.kind().as_str(), parts.join("-"))
+            let name: Vec<&[u8]> = id.name.components().collect();
+            format!("ref-{}-{}", id.name.kind().as_str(), escape(&name.join(&b'/')))
         }
     }
 }
@@ -60,8 +60,8 @@ pub fn target_of_index(repo: &Repo, file: &str) -> Option<Target> {
     if let Some(number) = file.strip_prefix("pr-") {
         return Some(Target::Pr(PrId { repo, number: number.parse().ok()? }));
     }
-    let parts: Option<Vec<Vec<u8>>> = file.strip_prefix("ref-")?.split('-').map(unescape).collect();
-    let name = RefName::parse(parts?.join(&b'/')).ok()?;
+    let (kind, name) = file.strip_prefix("ref-")?.split_once('-')?;
+    let name = RefName::parse([kind.as_bytes(), b"/", &unescape(name)?].concat()).ok()?;
     Some(Target::Ref(RefId { repo, name }))
 }
 

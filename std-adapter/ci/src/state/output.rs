@@ -126,7 +126,9 @@ impl JobResult {
     /// # Errors
     /// Returns [`InvalidOutput`] if the text is not JSON or lacks a member.
     pub fn from_json(text: &[u8]) -> Result<JobResult, InvalidOutput> {
-        let Output { result, logs } = serde_json::from_slice(text).map_err(InvalidOutput)?;
+        // The original CI copies bytes of a description that are not UTF-8.
+        let text = String::from_utf8_lossy(text);
+        let Output { result, logs } = serde_json::from_str(&text).map_err(InvalidOutput)?;
         Ok(JobResult { status: result.status, text: result.descr, logs: logs.into() })
     }
 }

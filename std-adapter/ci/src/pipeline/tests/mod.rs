@@ -260,7 +260,7 @@ async fn a_step_per_target_sees_the_target() -> Done {
     let ci = Ci::new(Commits::default().with(1, file), unsandboxed());
     ci.set([branch("fix/it", 1)]);
     ci.results("me/app/heads/fix/it").await?;
-    let name = format!("step-me-app-a-of-{}-for-ref-heads-fix-it", hash(1));
+    let name = format!("step-me-app-a-of-{}-for-ref-heads-fix_2fit", hash(1));
     assert!(ci.read(&name, "log").await.unwrap().contains("\nfor me/app/heads/fix/it\n"));
     Ok(())
 }
