@@ -14,27 +14,27 @@ pub const ARTIFACT_LIMITS: FileLimits = FileLimits { count: 1000, bytes: 32 << 2
 /// The maximum length of the path of an artifact, in bytes.
 const PATH_MAX: usize = 1024;
 
-/// Reads the artifacts. A path is a file, or a directory with all files in it. The keys of the result
-/// are paths relative to `dir`.
+/// The contents of artifacts by their paths relative to the work tree, and the reasons why others were
+/// not read.
+pub(super) type Artifacts = (BTreeMap<Vec<u8>, Vec<u8>>, Vec<String>);
+
+/// Reads the artifacts. A path is a file, or a directory with all files in it.
 ///
-/// # Errors
-/// Returns a message if a path is missing, is neither a file nor a directory, or exceeds the limits.
-/// A link is an error, because it could lead to a file of the CI.
-pub(super) fn read(
-    dir: &Path,
-    paths: &[String],
-    mut limits: FileLimits,
-) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, String> {
-    let mut found = BTreeMap::new();
+/// A path that is missing, is neither a file nor a directory, or exceeds the limits is a problem. So is
+/// a link, because it could lead to a file of the CI. The other paths are still read.
+pub(super) fn read(dir: &Path, paths: &[String], mut limits: FileLimits) -> Artifacts {
+    let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
     for path in paths {
         let added = files::inside(dir, path)
             .and_then(|_| add(dir, path.as_bytes().to_vec(), &mut limits, &mut found));
-        added.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("the artifact `{path}` does not exist"),
-            _ => format!("the artifact `{path}`: {error}"),
-        })?;
+        if let Err(error) = added {
+            problems.push(match error.kind() {
+                io::ErrorKind::NotFound => format!("the artifact `{path}` does not exist"),
+                _ => format!("the artifact `{path}`: {error}"),
+            });
+        }
     }
-    Ok(found)
+    (found, problems)
 }
 
 fn add(
@@ -90,9 +90,11 @@ mod tests {
         fs::write(dir.path().join("out/a"), "1")?;
         fs::write(dir.path().join(OsStr::from_bytes(b"out/sub/\xff \n")), "2")?;
         fs::write(dir.path().join("report"), "3")?;
-        let found = read(dir.path(), &["out".to_owned(), "report".to_owned()], ARTIFACT_LIMITS)?;
+        let paths = ["out", "none", "report"].map(str::to_owned);
+        let (found, problems) = read(dir.path(), &paths, ARTIFACT_LIMITS);
         let names: Vec<&[u8]> = found.keys().map(Vec::as_slice).collect();
         assert_eq!(names, [&b"out/a"[..], b"out/sub/\xff \n", b"report"]);
+        assert_eq!(problems, ["the artifact `none` does not exist"]);
         Ok(())
     }
 
@@ -119,7 +121,8 @@ mod tests {
             ("none", "the artifact `none` does not exist"),
             ("clone", "the artifact `clone`: `clone` contains `.git`, which cannot be stored"),
         ] {
-            assert_eq!(read(dir.path(), &[path.to_owned()], limits).unwrap_err(), expected);
+            let (_, problems) = read(dir.path(), &[path.to_owned()], limits);
+            assert_eq!(problems, [expected]);
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ pub(super) struct Job {
     /// The target, if the result belongs to the target.
     pub(super) target: Option<Target>,
     pub(super) trust: Trust,
+    /// The sandbox without the image and the network of the task.
+    pub(super) sandbox: Sandbox,
     pub(super) settings: Arc<Settings>,
 }
 
@@ -115,7 +117,7 @@ impl Job {
 
     fn sandbox(&self) -> Result<Sandbox, String> {
         let network = self.network()?;
-        match (self.settings.sandbox.clone(), &self.task.image) {
+        match (self.sandbox.clone(), &self.task.image) {
             (Sandbox::Isolated(mut isolation), image) => {
                 if let Some(image) = image {
                     isolation = isolation.image(self.image(image)?);

@@ -25,10 +25,22 @@ pub struct Request<'b> {
     pub build: &'b Build,
 }
 
+/// A directory with the files of a commit. Dropping the value removes the directory.
+pub trait Checkout: Send + Sync {
+    /// Returns the directory.
+    fn path(&self) -> &Path;
+
+    /// Changes the sandbox of a step that runs in the directory, for example to hide the directories of
+    /// other steps. The directory itself is visible in any case.
+    fn isolate(&self, isolation: Isolation) -> Isolation {
+        isolation
+    }
+}
+
 /// Provides the files of commits.
 pub trait Source: Send + Sync + 'static {
-    /// A directory with the files of a commit. Dropping the value removes the directory.
-    type Checkout: AsRef<Path> + Send + Sync;
+    /// A directory with the files of a commit.
+    type Checkout: Checkout;
 
     /// Reads a file of the commit. Returns `None` if the commit has no entry with this path.
     ///
@@ -64,12 +76,6 @@ pub trait Source: Send + Sync + 'static {
         &self,
         request: &Request<'_>,
     ) -> impl Future<Output = Result<Self::Checkout, String>> + Send;
-
-    /// Changes the sandbox of a step, for example to hide the checkouts of other steps. The checkout
-    /// of the step is visible in any case.
-    fn isolate(&self, isolation: Isolation) -> Isolation {
-        isolation
-    }
 }
 
 /// A clone provides the files of the commits that it fetches.
@@ -112,13 +118,6 @@ impl Source for Repository {
         let worktree = self.worktree(request.commit, &holder, progress).await;
         worktree.map(GitCheckout).map_err(text)
     }
-
-    /// Hides the worktrees of other steps, and makes the history readable.
-    fn isolate(&self, isolation: Isolation) -> Isolation {
-        let git_dir = self.git_dir();
-        let dir = git_dir.parent().unwrap_or(&git_dir).to_owned();
-        isolation.hide(dir).read_only(git_dir)
-    }
 }
 
 async fn fetch(repository: &Repository, request: &Request<'_>) -> Result<(), String> {
@@ -134,8 +133,15 @@ fn text(error: GitError) -> String {
 #[derive(Debug)]
 pub struct GitCheckout(Worktree);
 
-impl AsRef<Path> for GitCheckout {
-    fn as_ref(&self) -> &Path {
+impl Checkout for GitCheckout {
+    fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Hides the worktrees of other steps, and makes the history readable.
+    fn isolate(&self, isolation: Isolation) -> Isolation {
+        let git_dir = self.0.repository().git_dir();
+        let dir = git_dir.parent().unwrap_or(&git_dir).to_owned();
+        isolation.hide(dir).read_only(git_dir)
     }
 }

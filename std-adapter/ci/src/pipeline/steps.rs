@@ -13,7 +13,7 @@ use super::execute::{Job, TaskError};
 use super::names::task_branch;
 use super::plan::Task;
 use super::settings::{DEFAULT_POOL, Settings};
-use super::source::{Request, Source};
+use super::source::{Checkout, Request, Source};
 use super::trust::Trust;
 use crate::Target;
 use crate::build::{Build, Builder, LogLimits};
@@ -70,10 +70,7 @@ pub struct StepBuilder<S> {
 
 impl<S: Source> StepBuilder<S> {
     /// Creates a builder.
-    pub fn new(source: Arc<S>, mut settings: Settings) -> StepBuilder<S> {
-        if let Sandbox::Isolated(isolation) = settings.sandbox {
-            settings.sandbox = source.isolate(isolation).into();
-        }
+    pub fn new(source: Arc<S>, settings: Settings) -> StepBuilder<S> {
         StepBuilder { source, settings: Arc::new(settings) }
     }
 
@@ -107,7 +104,12 @@ impl<S: Source> StepBuilder<S> {
         cleared.map_err(|error| TaskError::Setup(format!("database: {error}")))?;
         build.progress().text(format!("Checking out {}", key.commit));
         let checkout = self.source.checkout(&request).await.map_err(TaskError::Failed)?;
+        let sandbox = match self.settings.sandbox.clone() {
+            Sandbox::Isolated(isolation) => checkout.isolate(isolation).into(),
+            other => other,
+        };
         let job = Job {
+            sandbox,
             task: key.task.clone(),
             repo: key.commit.repo.clone(),
             commit: key.commit.hash.to_string(),
@@ -116,32 +118,32 @@ impl<S: Source> StepBuilder<S> {
             settings: self.settings.clone(),
         };
         build.progress().text(format!("Running {}", key.task.name));
-        let ended = job.run(checkout.as_ref(), build.log()).await;
-        let stored = store_artifacts(transaction, &key.task, checkout.as_ref()).await;
-        match (ended, stored) {
-            (Ok(()), stored) => stored.map_err(TaskError::Failed),
-            (Err(error), Ok(_)) => Err(error),
-            (Err(error), Err(missing)) => {
-                // The task may have failed before it has written the artifacts.
-                build.log().line(&missing);
-                Err(error)
-            }
+        let ended = job.run(checkout.path(), build.log()).await;
+        let stored = store_artifacts(transaction, &key.task, checkout.path()).await;
+        let (sizes, problems) = stored.map_err(TaskError::Failed)?;
+        for problem in &problems {
+            build.log().line(problem);
         }
+        ended?;
+        // If the commands have failed, they may not have written the artifacts.
+        problems.into_iter().next().map_or(Ok(sizes), |problem| Err(TaskError::Failed(problem)))
     }
 }
 
-/// Writes the artifacts of a task to `value/artifacts`. Returns their paths and sizes.
+/// Writes the artifacts of a task to `value/artifacts`. Returns their paths and sizes, and the reasons
+/// why others are not stored.
 async fn store_artifacts<T: TransactionOps>(
     transaction: &T,
     task: &Arc<Task>,
     dir: &std::path::Path,
-) -> Result<BTreeMap<String, u64>, String> {
+) -> Result<(BTreeMap<String, u64>, Vec<String>), String> {
     if task.step.artifacts.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Default::default());
     }
     let (task, dir) = (task.clone(), dir.to_owned());
     let read = move || artifacts::read(&dir, &task.step.artifacts, ARTIFACT_LIMITS);
-    let found = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
+    let read = tokio::task::spawn_blocking(read).await;
+    let (found, problems) = read.map_err(|error| error.to_string())?;
     let (mut files, mut sizes) = (BTreeMap::new(), BTreeMap::new());
     for (path, content) in found {
         sizes.insert(String::from_utf8_lossy(&path).into_owned(), content.len() as u64);
@@ -151,7 +153,7 @@ async fn store_artifacts<T: TransactionOps>(
     }
     let written = transaction.write_files(&files).await;
     written.map_err(|error| format!("the artifacts cannot be stored: {error}"))?;
-    Ok(sizes)
+    Ok((sizes, problems))
 }
 
 fn result_file() -> db::Result<Path> {

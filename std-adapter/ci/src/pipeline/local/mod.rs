@@ -302,12 +302,17 @@ impl Run<'_> {
             commit: head,
             target: task.step.per_target.then(|| self.target.clone()),
             trust: Trust::Trusted,
+            sandbox: self.settings.sandbox.clone(),
             settings: self.settings.clone(),
         };
         job.run(copied.path(), log).await?;
-        let artifacts = artifacts::read(copied.path(), &task.step.artifacts, ARTIFACT_LIMITS);
-        for (path, content) in artifacts.map_err(TaskError::Failed)? {
+        let (artifacts, problems) =
+            artifacts::read(copied.path(), &task.step.artifacts, ARTIFACT_LIMITS);
+        for (path, content) in artifacts {
             log.line(&format!("Artifact {}: {} bytes", path.escape_ascii(), content.len()));
+        }
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(TaskError::Failed(problem));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Reads a pipeline file and reports all errors in it.
 
 mod check;
+mod matrix;
 mod reader;
 #[cfg(test)]
 mod schema_tests;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::step::{CACHE_KEYS, LIMIT_KEYS, RETRY_KEYS, STEP_KEYS, VARIANTS_MAX, WHEN_KEYS};
+use super::matrix::VARIANTS_MAX;
+use super::step::{CACHE_KEYS, LIMIT_KEYS, RETRY_KEYS, STEP_KEYS, WHEN_KEYS};
 use super::{STEPS_MAX, TOP_KEYS};
 
 fn schema() -> Value {

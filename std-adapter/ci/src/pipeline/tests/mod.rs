@@ -54,8 +54,8 @@ impl Commits {
 
 struct Dir(tempfile::TempDir);
 
-impl AsRef<std::path::Path> for Dir {
-    fn as_ref(&self) -> &std::path::Path {
+impl Checkout for Dir {
+    fn path(&self) -> &std::path::Path {
         self.0.path()
     }
 }
@@ -214,7 +214,7 @@ run = 'true'
 needs = 'bad'
 [step.bad]
 run = 'echo partly >b; exit 7'
-artifacts = 'b'
+artifacts = ['missing', 'b']
 ";
 
 #[tokio::test(flavor = "multi_thread")]
