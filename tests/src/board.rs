@@ -277,6 +277,26 @@ impl Board {
         done.expect("QEMU resumes the processor");
     }
 
+    /// Waits for `time`, and returns the numbers of the exceptions and interrupts that the processor
+    /// takes meanwhile, in order. The number of interrupt N is N + 16.
+    ///
+    /// # Panics
+    /// Panics if QEMU cannot write its log.
+    pub fn exceptions_during(&mut self, time: Duration) -> Vec<u32> {
+        let log = tempfile::NamedTempFile::new().expect("a file for the log");
+        self.monitor.tell(&format!("logfile {}", log.path().display()));
+        self.monitor.tell("log int");
+        thread::sleep(time);
+        self.monitor.tell("log none");
+        // QEMU carries out the commands in order, so the log is complete when it answers.
+        self.monitor.tell("logfile /dev/null");
+        self.monitor.read_word(MAC_CONTROL);
+        let log = fs::read_to_string(log.path()).expect("the log of QEMU");
+        let number =
+            |line: &str| line.strip_prefix("...taking pending ")?.rsplit(' ').next()?.parse().ok();
+        log.lines().filter_map(number).collect()
+    }
+
     /// Returns the CPU time that QEMU has used since it started.
     ///
     /// # Panics
@@ -347,6 +367,11 @@ impl Monitor {
             line.clear();
         }
         Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Sends a command that QEMU does not answer.
+    fn tell(&mut self, command: &str) {
+        writeln!(self.commands, "{command}").expect("QEMU reads commands");
     }
 
     /// Reads a word from the board's memory. QEMU prints a line such as `0000000040048008:

@@ -205,6 +205,24 @@ fn idle_load(board: &Board) -> u128 {
 }
 
 #[test]
+fn qemu_idle_board_wakes_only_to_blink() {
+    const SECONDS: usize = 5;
+    const SYSTICK: u32 = 15;
+    const ALARM: u32 = 16 + 19;
+    let mut board = Board::boot();
+    // The board may still start its tasks.
+    board.exceptions_during(Duration::from_secs(1));
+    let taken = board.exceptions_during(Duration::from_secs(SECONDS as u64));
+    let count = |wanted| taken.iter().filter(|number| **number == wanted).count();
+    // The light changes twice per second. On a busy host, a change may be late but is never early.
+    let alarms = count(ALARM);
+    assert!((1..=2 * SECONDS + 1).contains(&alarms), "{alarms} alarms in {SECONDS} s");
+    // SysTick interrupts only to count the rounds of the clock's counter, which takes 1.3 s for a
+    // round. The interrupt wakes no task.
+    assert_eq!(taken.len(), alarms + count(SYSTICK), "{taken:?}");
+}
+
+#[test]
 fn qemu_idle_board_sleeps() {
     let board = Board::boot();
     let alone = idle_load(&board);
