@@ -57,7 +57,7 @@ pub(super) struct Parent {
 /// The groups of a command, one in each hierarchy. Dropping the value kills all processes in the
 /// groups and removes the groups.
 #[derive(Debug)]
-pub(super) struct Cgroup {
+pub(crate) struct Cgroup {
     dirs: Vec<PathBuf>,
     controllers: BTreeSet<Controller>,
 }
@@ -68,7 +68,7 @@ static CREATED: AtomicU64 = AtomicU64::new(0);
 impl Cgroup {
     /// Creates the groups of a command. If the CI cannot create groups, the result has no
     /// controllers.
-    pub(super) fn create(limits: &Limits) -> Cgroup {
+    pub(crate) fn create(limits: &Limits) -> Cgroup {
         Cgroup::create_in(PARENTS.get_or_init(find_parents), limits)
     }
 
@@ -101,7 +101,7 @@ impl Cgroup {
     }
 
     /// Returns the files to which a process writes its id to join the groups.
-    pub(super) fn join_files(&self) -> impl Iterator<Item = PathBuf> {
+    pub(crate) fn join_files(&self) -> impl Iterator<Item = PathBuf> {
         self.dirs.iter().map(|dir| dir.join("cgroup.procs"))
     }
 
@@ -123,7 +123,7 @@ impl Cgroup {
     }
 
     /// Kills all processes in the groups, waits until they have ended, and removes the groups.
-    pub(super) async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         let dirs = std::mem::take(&mut self.dirs);
         if !dirs.is_empty() {
             // If the future is dropped, the task still removes the groups.
@@ -212,7 +212,7 @@ fn find_parents() -> Vec<Parent> {
     let found = own_groups(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
     let mut parents = Vec::new();
     for (dir, version2) in found {
-        remove_stale(&dir);
+        remove_stale(&dir, true);
         // This directory only shows whether groups can be created.
         let probe = dir.join(format!("{PREFIX}{}-probe", std::process::id()));
         if let Err(error) = fs::create_dir(&probe) {
@@ -288,8 +288,17 @@ fn enable_controllers(dir: &Path) -> BTreeSet<Controller> {
     read("cgroup.subtree_control")
 }
 
-/// Removes the groups of processes that no longer exist.
-fn remove_stale(dir: &Path) {
+/// Kills the processes that earlier processes of the CI have left in their control groups. A process
+/// leaves some behind only if it was killed itself.
+pub(crate) fn remove_stale_groups() {
+    for parent in PARENTS.get_or_init(find_parents) {
+        remove_stale(&parent.dir, false);
+    }
+}
+
+/// Removes the groups of processes that no longer exist. `own` says whether a group with the id of
+/// this process is left from an earlier process that had the same id.
+fn remove_stale(dir: &Path, own: bool) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -297,9 +306,9 @@ fn remove_stale(dir: &Path) {
         let Some((id, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else {
             continue;
         };
-        // A group with the id of this process belongs to an earlier process with the same id.
         let is_stale = id.parse::<u32>().is_ok_and(|id| {
-            id == std::process::id() || !Path::new("/proc").join(id.to_string()).exists()
+            let is_own = id == std::process::id();
+            (own && is_own) || (!is_own && !Path::new("/proc").join(id.to_string()).exists())
         });
         if is_stale {
             remove(&[entry.path()]);
@@ -383,7 +392,7 @@ mod tests {
         for name in names {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        remove_stale(dir.path());
+        remove_stale(dir.path(), true);
         let left = names.map(|name| dir.path().join(name).exists());
         assert_eq!(left, [false, true, true, true]);
     }

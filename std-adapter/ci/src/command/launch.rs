@@ -12,7 +12,7 @@ use super::{CommandError, Isolation, Limits, Sandbox, find_program};
 /// Joins the control groups whose files precede `--`, and then runs the rest of the arguments. File
 /// descriptor 3 is the standard input of the script. File descriptor 4 is the file `$0`, which
 /// contains the filter for system calls.
-const JOIN: &str = "exec 3<&0 4<\"$0\" </dev/null
+pub(crate) const JOIN: &str = "exec 3<&0 4<\"$0\" </dev/null
 while [ \"$1\" != -- ]; do echo $$ >\"$1\" || exit 125; shift; done
 shift
 exec \"$@\"";

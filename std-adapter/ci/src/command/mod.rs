@@ -44,11 +44,11 @@ use std::time::Duration;
 
 use crate::build::BuildLog;
 use bubblewrap::Root;
-use cgroup::Cgroup;
 use launch::Launch;
 use process::{LogSink, OutputLimit};
 
-pub(crate) use launch::killed_with_parent;
+pub(crate) use cgroup::{Cgroup, remove_stale_groups};
+pub(crate) use launch::{JOIN, killed_with_parent};
 pub use limits::Limits;
 pub(crate) use process::{Process, Sink};
 pub use sandbox::{Bind, Image, Isolation, Network, Sandbox};

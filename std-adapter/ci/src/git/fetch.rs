@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
-use std::time::Duration;
 
 use datakit_github::Commit;
 
@@ -11,13 +10,6 @@ use crate::Target;
 use crate::build::BuildLog;
 use crate::pool::Holder;
 use crate::term::Progress;
-
-/// The number of attempts of a fetch. The result of a build is stored even if the build fails, so a
-/// short interruption of the network should not be a failure.
-const ATTEMPTS: u32 = 3;
-
-/// The pause before the second attempt. Each later pause is twice as long as the one before.
-const PAUSE: Duration = Duration::from_secs(2);
 
 impl Repository {
     /// Downloads the commit of a target and its history, unless the commit is already there. Waits
@@ -70,15 +62,16 @@ impl Repository {
             return self.keep(commit).await;
         }
         show(format!("Fetching {target}"));
-        let (mut attempt, mut pause) = (1, PAUSE);
+        let retry = self.0.options.retry;
+        let (mut attempt, mut pause) = (1, retry.pause);
         while let Err(error) = self.download(target, commit, log).await {
-            if attempt >= ATTEMPTS || !error.is_temporary() {
+            if attempt >= retry.attempts || !error.is_temporary() {
                 return Err(error);
             }
             log.line(&format!("{error}; next attempt in {pause:?}"));
             show(format!("Attempt {attempt} failed: {error}; next in {pause:?}"));
             tokio::time::sleep(pause).await;
-            (attempt, pause) = (attempt + 1, pause * 2);
+            (attempt, pause) = (attempt + 1, pause.saturating_mul(2).min(retry.pause_max));
         }
         self.keep(commit).await?;
         self.collect_garbage(log).await;

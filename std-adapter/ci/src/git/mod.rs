@@ -5,6 +5,8 @@
 //! All operations run the program `git`.
 
 mod builders;
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod fetch;
 mod open;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use crate::build::BuildLog;
 use crate::pool::Pool;
+use crate::term::Retry;
 use program::{Git, RunLimits};
 use url::RemoteUrl;
 
@@ -41,6 +44,10 @@ pub struct RepositoryOptions {
     pub idle_timeout: Duration,
     /// The maximum time of a fetch. The default is one hour.
     pub fetch_timeout: Duration,
+    /// The policy for retries of a fetch after a network error. The result of a build is stored even
+    /// if the build fails, so a short interruption of the network should not be a failure. The
+    /// default is three attempts, with pauses of two and four seconds.
+    pub retry: Retry,
     /// The maximum time of other commands, such as a checkout. The default is ten minutes.
     pub timeout: Duration,
     /// The maximum size of a pack that a fetch receives, in bytes. The default is 10 GiB.
@@ -61,6 +68,11 @@ impl Default for RepositoryOptions {
         RepositoryOptions {
             idle_timeout: Duration::from_secs(120),
             fetch_timeout: Duration::from_secs(3600),
+            retry: Retry {
+                attempts: 3,
+                pause: Duration::from_secs(2),
+                pause_max: Duration::from_secs(60),
+            },
             timeout: Duration::from_secs(600),
             pack_max: 10 << 30,
             worktrees: 32,

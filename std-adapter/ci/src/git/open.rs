@@ -39,6 +39,8 @@ fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(GitError::InUse { dir: dir.to_owned() }),
         Err(error) => return Err(GitError::at(path)(error.into())),
     }
+    // The processes may still write to the directory.
+    crate::command::remove_stale_groups();
     let git_dir = git_dir(dir);
     for name in [dir.join(WORKTREES), dir.join(TRASH), git_dir.join("worktrees")] {
         remove_tree(&name).map_err(GitError::at(&name))?;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::GitError;
 use super::url::RemoteUrl;
 use crate::build::BuildLog;
-use crate::command::{Process, Sink, find_program, killed_with_parent};
+use crate::command::{Cgroup, JOIN, Limits, Process, Sink, find_program, killed_with_parent};
 
 /// The time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -108,7 +108,13 @@ impl Git<'_> {
 
     /// Runs the command and returns its standard output even if the command fails.
     pub(super) async fn status<A: AsRef<OsStr>>(&self, args: &[A]) -> Result<Output, GitError> {
-        let mut command = self.command(args);
+        if find_program("git").is_none() {
+            return Err(GitError::NotInstalled);
+        }
+        // The group of a command that uses the network also contains programs such as `ssh`. If the
+        // CI is killed, these programs do not notice at once, and the next process kills them.
+        let group = self.limits.idle.map(|_| Cgroup::create(&Limits::NONE));
+        let mut command = self.command(args, group.as_ref());
         let mut process = Process::spawn(&mut command).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => GitError::NotInstalled,
             _ => GitError::Io { path: PathBuf::from("git"), source },
@@ -135,6 +141,9 @@ impl Git<'_> {
             }
         };
         let status = ended.map_err(GitError::at("git"))?;
+        if let Some(group) = group {
+            group.end().await;
+        }
         stderr.end_line();
         let message = match stderr.tail.trim() {
             "" => status.to_string(),
@@ -144,8 +153,17 @@ impl Git<'_> {
         Ok(Output { stdout, truncated, code: status.code(), message })
     }
 
-    fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
-        let mut line = wrappers(self.file_size).into_iter().chain(["git".into()]);
+    fn command<A: AsRef<OsStr>>(&self, args: &[A], group: Option<&Cgroup>) -> Command {
+        let mut line = group.map_or_else(Vec::new, |group| {
+            let script = ["sh", "-c", JOIN, "/dev/null"].into_iter().map(OsString::from);
+            script
+                .chain(group.join_files().map(PathBuf::into_os_string))
+                .chain(["--".into()])
+                .collect()
+        });
+        line.extend(wrappers(self.file_size));
+        line.push("git".into());
+        let mut line = line.into_iter();
         let mut command = Command::new(line.next().unwrap_or_default());
         command.args(line);
         for variable in OUTER_GIT {
@@ -157,15 +175,21 @@ impl Git<'_> {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         // Other users can see the arguments of a process, so a password must not be among them.
-        let mut secret = vec![("remote.source.url".to_owned(), self.url.text.clone())];
+        let mut settings = vec![("remote.source.url".to_owned(), self.url.text.clone())];
         if let Some(value) = self.authorization {
             let key = format!("http.{}.extraHeader", self.url.shown());
-            secret.push((key, format!("Authorization: {value}")));
+            settings.push((key, format!("Authorization: {value}")));
             // `git` would send the header to the host of a redirection, too.
-            secret.push(("http.followRedirects".to_owned(), "false".to_owned()));
+            settings.push(("http.followRedirects".to_owned(), "false".to_owned()));
         }
-        command.env("GIT_CONFIG_COUNT", secret.len().to_string());
-        for (at, (key, value)) in secret.into_iter().enumerate() {
+        if let Some(idle) = self.limits.idle {
+            // The program for HTTP then ends even if nothing kills it.
+            let seconds = idle.as_secs().saturating_add(10);
+            settings.push(("http.lowSpeedLimit".to_owned(), "1".to_owned()));
+            settings.push(("http.lowSpeedTime".to_owned(), seconds.to_string()));
+        }
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+        for (at, (key, value)) in settings.into_iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{at}"), key);
             command.env(format!("GIT_CONFIG_VALUE_{at}"), value);
         }

@@ -19,19 +19,19 @@ use crate::pool::Holder;
 use crate::term::{External, Outcome, Progress, Term, Watcher};
 use datakit_github::Commit;
 
-type Done = Result<(), Box<dyn std::error::Error>>;
+pub(super) type Done = Result<(), Box<dyn std::error::Error>>;
 
 /// The time limit of every wait in these tests.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A remote repository and the directory of its clone.
-struct Fixture {
-    dir: TempDir,
+pub(super) struct Fixture {
+    pub(super) dir: TempDir,
     repo: Repo,
 }
 
 impl Fixture {
-    fn new() -> Fixture {
+    pub(super) fn new() -> Fixture {
         let fixture =
             Fixture { dir: tempfile::tempdir().unwrap(), repo: Repo::new("me", "app").unwrap() };
         std::fs::create_dir(fixture.source()).unwrap();
@@ -39,11 +39,11 @@ impl Fixture {
         fixture
     }
 
-    fn source(&self) -> PathBuf {
+    pub(super) fn source(&self) -> PathBuf {
         self.dir.path().join("source")
     }
 
-    fn clone_dir(&self) -> PathBuf {
+    pub(super) fn clone_dir(&self) -> PathBuf {
         self.dir.path().join("clone")
     }
 
@@ -60,7 +60,7 @@ impl Fixture {
     }
 
     /// Writes files, commits them and returns the commit.
-    fn commit(&self, files: &[(&str, &str)]) -> Commit {
+    pub(super) fn commit(&self, files: &[(&str, &str)]) -> Commit {
         for (name, content) in files {
             let path = self.source().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -76,21 +76,21 @@ impl Fixture {
         Commit { repo: self.repo.clone(), hash }
     }
 
-    async fn open(&self) -> Result<Repository, GitError> {
+    pub(super) async fn open(&self) -> Result<Repository, GitError> {
         Repository::open_or_clone(self.source().to_str().unwrap(), self.clone_dir()).await
     }
 }
 
-fn new_log() -> BuildLog {
+pub(super) fn new_log() -> BuildLog {
     BuildLog::new("Test", Vec::new(), LogLimits { bytes: 100_000 })
 }
 
-fn main_branch() -> Target {
+pub(super) fn main_branch() -> Target {
     "me/app/heads/main".parse().unwrap()
 }
 
 /// Runs `job` with a handle that reports progress.
-fn with_progress<F>(job: impl Fn(Progress) -> F + Send + Sync + 'static) -> Term<()>
+pub(super) fn with_progress<F>(job: impl Fn(Progress) -> F + Send + Sync + 'static) -> Term<()>
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
@@ -119,7 +119,7 @@ async fn result<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Outcome<T> 
 }
 
 /// Creates a worktree and passes it to `job`.
-async fn in_worktree(
+pub(super) async fn in_worktree(
     repository: &Repository,
     commit: &Commit,
     job: impl Fn(&Path) + Send + Sync + Clone + 'static,
@@ -142,7 +142,7 @@ fn entries(dir: &Path) -> usize {
 }
 
 /// Waits until all worktrees have been removed.
-async fn removed(repository: &Repository) {
+pub(super) async fn removed(repository: &Repository) {
     let dirs = [
         repository.dir().join("worktrees"),
         repository.dir().join("trash"),
@@ -402,6 +402,7 @@ async fn fetch_that_receives_nothing_is_ended() -> Done {
     let url = format!("http://me:hunter2@{}/app", listener.local_addr()?);
     let options = RepositoryOptions {
         idle_timeout: Duration::from_millis(300),
+        retry: Retry { attempts: 3, pause: Duration::from_millis(10), pause_max: LIMIT },
         ..RepositoryOptions::default()
     };
     let repository = Repository::open_with(&url, fixture.clone_dir(), options).await?;
@@ -409,6 +410,7 @@ async fn fetch_that_receives_nothing_is_ended() -> Done {
     let error = repository.fetch_quietly(&main_branch(), &commit, &log).await.unwrap_err();
     assert_eq!(error.to_string(), "git fetch: no output for 300ms");
     let text = log.finish();
+    assert!(text.contains("next attempt in 20ms"), "{text}");
     assert_eq!(text.matches("next attempt in").count(), 2, "{text}");
     assert!(!text.contains("hunter2"), "{text}");
     Ok(())

@@ -40,7 +40,18 @@ impl Repository {
         holder: &Holder,
         progress: &Progress,
     ) -> Result<Worktree, GitError> {
-        let place = self.0.worktrees.acquire(holder, progress).await?;
+        self.worktree_with(commit, holder, Some(progress)).await
+    }
+
+    /// Does the same as [`worktree`](Repository::worktree), but does not report the wait if there is
+    /// no `progress`.
+    pub(super) async fn worktree_with(
+        &self,
+        commit: &Commit,
+        holder: &Holder,
+        progress: Option<&Progress>,
+    ) -> Result<Worktree, GitError> {
+        let place = self.0.worktrees.acquire_with(holder, progress).await?;
         let number = self.0.created.fetch_add(1, Ordering::Relaxed);
         let hash = commit.hash.to_string();
         let name = format!("{}-{number}", hash.get(..12).unwrap_or(&hash));
