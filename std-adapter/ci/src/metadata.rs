@@ -1,11 +1,11 @@
 //! Creates terms whose values are read from the metadata branch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use datakit_github::{
-    Commit, Context, Diff, Element, ElementId, Snapshot, Status, StatusId, StatusState,
+    Commit, Context, Diff, Element, ElementId, Ref, Snapshot, Status, StatusId, StatusState,
 };
 use parking_lot::Mutex;
 
@@ -47,6 +47,22 @@ struct MetadataState {
     /// The inputs for the metadata elements (pull requests, branches and so on) that terms depend
     /// on.
     inputs: HashMap<ElementId, Input<Option<Element>>>,
+    /// Whether a commit is the head of a branch or a tag, for the commits that terms depend on.
+    heads: HashMap<Commit, Input<bool>>,
+}
+
+impl MetadataState {
+    /// Updates [`heads`](MetadataState::heads) after a branch or a tag has changed.
+    fn update_heads(&mut self) {
+        self.heads.retain(|_, input| input.is_used());
+        if self.heads.is_empty() {
+            return;
+        }
+        let heads: HashSet<Commit> = self.snapshot.refs().values().map(Ref::commit).collect();
+        for (commit, input) in &self.heads {
+            input.set(Outcome::Success(heads.contains(commit)));
+        }
+    }
 }
 
 impl Metadata {
@@ -70,6 +86,10 @@ impl Metadata {
             }
         }
         state.snapshot = snapshot;
+        let is_ref = |id: &ElementId| matches!(id, ElementId::Ref(_));
+        if diff.updates().any(|element| is_ref(&element.id())) || diff.removals().any(is_ref) {
+            state.update_heads();
+        }
         diff
     }
 
@@ -85,7 +105,7 @@ impl Metadata {
     pub fn element(&self, id: impl Into<ElementId>) -> Term<Option<Element>> {
         let id = id.into();
         let mut state = self.state.lock();
-        let MetadataState { snapshot, inputs } = &mut *state;
+        let MetadataState { snapshot, inputs, .. } = &mut *state;
         let input = inputs.entry(id).or_insert_with_key(|id| {
             Input::new(id.to_string(), Outcome::Success(snapshot.get(id)))
         });
@@ -103,6 +123,19 @@ impl Metadata {
             _ => Outcome::failure(missing.clone()),
         });
         outcome.of_state().label(format!("head of {target}"))
+    }
+
+    /// Returns a term for whether a commit is the head of a branch or a tag in its repository.
+    #[must_use]
+    pub fn is_head(&self, commit: &Commit) -> Term<bool> {
+        let mut state = self.state.lock();
+        let MetadataState { snapshot, heads, .. } = &mut *state;
+        let input = heads.entry(commit.clone()).or_insert_with(|| {
+            let mut refs = snapshot.refs_of(&commit.repo);
+            let is_head = refs.any(|reference| reference.head == commit.hash);
+            Input::new(format!("{commit} is a head"), Outcome::Success(is_head))
+        });
+        input.term()
     }
 
     /// Returns a term for the status of a commit in a context. The value of the term is `None`

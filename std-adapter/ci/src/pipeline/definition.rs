@@ -14,9 +14,20 @@ use super::source::{Request, Source};
 use super::{FILE, error::ERRORS_MAX};
 use crate::Target;
 use crate::build::{Build, Builder};
+use crate::pool::{Holder, Pool, Pools};
 
 /// The maximum number of changed paths. If more paths have changed, all steps run.
 const CHANGED_MAX: usize = 3000;
+
+/// The name of the pool that limits how many pipelines are read at the same time.
+pub const PIPELINES_POOL: &str = "pipelines";
+
+/// The capacity of [`PIPELINES_POOL`]. When a repository is added, the pipelines of all its branches
+/// and tags are read.
+const CAPACITY: usize = 8;
+
+/// The maximum number of pipelines of a repository that wait to be read.
+const QUEUE_MAX: usize = 100_000;
 
 /// A commit whose pipeline is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +70,14 @@ impl Definition {
 #[derive(Debug)]
 pub struct DefinitionBuilder<S> {
     source: Arc<S>,
+    pool: Pool,
 }
 
 impl<S: Source> DefinitionBuilder<S> {
     /// Creates a builder.
-    pub fn new(source: Arc<S>) -> DefinitionBuilder<S> {
-        DefinitionBuilder { source }
+    pub fn new(source: Arc<S>, pools: &Pools) -> DefinitionBuilder<S> {
+        let pool = || Pool::with_queue(PIPELINES_POOL, CAPACITY, QUEUE_MAX);
+        DefinitionBuilder { source, pool: pools.get_or_insert_with(PIPELINES_POOL, pool) }
     }
 
     async fn read(&self, request: &Request<'_>, key: &DefinitionKey) -> Result<Definition, String> {
@@ -121,6 +134,9 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
         build: &Build,
         key: &DefinitionKey,
     ) -> Result<Definition, String> {
+        let holder = Holder::new(key.commit.repo.to_string(), key.target.to_string());
+        let place = self.pool.acquire(&holder, build.progress()).await;
+        let _place = place.map_err(|error| error.to_string())?;
         let request = Request { target: &key.target, commit: &key.commit, job: FILE, build };
         let definition = self.read(&request, key).await?;
         let plan = definition.plan(key).map_err(|errors| {

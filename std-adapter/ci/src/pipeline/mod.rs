@@ -34,7 +34,7 @@ mod trust;
 
 pub use artifacts::ARTIFACT_LIMITS;
 pub use caches::Caches;
-pub use definition::{Definition, DefinitionBuilder, DefinitionKey};
+pub use definition::{Definition, DefinitionBuilder, DefinitionKey, PIPELINES_POOL};
 pub use error::{PipelineError, PipelineErrors, Position};
 pub use files::FileLimits;
 pub use model::{CacheSpec, Combination, Matrix, Pipeline, Step, When};

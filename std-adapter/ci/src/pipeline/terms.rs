@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datakit_client::db::Database;
-use datakit_github::{Commit, Element, RefId, RefKind, RefName, Snapshot};
+use datakit_github::{Commit, Element, RefId, RefKind, RefName};
 
 use super::definition::{Definition, DefinitionBuilder, DefinitionKey};
 use super::plan::{Plan, Task};
@@ -41,7 +42,7 @@ impl<D: Database, S: Source> Pipelines<D, S> {
     /// Creates the caches of the results. Call this function only once for each repository.
     pub fn new(db: D, source: S, settings: Settings, logs: LiveLogs) -> Pipelines<D, S> {
         let source = Arc::new(source);
-        let definitions = DefinitionBuilder::new(source.clone());
+        let definitions = DefinitionBuilder::new(source.clone(), &settings.pools);
         Pipelines {
             definitions: Cache::new(db.clone(), definitions, logs.clone()),
             steps: Cache::new(db, StepBuilder::new(source, settings), logs),
@@ -61,24 +62,22 @@ impl<D: Database, S: Source> Pipelines<D, S> {
         let (target, metadata) = (input.target.clone(), input.metadata.clone());
         let pipelines = self.clone();
         head(input).bind(move |(commit, base)| {
-            pipelines.tests_of_commit(&target, &commit, base, &metadata)
+            let base = base.map(|branch| {
+                let head = head_of(&metadata, &target, &branch);
+                (branch, head)
+            });
+            let key = DefinitionKey { target: target.clone(), commit: commit.clone(), base };
+            let (pipelines, target) = (pipelines.clone(), target.clone());
+            let is_head = match target {
+                Target::Pr(_) => ever(&metadata.is_head(&commit)),
+                Target::Ref(_) => Term::success(true),
+            };
+            is_head.bind(move |is_head| pipelines.tests_of(&key, Trust::of(&target, is_head)))
         })
     }
 
-    fn tests_of_commit(
-        &self,
-        target: &Target,
-        commit: &Commit,
-        base: Option<String>,
-        metadata: &Metadata,
-    ) -> Term<Arc<Tests>> {
-        let snapshot = metadata.snapshot();
-        let trust = Trust::of(target, &commit.hash, &snapshot);
-        let base = base.map(|branch| {
-            let head = head_of(&snapshot, target, &branch);
-            (branch, head)
-        });
-        let key = DefinitionKey { target: target.clone(), commit: commit.clone(), base };
+    fn tests_of(&self, key: &DefinitionKey, trust: Trust) -> Term<Arc<Tests>> {
+        let key = key.clone();
         let steps = self.steps.clone();
         self.definitions.find(&key).bind(move |definition: Definition| {
             // The file was valid when it was stored, but another version may have stored it.
@@ -88,6 +87,13 @@ impl<D: Database, S: Source> Pipelines<D, S> {
             }
         })
     }
+}
+
+/// Returns a term that is `true` once `term` has been `true`. A commit that somebody with write access
+/// has pushed stays trusted when its branch moves on, so its steps do not run again.
+fn ever(term: &Term<bool>) -> Term<bool> {
+    let seen = AtomicBool::new(false);
+    term.map(move |now| seen.fetch_or(now, Ordering::Relaxed) || now)
 }
 
 /// Returns the tests of a plan.
@@ -136,11 +142,15 @@ fn head(input: &TestInput) -> Term<(Commit, Option<String>)> {
     outcome.of_state()
 }
 
-/// Returns the head of a branch in the repository of a target.
-fn head_of(snapshot: &Snapshot, target: &Target, branch: &str) -> Option<Commit> {
+/// Returns the current head of a branch in the repository of a target. The terms do not depend on the
+/// branch: a new head of the branch does not change the paths that a pull request changes.
+fn head_of(metadata: &Metadata, target: &Target, branch: &str) -> Option<Commit> {
     let name = RefName::new(RefKind::Heads, branch).ok()?;
     let id = RefId { repo: target.repo().clone(), name };
-    Some(snapshot.refs().get(&id)?.commit())
+    match metadata.element(id).evaluate().outcome {
+        Outcome::Success(Some(Element::Ref(reference))) => Some(reference.commit()),
+        _ => None,
+    }
 }
 
 impl<D: Database, S: Source> Clone for Pipelines<D, S> {

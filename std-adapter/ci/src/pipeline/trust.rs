@@ -1,7 +1,5 @@
 //! Decides whether a commit is trusted.
 
-use datakit_github::{Hash, Repo, Snapshot};
-
 use crate::Target;
 
 /// Whether the commit under test comes from somebody who may write to the repository.
@@ -14,21 +12,17 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// Returns the trust in the head of a target.
+    /// Returns the trust in the head of a target. `is_head` says whether the commit is the head of a
+    /// branch or a tag in the repository of the target.
     ///
     /// A branch or a tag is trusted. A pull request is trusted only if its head is also the head of a
-    /// branch or a tag in the same repository. The metadata contains no other evidence for the origin
-    /// of a pull request.
+    /// branch or a tag. The metadata contains no other evidence for the origin of a pull request.
     #[must_use]
-    pub fn of(target: &Target, head: &Hash, snapshot: &Snapshot) -> Trust {
+    pub fn of(target: &Target, is_head: bool) -> Trust {
         match target {
             Target::Ref(_) => Trust::Trusted,
-            Target::Pr(id) if is_head(&id.repo, head, snapshot) => Trust::Trusted,
+            Target::Pr(_) if is_head => Trust::Trusted,
             Target::Pr(_) => Trust::Untrusted,
         }
     }
-}
-
-fn is_head(repo: &Repo, hash: &Hash, snapshot: &Snapshot) -> bool {
-    snapshot.refs_of(repo).any(|reference| reference.head == *hash)
 }

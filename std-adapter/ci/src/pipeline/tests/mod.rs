@@ -325,7 +325,10 @@ async fn a_pool_or_image_that_does_not_exist_is_named() -> Done {
     let ci = Ci::new(Commits::default().with(1, file), Settings::default());
     ci.set([branch("master", 1)]);
     let results = ci.results("me/app/heads/master").await?;
-    assert_eq!(results["a"], Outcome::failure("there is no pool `big`; the pools: steps"));
+    assert_eq!(
+        results["a"],
+        Outcome::failure("there is no pool `big`; the pools: pipelines, steps")
+    );
     assert_eq!(
         results["b"],
         Outcome::failure("this machine does not have the image `none:1`; its images: none")

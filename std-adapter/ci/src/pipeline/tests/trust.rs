@@ -106,21 +106,51 @@ async fn a_pull_request_from_the_same_repository_is_trusted() -> Done {
 
 #[test]
 fn only_heads_of_the_same_repository_make_a_pull_request_trusted() {
-    let snapshot = |elements: Vec<Element>| {
+    let commit = Commit { repo: repo(), hash: hash(2) };
+    let trust = |elements: Vec<Element>| {
+        let metadata = Metadata::new();
+        let is_head = metadata.is_head(&commit);
         let mut snapshot = Snapshot::new();
         elements.into_iter().for_each(|element| snapshot.insert(element));
-        snapshot
+        metadata.update(snapshot);
+        let Outcome::Success(is_head) = is_head.evaluate().outcome else { panic!("no value") };
+        Trust::of(&"me/app/prs/7".parse().unwrap(), is_head)
     };
-    let trust = |elements, head| {
-        Trust::of(&"me/app/prs/7".parse().unwrap(), &hash(head), &snapshot(elements))
-    };
-    let fork =
-        RefId { repo: "stranger/app".parse().unwrap(), name: RefName::parse("heads/fix").unwrap() };
-    assert_eq!(trust(vec![branch("fix", 2)], 2), Trust::Trusted);
-    assert_eq!(trust(vec![branch("fix", 1)], 2), Trust::Untrusted);
-    assert_eq!(trust(vec![Ref { id: fork, head: hash(2) }.into()], 2), Trust::Untrusted);
+    let name = RefName::parse("heads/fix").unwrap();
+    let fork = RefId { repo: "stranger/app".parse().unwrap(), name };
+    assert_eq!(trust(vec![branch("fix", 2)]), Trust::Trusted);
+    assert_eq!(trust(vec![branch("fix", 1)]), Trust::Untrusted);
+    assert_eq!(trust(vec![Ref { id: fork, head: hash(2) }.into()]), Trust::Untrusted);
     let master = "me/app/heads/master".parse().unwrap();
-    assert_eq!(Trust::of(&master, &hash(2), &Snapshot::new()), Trust::Trusted);
+    assert_eq!(Trust::of(&master, false), Trust::Trusted);
+}
+
+/// The bridge may write the pull request before the branch.
+#[tokio::test(flavor = "multi_thread")]
+async fn trust_follows_the_metadata() -> Done {
+    let dir = tempfile::tempdir()?;
+    let ci = Ci::new(Commits::default().with(1, OWNER).with(2, OWNER), settings(dir.path()));
+    ci.set([branch("master", 1), pr(7, 2)]);
+    let tests = ci.term("me/app/prs/7");
+    let watcher = Watcher::new(&tests);
+    let Outcome::Success(first) = settle(&tests).await else { panic!("no tests") };
+    // A change of another branch does not change the tests.
+    ci.set([branch("master", 1), branch("other", 1), pr(7, 2)]);
+    let Outcome::Success(same) = settle(&tests).await else { panic!("no tests") };
+    assert!(Arc::ptr_eq(&first, &same));
+    ci.set([branch("master", 1), branch("fix", 2), pr(7, 2)]);
+    tokio::time::timeout(LIMIT, watcher.changed()).await?;
+    let Outcome::Success(trusted) = settle(&tests).await else { panic!("no tests") };
+    assert!(!Arc::ptr_eq(&first, &trusted));
+    for (_, term) in trusted.iter() {
+        settle(term).await;
+    }
+    assert!(log(&ci, "steal", 2, "").await.contains("trusted=true"));
+    // The branch moves on, but the commit was pushed by somebody who may write to the repository.
+    ci.set([branch("master", 1), branch("fix", 1), pr(7, 2)]);
+    let Outcome::Success(still) = settle(&tests).await else { panic!("no tests") };
+    assert!(Arc::ptr_eq(&trusted, &still));
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
