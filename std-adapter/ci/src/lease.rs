@@ -191,7 +191,7 @@ impl<D: Database> Lease<D> {
     ///
     /// # Errors
     /// Returns any error that the database reports.
-    pub async fn release(self) -> Result<()> {
+    pub async fn release(&self) -> Result<()> {
         let transaction = self.branch.transaction().await?;
         if matches!(read(&transaction.tree(), HOLDER).await?, Found::Server(id) if id == self.id) {
             transaction.remove(&file(HOLDER)?).await?;

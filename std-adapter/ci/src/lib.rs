@@ -12,6 +12,7 @@ pub mod lease;
 mod metadata;
 pub mod pipeline;
 pub mod pool;
+pub mod prune;
 pub mod state;
 mod target;
 pub mod term;

@@ -15,9 +15,10 @@ use clap::{Args, Subcommand};
 use crate::error::{CliError, CliResult, at, io_reason};
 
 /// The words of each external command, and the program that implements it.
-const PROGRAMS: [(&[&str], &str); 2] = [
+const PROGRAMS: [(&[&str], &str); 3] = [
     (&["bridge", "local"], "datakit-bridge-local-git"),
     (&["bridge", "github"], "datakit-bridge-github"),
+    (&["ci"], "datakit-ci"),
 ];
 
 /// The external commands, as shown in help, manual pages and completions.
@@ -26,6 +27,8 @@ pub(crate) enum ExternalCommand {
     /// Copy branches, pull requests and statuses between repositories and the database
     #[command(subcommand)]
     Bridge(BridgeCommand),
+    /// Test commits with pipelines that are part of the repository [program: datakit-ci]
+    Ci(Arguments),
 }
 
 /// The bridges.

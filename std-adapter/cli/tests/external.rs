@@ -58,6 +58,7 @@ fn arguments_and_exit_status_pass_through() {
     for (words, name) in [
         (&["bridge", "local"][..], "datakit-bridge-local-git"),
         (&["bridge", "github"], "datakit-bridge-github"),
+        (&["ci"], "datakit-ci"),
     ] {
         script(&dir.0.join(name), &format!("printf '<%s>' {name} \"$@\"; exit 7"));
         for arguments in [&[][..], &["--help"], &["-h", "a b", "--", "-x"], &["--", "-a", "x"]] {
@@ -123,7 +124,7 @@ fn bridge_lists_the_bridges() {
         }
     }
     let output = Command::new(PROGRAM).arg("--help").output().unwrap();
-    for line in ["datakit bridge local", "datakit bridge github"] {
+    for line in ["datakit bridge local", "datakit bridge github", "datakit ci"] {
         assert!(text(&output.stdout).contains(line), "{line}");
     }
 }

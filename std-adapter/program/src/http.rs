@@ -54,20 +54,8 @@ impl Endpoint {
     /// Returns an error if the address cannot be bound, for example because the port is in use or
     /// the name cannot be resolved. The error message includes the URL.
     pub async fn bind(address: &HttpAddress) -> io::Result<Endpoint> {
-        let HttpAddress { host, port } = address;
-        let socket = match host {
-            Some(host) => TcpListener::bind((host.as_str(), *port)).await,
-            // The IPv6 socket also accepts IPv4 connections, but some systems do not support IPv6.
-            None => {
-                let any: [SocketAddr; 2] =
-                    [(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()];
-                TcpListener::bind(&any[..]).await
-            }
-        };
-        let named = |error| listen_error(format_args!("http://{address}{PATH}"), error);
-        let socket = socket.map_err(named)?;
-        let port = socket.local_addr().map_err(named)?.port();
-        Ok(Endpoint { socket, address: HttpAddress { host: host.clone(), port } })
+        let (socket, bound) = address.bind(&format!("http://{address}{PATH}")).await?;
+        Ok(Endpoint { socket, address: bound })
     }
 
     /// Serves the text that `render` returns. The server runs until the future is dropped. The text
@@ -131,6 +119,41 @@ pub struct HttpAddress {
     host: Option<String>,
     /// The port, or 0 to let the system choose a free one.
     port: u16,
+}
+
+impl HttpAddress {
+    /// Listens on the address. Returns the socket, and the address with the port that the system has
+    /// picked.
+    ///
+    /// # Errors
+    /// Returns an error if the address cannot be bound, for example because the port is in use or
+    /// the name cannot be resolved. The error message includes `url`.
+    pub async fn bind(&self, url: &str) -> io::Result<(TcpListener, HttpAddress)> {
+        let HttpAddress { host, port } = self;
+        let socket = match host {
+            Some(host) => TcpListener::bind((host.as_str(), *port)).await,
+            // The IPv6 socket also accepts IPv4 connections, but some systems do not support IPv6.
+            None => {
+                let any: [SocketAddr; 2] =
+                    [(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()];
+                TcpListener::bind(&any[..]).await
+            }
+        };
+        let named = |error| listen_error(format_args!("{url}"), error);
+        let socket = socket.map_err(named)?;
+        let port = socket.local_addr().map_err(named)?.port();
+        Ok((socket, HttpAddress { host: host.clone(), port }))
+    }
+
+    /// Returns the host and port for a URL that a program on this computer can open. The host is
+    /// `127.0.0.1` if the address means all interfaces.
+    #[must_use]
+    pub fn local(&self) -> String {
+        match &self.host {
+            None => format!("127.0.0.1:{}", self.port),
+            Some(_) => self.to_string(),
+        }
+    }
 }
 
 /// The error returned if text is not a valid address.

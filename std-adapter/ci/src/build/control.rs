@@ -47,6 +47,11 @@ impl Builds {
         Builds::default()
     }
 
+    /// Removes all caches.
+    pub fn clear(&self) {
+        self.caches.write().clear();
+    }
+
     /// Adds a cache.
     pub fn add<D: Database, B: Builder>(&self, cache: &Cache<D, B>) {
         self.caches.write().push(Arc::new(cache.clone()));

@@ -104,6 +104,15 @@ impl<D: Database> Engine<D> {
         self.view.clone()
     }
 
+    /// Makes the engine show its jobs in `view` and count its work in `counters`, which may have
+    /// belonged to an engine with another connection. All targets in the view are removed.
+    #[must_use]
+    pub fn with_view(mut self, view: View, counters: Counters) -> Engine<D> {
+        view.clear();
+        (self.view, self.counters) = (view, counters);
+        self
+    }
+
     /// Returns the counters of the engine's work.
     #[must_use]
     pub fn counters(&self) -> Counters {

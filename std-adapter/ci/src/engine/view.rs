@@ -83,6 +83,15 @@ impl View {
         self.shared.changes.subscribe()
     }
 
+    /// Removes all targets.
+    pub(super) fn clear(&self) {
+        let targets = std::mem::take(&mut *self.shared.targets.write());
+        for target in targets.into_keys() {
+            // The call fails if there is no receiver.
+            let _ = self.shared.changes.send(target);
+        }
+    }
+
     /// Replaces the jobs of a target, or removes the target if it no longer exists.
     pub(super) fn set(&self, target: &Target, snapshot: &Snapshot, jobs: &Jobs) {
         let old = self.target(target);

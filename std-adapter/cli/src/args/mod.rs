@@ -46,7 +46,7 @@ const TEMPLATE: &str = "\
 {about-with-newline}
 {usage-heading} {usage}
 {subcommands}
-  man     Print manual pages; other commands: completions, bridge
+  man     Print manual pages; other commands: completions, bridge, ci
 
 {options}{after-help}";
 
@@ -63,6 +63,7 @@ Examples:
 Programs that are installed separately:
   datakit bridge local ...   publish the branches of local Git repositories
   datakit bridge github ...  synchronize repositories on GitHub with the database
+  datakit ci ...             test commits with pipelines that are part of the repository
 
 Exit status: 0 on success, 1 after a failure, 2 if the command line is not valid. Each error is
 printed to standard error in the form `datakit: PATH: REASON`. After SIGINT, SIGTERM or SIGHUP, a server
@@ -82,7 +83,7 @@ impl Program {
     /// Returns an error if the arguments are invalid, or if help or the version is requested.
     pub(crate) fn read() -> Result<Program, clap::Error> {
         // These commands are hidden because the help template lists them on one line.
-        let hidden = ["completions", "man", "bridge"];
+        let hidden = ["completions", "man", "bridge", "ci"];
         let mut command = hidden.into_iter().fold(Program::full_command(), |command, name| {
             command.mut_subcommand(name, |command| command.hide(true))
         });

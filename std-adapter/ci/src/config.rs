@@ -1,0 +1,240 @@
+//! The settings file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use datakit_github::Repo;
+use serde::Deserialize;
+
+/// The maximum size of the file in bytes.
+const SIZE_MAX: u64 = 1 << 20;
+
+/// The settings of a server. All of them are optional.
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Config {
+    /// The repositories to test, by `USER/REPO`.
+    pub(crate) projects: BTreeMap<RepoName, ProjectConfig>,
+    /// The capacities of pools, by name.
+    pub(crate) pools: BTreeMap<String, usize>,
+    /// The maximum number of steps of a repository that wait for a pool.
+    pub(crate) queue: Option<usize>,
+    /// The root directories of images, by the names that pipelines use.
+    pub(crate) images: BTreeMap<String, PathBuf>,
+    /// Environment variables of all steps.
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) access: Access,
+    pub(crate) logs: Logs,
+}
+
+/// The name of a repository as the key of a table.
+#[derive(Deserialize, Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(try_from = "String")]
+pub(crate) struct RepoName(pub(crate) Repo);
+
+impl TryFrom<String> for RepoName {
+    type Error = datakit_github::InvalidRepo;
+
+    fn try_from(text: String) -> Result<RepoName, datakit_github::InvalidRepo> {
+        text.parse().map(RepoName)
+    }
+}
+
+/// The settings of a repository.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct ProjectConfig {
+    /// The path or URL from which to clone the repository.
+    pub(crate) source: Option<String>,
+    /// The branches on the first page.
+    pub(crate) dashboards: Vec<String>,
+    /// When to build the branches of `dashboards` again, as cron expressions in UTC.
+    pub(crate) rebuild: Vec<String>,
+}
+
+impl Default for ProjectConfig {
+    fn default() -> ProjectConfig {
+        ProjectConfig {
+            source: None,
+            dashboards: vec!["master".to_owned(), "main".to_owned()],
+            rebuild: Vec::new(),
+        }
+    }
+}
+
+/// Who may use the web pages.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Access {
+    /// Who may read, as a list of policies separated by commas.
+    pub(crate) read: String,
+    /// Who may cancel and rebuild, as a list of policies separated by commas.
+    pub(crate) build: String,
+    /// The SHA-256 of the bearer token that `/metrics` requires, as hexadecimal digits.
+    pub(crate) metrics_token_sha256: Option<String>,
+}
+
+impl Default for Access {
+    fn default() -> Access {
+        Access {
+            read: "everyone".to_owned(),
+            build: "user:admin".to_owned(),
+            metrics_token_sha256: None,
+        }
+    }
+}
+
+impl Access {
+    /// Returns the hash of the token for the metrics.
+    ///
+    /// # Errors
+    /// Returns an error if the setting is not a SHA-256 hash.
+    pub(crate) fn metrics_token(&self) -> Result<Option<[u8; 32]>, InvalidHash> {
+        let Some(text) = &self.metrics_token_sha256 else { return Ok(None) };
+        let digits = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mut hash = [0; 32];
+        for (index, byte) in hash.iter_mut().enumerate() {
+            let digits = text.get(2 * index..2 * index + 2).filter(|_| digits);
+            let parsed = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            *byte = parsed.ok_or(InvalidHash)?;
+        }
+        Ok(Some(hash))
+    }
+}
+
+/// The error returned if the setting `metrics-token-sha256` is invalid.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InvalidHash;
+
+impl fmt::Display for InvalidHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("metrics-token-sha256 must have 64 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for InvalidHash {}
+
+/// The logs to keep.
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Logs {
+    /// The maximum age of a log in days.
+    pub(crate) max_age_days: Option<u32>,
+    /// The maximum number of logs.
+    pub(crate) max_count: Option<usize>,
+}
+
+impl Logs {
+    /// Returns the policy, or `None` if all logs are kept.
+    pub(crate) fn policy(&self) -> Option<datakit_ci::prune::LogPolicy> {
+        let day = |days: u32| Duration::from_secs(u64::from(days).saturating_mul(86_400));
+        let max_age = self.max_age_days.map(day);
+        (max_age.is_some() || self.max_count.is_some())
+            .then_some(datakit_ci::prune::LogPolicy { max_age, max_count: self.max_count })
+    }
+}
+
+/// The error returned if a settings file is not valid.
+#[derive(Debug)]
+pub(crate) struct ConfigError {
+    path: PathBuf,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Read(std::io::Error),
+    TooLarge(u64),
+    /// The text of the error contains the line, the column and the source line.
+    Parse(Box<toml::de::Error>),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.cause {
+            Cause::Read(_) => write!(f, "{path} cannot be read"),
+            Cause::TooLarge(size) => write!(f, "{path} has {size} bytes, the limit is {SIZE_MAX}"),
+            Cause::Parse(error) => write!(f, "{path}: {}", error.to_string().trim_end()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Read(error) => Some(error),
+            // The message of a parse error is part of the text.
+            Cause::TooLarge(_) | Cause::Parse(_) => None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read or is not valid.
+    pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
+        let error = |cause| ConfigError { path: path.to_owned(), cause };
+        let size = std::fs::metadata(path).map_err(|cause| error(Cause::Read(cause)))?.len();
+        if size > SIZE_MAX {
+            return Err(error(Cause::TooLarge(size)));
+        }
+        let text = std::fs::read_to_string(path).map_err(|cause| error(Cause::Read(cause)))?;
+        toml::from_str(&text).map_err(|cause| error(Cause::Parse(Box::new(cause))))
+    }
+
+    /// Adds the repositories of the command line. Their sources replace those of the file.
+    pub(crate) fn add_projects(&mut self, projects: &[(Repo, Option<String>)]) {
+        for (repo, source) in projects {
+            let project = self.projects.entry(RepoName(repo.clone())).or_default();
+            if source.is_some() {
+                project.source.clone_from(source);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documented_example_is_read() {
+        let text = include_str!("../docs/settings.toml");
+        let mut config: Config = toml::from_str(text).unwrap();
+        let repo: Repo = "me/app".parse().unwrap();
+        config.add_projects(&[(repo.clone(), None), ("me/other".parse().unwrap(), None)]);
+        let project = config.projects.get(&RepoName(repo.clone())).unwrap();
+        assert_eq!(project.source.as_deref(), Some("https://git.example.org/me/app.git"));
+        assert_eq!((config.queue, &*project.dashboards), (Some(50), &["master".to_owned()][..]));
+        assert_eq!(config.projects.len(), 2);
+        assert_eq!(config.pools.get("gpu"), Some(&1));
+        assert_eq!(config.access.metrics_token().unwrap().unwrap()[..2], [0x9f, 0x86]);
+        config.access.metrics_token_sha256 = Some("9f86".to_owned());
+        assert_eq!(config.access.metrics_token(), Err(InvalidHash));
+        let policy = config.logs.policy().unwrap();
+        assert_eq!(policy.max_age, Some(Duration::from_secs(90 * 86_400)));
+        config.add_projects(&[(repo.clone(), Some("/srv/app.git".to_owned()))]);
+        let project = config.projects.get(&RepoName(repo)).unwrap();
+        assert_eq!(project.source.as_deref(), Some("/srv/app.git"));
+    }
+
+    #[test]
+    fn mistakes_are_located() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("ci.toml");
+        for (text, expected) in [
+            ("[access]\nreed = \"everyone\"\n", "line 2"),
+            ("[projects.\"app\"]\n", "user/project"),
+            ("pools = 4\n", "line 1"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = Config::read(&path).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("ci.toml"), "{error}");
+        }
+    }
+}

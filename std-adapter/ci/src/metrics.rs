@@ -1,0 +1,216 @@
+//! The metrics for Prometheus. They have the names of the original's metrics.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use datakit_ci::build::Builds;
+use datakit_ci::pool::Pools;
+use datakit_ci::{Counters, Target, View};
+use datakit_program::{LogCounters, ProcessCollector};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+/// The attempts to connect to the database.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Connections(Arc<(AtomicU64, AtomicU64)>);
+
+impl Connections {
+    pub(crate) fn attempt(&self) {
+        self.0.0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn failure(&self) {
+        self.0.1.fetch_add(1, Relaxed);
+    }
+}
+
+/// What the metrics show.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) connections: Connections,
+    pub(crate) counters: Counters,
+    pub(crate) view: View,
+    pub(crate) builds: Builds,
+    pub(crate) pools: Pools,
+}
+
+/// Registers all metrics.
+pub(crate) fn registry(sources: Sources, logs: &LogCounters) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(ProcessCollector::started_now()));
+    logs.register(&mut registry);
+    registry.sub_registry_with_prefix("DataKitCI").register_collector(Box::new(sources));
+    registry
+}
+
+type Label = [(&'static str, String); 1];
+
+/// A value with at most one label.
+type Labelled = (Option<Label>, f64);
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_engine(&mut encoder)?;
+        self.encode_builds(&mut encoder)?;
+        self.encode_pools(&mut encoder)
+    }
+}
+
+impl Sources {
+    fn encode_engine(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (attempts, failures) = &*self.connections.0;
+        let attempts = (attempts.load(Relaxed), failures.load(Relaxed));
+        let help = "Attempts to connect to the database";
+        counter(to, "engine_connection_attempts", help, attempts.0)?;
+        counter(to, "engine_connection_failures", "Connections that failed", attempts.1)?;
+        let help = "Statuses written to the metadata branch";
+        counter(to, "engine_status_updates", help, self.counters.status_updates())?;
+        let help = "Commits read from the metadata branch";
+        counter(to, "engine_update_notifications", help, self.counters.metadata_updates())?;
+        counter(to, "term_evals", "Evaluations of terms", self.counters.evaluations())?;
+        let targets = self.view.targets();
+        let of = |kind: &str, is: fn(&Target) -> bool| -> Labelled {
+            let count = targets.iter().filter(|target| is(&target.target)).count();
+            (Some([("type", kind.to_owned())]), as_f64(count))
+        };
+        let values = [
+            of("PR", |target| matches!(target, Target::Pr(_))),
+            of("ref", |target| matches!(target, Target::Ref(_))),
+        ];
+        family(to, "engine_active_targets", "Targets", MetricType::Gauge, values)
+    }
+
+    fn encode_builds(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        // Several caches may have the same builder.
+        let mut by_name: BTreeMap<String, [f64; 6]> = BTreeMap::new();
+        for counts in self.builds.counts() {
+            let sums = by_name.entry(counts.name).or_default();
+            let seconds = counts.time.as_secs_f64();
+            let [started, succeeded, failed, without, running] = [
+                counts.started,
+                counts.succeeded,
+                counts.failed,
+                counts.ended_without_result,
+                counts.running,
+            ]
+            .map(|count| count as f64);
+            let values = [started, succeeded, failed, without, running, seconds];
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        let columns = [
+            ("cache_builds_started", "Builds started", MetricType::Counter),
+            ("cache_builds_succeeded", "Builds that succeeded", MetricType::Counter),
+            ("cache_builds_failed", "Builds that failed", MetricType::Counter),
+            ("cache_build_exceptions", "Builds that ended without a result", MetricType::Counter),
+            ("cache_builds_in_progress", "Builds that are running", MetricType::Gauge),
+            ("cache_build_time_seconds", "Total time of builds", MetricType::Counter),
+        ];
+        for (index, (name, help, kind)) in columns.into_iter().enumerate() {
+            let values = by_name
+                .iter()
+                .map(|(name, sums)| (label(name), sums.get(index).copied().unwrap_or_default()));
+            family(to, name, help, kind, values)?;
+        }
+        Ok(())
+    }
+
+    fn encode_pools(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let pools = self.pools.status();
+        let mut column = |name, help, kind, of: &dyn Fn(&datakit_ci::pool::PoolStatus) -> f64| {
+            family(to, name, help, kind, pools.iter().map(|pool| (label(&pool.name), of(pool))))
+        };
+        let gauge = MetricType::Gauge;
+        column("pool_qlen", "Jobs that wait", gauge, &|pool| as_f64(pool.queue.len()))?;
+        column("pool_resources_in_use", "Jobs that use the pool", gauge, &|pool| {
+            as_f64(pool.holders.len())
+        })?;
+        column("pool_capacity", "Maximum number of users", gauge, &|pool| as_f64(pool.capacity))?;
+        let counter = MetricType::Counter;
+        column("pool_wait_time_seconds", "Total time of waits", counter, &|pool| {
+            pool.waits.total.as_secs_f64()
+        })?;
+        column("pool_waits", "Waits that have ended", counter, &|pool| pool.waits.count as f64)?;
+        column("pool_use_time_seconds", "Total time of uses", counter, &|pool| {
+            pool.uses.total.as_secs_f64()
+        })?;
+        column("pool_uses", "Uses that have ended", counter, &|pool| pool.uses.count as f64)
+    }
+}
+
+fn label(name: &str) -> Option<Label> {
+    Some([("name", name.to_owned())])
+}
+
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+    family(to, name, help, MetricType::Counter, [(None, count as f64)])
+}
+
+/// Writes the values of one metric.
+fn family(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    values: impl IntoIterator<Item = Labelled>,
+) -> fmt::Result {
+    let mut metric = to.encode_descriptor(name, help, None, kind)?;
+    for (label, value) in values {
+        match label {
+            Some(label) => encode(metric.encode_family(&label)?, kind, value)?,
+            None => {
+                encode(metric, kind, value)?;
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn encode(to: MetricEncoder<'_>, kind: MetricType, value: f64) -> fmt::Result {
+    match kind {
+        MetricType::Counter => ConstCounter::new(value).encode(to),
+        _ => ConstGauge::new(value).encode(to),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_the_names_of_the_original() {
+        let sources = Sources {
+            connections: Connections::default(),
+            counters: Counters::default(),
+            view: View::new(),
+            builds: Builds::new(),
+            pools: Pools::new(),
+        };
+        sources.connections.attempt();
+        let _pool = sources.pools.get_or_add("gpu", 2);
+        let text = datakit_program::metrics_text(&registry(sources, &LogCounters::default()));
+        let text = String::from_utf8(text.into()).unwrap();
+        for line in [
+            "DataKitCI_engine_connection_attempts_total 1",
+            "DataKitCI_engine_connection_failures_total 0",
+            "DataKitCI_engine_status_updates_total 0",
+            "DataKitCI_engine_update_notifications_total 0",
+            "DataKitCI_engine_active_targets{type=\"PR\"} 0",
+            "DataKitCI_term_evals_total 0",
+            "DataKitCI_pool_capacity{name=\"gpu\"} 2",
+            "DataKitCI_pool_qlen{name=\"gpu\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found.starts_with(line)), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Builds branches again at fixed times.
+
+use std::fmt;
+use std::time::Duration;
+
+use croner::Cron;
+use croner::errors::CronError;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// The maximum time between two looks at the clock, which may be set while the program waits.
+const LOOK_INTERVAL: Duration = Duration::from_secs(20);
+
+/// The times at which to build a branch again, in UTC.
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    text: String,
+    cron: Cron,
+}
+
+impl Schedule {
+    /// Parses a cron expression with five fields.
+    ///
+    /// # Errors
+    /// Returns an error with the rule that the expression violates.
+    pub(crate) fn parse(text: &str) -> Result<Schedule, InvalidSchedule> {
+        let invalid = |cause| InvalidSchedule { text: text.to_owned(), cause };
+        if text.split_whitespace().count() != 5 {
+            return Err(invalid(None));
+        }
+        let cron: Cron = text.parse().map_err(|error| invalid(Some(error)))?;
+        let schedule = Schedule { text: text.to_owned(), cron };
+        match schedule.cron.find_next_occurrence(&DateTime::constant(2000, 1, 1, 0, 0, 0, 0), true)
+        {
+            Ok(_) => Ok(schedule),
+            Err(error) => Err(invalid(Some(error))),
+        }
+    }
+
+    /// Returns the first time of the schedule after `time`.
+    fn after(&self, time: DateTime) -> Option<DateTime> {
+        self.cron.find_next_occurrence(&time, false).ok()
+    }
+
+    /// Waits until the next time of the schedule. Returns immediately if this time has passed since
+    /// `last`, which is the time returned by the last call. If several times have passed, for example
+    /// while the computer was suspended, they count as one.
+    pub(crate) async fn next(&self, last: DateTime) -> DateTime {
+        loop {
+            let now = now();
+            // If the clock was set back, the times between `now` and `last` do not occur again.
+            match self.after(last) {
+                Some(due) if due <= now => return now,
+                Some(due) => tokio::time::sleep(pause(now, due)).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Returns the current time in UTC.
+pub(crate) fn now() -> DateTime {
+    Timestamp::now().to_zoned(TimeZone::UTC).datetime()
+}
+
+fn pause(now: DateTime, due: DateTime) -> Duration {
+    let pause = now.duration_until(due);
+    Duration::try_from(pause).unwrap_or_default().clamp(Duration::from_millis(10), LOOK_INTERVAL)
+}
+
+/// The error returned if a text is not a cron expression.
+#[derive(Debug)]
+pub(crate) struct InvalidSchedule {
+    text: String,
+    /// `None` if the number of fields is wrong.
+    cause: Option<CronError>,
+}
+
+impl fmt::Display for InvalidSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid schedule {:?}: ", self.text)?;
+        match &self.cause {
+            Some(error) => error.fmt(f),
+            None => f.write_str(
+                "expected minute, hour, day of the month, month, and day of the week, for example \
+                 \"0 3 * * *\"",
+            ),
+        }
+    }
+}
+
+// The text of the error contains the cause.
+impl std::error::Error for InvalidSchedule {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> DateTime {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn next_time_is_found() {
+        let nightly = Schedule::parse("0 3 * * *").unwrap();
+        assert_eq!(nightly.after(time("2026-02-28T03:00:00")), Some(time("2026-03-01T03:00:00")));
+        let mondays = Schedule::parse("30 6 * * 1").unwrap();
+        assert_eq!(mondays.after(time("2026-11-29T12:00:00")), Some(time("2026-11-30T06:30:00")));
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        for (text, expected) in [
+            ("0 3 * *", "expected minute, hour"),
+            ("0 3 * * * *", "expected minute, hour"),
+            ("0 25 * * *", "0 25 * * *"),
+            ("0 0 31 2 *", "0 0 31 2 *"),
+        ] {
+            let error = Schedule::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("invalid schedule"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn missed_times_count_once() {
+        let often = Schedule::parse("* * * * *").unwrap();
+        let first = often.next(time("2020-01-01T00:00:00")).await;
+        assert!(first > time("2026-01-01T00:00:00"));
+        let second = tokio::time::timeout(Duration::from_millis(1), often.next(first)).await;
+        // The next minute may begin between the two calls.
+        assert!(second.is_err() || second.is_ok_and(|second| second > first));
+    }
+
+    #[test]
+    fn pause_is_bounded() {
+        let (now, due) = (time("2026-01-01T00:00:00"), time("2027-01-01T00:00:00"));
+        assert_eq!(pause(now, due), LOOK_INTERVAL);
+        assert_eq!(pause(due, now), Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,103 @@
+//! The server: tests the targets while the database is connected, and serves the web pages.
+
+mod control;
+mod projects;
+mod rebuild;
+mod session;
+mod web;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use datakit_ci::lease::ServerId;
+use datakit_client::db::Db;
+use datakit_program::{APP, LogCounters, Source as LogSource};
+
+use crate::args::ServeArgs;
+use crate::config::Config;
+use crate::metrics;
+use session::{Ended, Server};
+use web::{Listener, Web};
+
+pub(crate) use control::explain;
+
+/// The sources of log messages.
+const LOG_SOURCES: [LogSource; 3] = [
+    LogSource { name: "client", target: "datakit_client", doc: "connections to the server" },
+    LogSource { name: "ci", target: "datakit_ci", doc: "tests, builds and web pages" },
+    LogSource { name: "program", target: "datakit", doc: "everything else" },
+];
+
+/// The delay before the first attempt to reconnect. The delay doubles after each failed attempt.
+const MIN_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(10);
+/// The maximum duration of an attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) type AnyError = Box<dyn Error + Send + Sync>;
+
+/// Runs the server until a signal ends it or another server takes over the database.
+///
+/// # Errors
+/// Returns an error if the settings are invalid, if an address is in use, or if another server uses
+/// the database.
+pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, AnyError> {
+    let logs = LogCounters::default();
+    args.log.start(&LOG_SOURCES, logs.clone())?;
+    let mut config = match &args.config {
+        Some(path) => Config::read(path)?,
+        None => Config::default(),
+    };
+    config.add_projects(&args.projects);
+    if config.projects.is_empty() {
+        return Err("no repository to test: name one, for example `me/app`".into());
+    }
+    let signal = datakit_program::end_signal()?;
+    tracing::info!(name: APP, "Starting datakit-ci {} ...", env!("CARGO_PKG_VERSION"));
+    let listener = Listener::bind(&args).await?;
+    let server = Server::new(&args, config, listener.url())?;
+    let registry = metrics::registry(server.metrics(), &logs);
+    let web = Web::start(&args, &server, listener, registry).await?;
+    let _control = control::listen(&args.work_dir, server.view.clone())?;
+    let status = tokio::select! {
+        status = signal => Ok(status),
+        error = run(&server, &web, &args) => Err(error),
+    };
+    tracing::info!(name: APP, "Stopping");
+    // Dropping `run` has ended all builds. They have no results, so the next server repeats them.
+    server.release().await;
+    web.stop().await;
+    datakit_program::flush();
+    status
+}
+
+/// Connects to the database again and again. Returns only if the lease is lost.
+async fn run(server: &Server, web: &Web, args: &ServeArgs) -> AnyError {
+    let id = ServerId::of_this_process();
+    let mut delay = MIN_DELAY;
+    loop {
+        server.connections.attempt();
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, Db::connect(&args.metadata_store));
+        let error: AnyError = match connected.await {
+            Ok(Ok(db)) => {
+                let began = tokio::time::Instant::now();
+                let ended = server.session(db, &id, web).await;
+                if began.elapsed() > MAX_DELAY {
+                    delay = MIN_DELAY;
+                }
+                match ended {
+                    Ended::Lost(error) => return error.into(),
+                    Ended::Failed(error) => error.into(),
+                }
+            }
+            Ok(Err(error)) => error.into(),
+            Err(_) => format!("no connection within {CONNECT_TIMEOUT:?}").into(),
+        };
+        server.connections.failure();
+        let address = &args.metadata_store;
+        tracing::warn!(%address, error, "the database failed, connecting again");
+        tokio::time::sleep(delay).await;
+        delay = delay.saturating_mul(2).min(MAX_DELAY);
+    }
+}

@@ -1,0 +1,202 @@
+//! The repositories under test: their clones and the settings of their steps.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datakit_ci::command::Image;
+use datakit_ci::git::Repository;
+use datakit_ci::pipeline::{Caches, GitCheckout, Request, Settings, Source};
+use datakit_client::db::Db;
+use datakit_github::{Commit, Repo, read_clone_url};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use super::session::Server;
+
+/// The maximum size of a secret in bytes.
+const SECRET_MAX: u64 = 64 << 10;
+
+/// The clones of all repositories, which are kept when the connection to the database is lost.
+#[derive(Default)]
+pub(super) struct Clones {
+    dir: PathBuf,
+    open: Mutex<BTreeMap<Repo, Arc<OnceCell<Repository>>>>,
+}
+
+impl Clones {
+    /// Stores the clones in subdirectories of `dir`.
+    pub(super) fn new(dir: &Path) -> Clones {
+        Clones { dir: dir.to_owned(), open: Mutex::default() }
+    }
+
+    /// Returns the source of a repository. The repository is cloned when its first commit is needed,
+    /// because the bridge may not have found it before.
+    pub(super) fn source(
+        &self,
+        repo: &Repo,
+        given: Option<&str>,
+        db: &Db,
+        branch: &str,
+    ) -> LazyClone {
+        LazyClone {
+            clone: self.open.lock().entry(repo.clone()).or_default().clone(),
+            dir: self.dir.join(repo.user()).join(repo.name()),
+            repo: repo.clone(),
+            given: given.map(str::to_owned),
+            db: db.clone(),
+            branch: branch.to_owned(),
+        }
+    }
+}
+
+/// A repository that is cloned when its first commit is needed.
+pub(super) struct LazyClone {
+    clone: Arc<OnceCell<Repository>>,
+    dir: PathBuf,
+    repo: Repo,
+    /// The path or URL that the operator has given.
+    given: Option<String>,
+    db: Db,
+    branch: String,
+}
+
+impl LazyClone {
+    async fn repository(&self) -> Result<&Repository, String> {
+        let opened = self.clone.get_or_try_init(async || {
+            let url = match &self.given {
+                Some(given) => given.clone(),
+                None => self.found_url().await.map_err(|error| format!("database: {error}"))?,
+            };
+            Repository::open_or_clone(&url, &self.dir).await.map_err(|error| chain(&error))
+        });
+        opened.await
+    }
+
+    /// Returns the URL that the bridge has found, or the URL on GitHub.
+    async fn found_url(&self) -> datakit_client::db::Result<String> {
+        let branch = self.db.branch(&self.branch).await?;
+        let found = match branch.head().await? {
+            Some(head) => read_clone_url(&head.tree(), &self.repo).await?,
+            None => None,
+        };
+        Ok(found.unwrap_or_else(|| format!("https://github.com/{}.git", self.repo)))
+    }
+}
+
+impl Source for LazyClone {
+    type Checkout = GitCheckout;
+
+    async fn read_file(
+        &self,
+        request: &Request<'_>,
+        path: &str,
+        max: usize,
+    ) -> Result<Option<Vec<u8>>, String> {
+        Source::read_file(self.repository().await?, request, path, max).await
+    }
+
+    async fn changed_paths(
+        &self,
+        request: &Request<'_>,
+        branch: &str,
+        base: &Commit,
+        max: usize,
+    ) -> Result<Option<Vec<String>>, String> {
+        Source::changed_paths(self.repository().await?, request, branch, base, max).await
+    }
+
+    async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, String> {
+        self.repository().await?.checkout(request).await
+    }
+}
+
+/// Returns an error and its causes as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// Returns what the steps of a repository may use. Secrets and caches that cannot be read are left out,
+/// and the reason is logged.
+pub(super) fn step_settings(server: &Server, repo: &Repo) -> Settings {
+    let mut settings = Settings::default();
+    settings.pools = server.pools.clone();
+    settings.sandbox = server.sandbox.clone();
+    let images = server.config.images.iter();
+    let images = images.map(|(name, dir)| (name.clone(), Image::Directory(dir.clone())));
+    settings.images = images.collect();
+    settings.podman = Some(server.work_dir.join("images"));
+    settings.env.clone_from(&server.config.env);
+    let secrets = server.secrets_dir.join("projects").join(repo.user()).join(repo.name());
+    match read_secrets(&secrets) {
+        Ok(secrets) => settings.secrets = secrets,
+        Err(error) => {
+            tracing::warn!(dir = %secrets.display(), %error, "the secrets cannot be read");
+        }
+    }
+    let caches = server.work_dir.join("caches").join(repo.user()).join(repo.name());
+    match Caches::open(&caches) {
+        Ok(caches) => settings.caches = Some(caches),
+        Err(error) => tracing::warn!(dir = %caches.display(), %error, "there are no caches"),
+    }
+    settings
+}
+
+/// Reads the secrets of a repository. Each file in the directory contains one secret.
+fn read_secrets(dir: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut secrets = BTreeMap::new();
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(secrets),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let found = std::fs::metadata(entry.path())?;
+        if !found.is_file() || name.starts_with('.') {
+            continue;
+        }
+        if found.len() > SECRET_MAX {
+            let text = format!("{name} has {} bytes, the limit is {SECRET_MAX}", found.len());
+            return Err(io::Error::other(text));
+        }
+        let value = std::fs::read_to_string(entry.path())?;
+        secrets.insert(name, value.trim_end_matches('\n').to_owned());
+    }
+    Ok(secrets)
+}
+
+/// Creates a directory that other users cannot read, unless it exists.
+pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    created.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_is_a_secret() {
+        let dir = tempfile::TempDir::new().unwrap();
+        assert!(read_secrets(&dir.path().join("absent")).unwrap().is_empty());
+        std::fs::write(dir.path().join("TOKEN"), "abc\n").unwrap();
+        std::fs::write(dir.path().join(".hidden"), "x").unwrap();
+        std::fs::create_dir(dir.path().join("dir")).unwrap();
+        let secrets = read_secrets(dir.path()).unwrap();
+        assert_eq!(secrets.into_iter().collect::<Vec<_>>(), [("TOKEN".into(), "abc".into())]);
+        std::fs::write(dir.path().join("LARGE"), vec![b'x'; 70_000]).unwrap();
+        let error = read_secrets(dir.path()).unwrap_err().to_string();
+        assert_eq!(error, "LARGE has 70000 bytes, the limit is 65536");
+    }
+}

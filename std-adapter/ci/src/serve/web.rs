@@ -1,0 +1,165 @@
+//! Serves the web pages.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use datakit_ci::web::auth::{self, Auth};
+use datakit_ci::web::tls::Tls;
+use datakit_ci::web::{State, router, server as http};
+use datakit_client::db::Db;
+use datakit_program::{Endpoint, HttpAddress, metrics_text};
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use super::AnyError;
+use super::rebuild::targets;
+use super::session::Server;
+use crate::args::ServeArgs;
+use crate::config::RepoName;
+
+/// The socket of the web pages.
+pub(super) struct Listener {
+    socket: TcpListener,
+    tls: bool,
+    address: HttpAddress,
+    /// The public root URL, which ends with a slash.
+    url: String,
+}
+
+impl Listener {
+    pub(super) async fn bind(args: &ServeArgs) -> Result<Listener, AnyError> {
+        let (scheme, address) = match &args.listen_http {
+            Some(address) => ("http", address),
+            None => ("https", &args.listen_https),
+        };
+        let (socket, address) = address.bind(&format!("{scheme}://{address}/")).await?;
+        let url = args.web_ui.clone().unwrap_or_else(|| format!("{scheme}://{}/", address.local()));
+        let url = if url.ends_with('/') { url } else { format!("{url}/") };
+        Ok(Listener { socket, tls: scheme == "https", address, url })
+    }
+
+    /// Returns the public root URL.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// The web server. It runs while the database is disconnected too.
+pub(super) struct Web {
+    auth: Auth,
+    registry: Arc<Registry>,
+    current: Arc<RwLock<Current>>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What replies to requests.
+enum Current {
+    /// The database has not been connected yet.
+    Starting,
+    Pages(Router),
+}
+
+impl Web {
+    pub(super) async fn start(
+        args: &ServeArgs,
+        server: &Server,
+        listener: Listener,
+        registry: Registry,
+    ) -> Result<Web, AnyError> {
+        let registry = Arc::new(registry);
+        if let Some(address) = &args.listen_prometheus {
+            let endpoint = Endpoint::bind(address).await?;
+            print(&format!("metrics on {endpoint}"));
+            let registry = registry.clone();
+            tokio::spawn(endpoint.serve(move || metrics_text(&registry)));
+        }
+        let auth = Auth::open(options(args, server)?)?;
+        let current = Arc::new(RwLock::new(Current::Starting));
+        let shown = current.clone();
+        let app = Router::new().fallback(move |request| respond(shown.clone(), request));
+        let (stop, stopped) = watch::channel(false);
+        let (scheme, tls) = if listener.tls {
+            ("https", Some(Tls::open(&server.secrets_dir, &server.web_url)?))
+        } else {
+            ("http", None)
+        };
+        print(&format!("listening on {scheme}://{}/", listener.address.local()));
+        let task = tokio::spawn(serve(listener, app, tls, stopped));
+        Ok(Web { auth, registry, current, stop, task })
+    }
+
+    /// Shows the pages with data from a new connection.
+    pub(super) fn connected(&self, server: &Server, db: Db) {
+        let (view, live) = (server.view.clone(), server.live.clone());
+        let (builds, pools) = (server.builds.clone(), server.pools.clone());
+        let mut state = State::new(db, view, live, builds, pools, self.auth.clone());
+        let dashboards = server.config.projects.iter();
+        let dashboards = dashboards
+            .filter_map(|(RepoName(repo), project)| targets(repo, &project.dashboards).ok());
+        state = state.dashboards(dashboards.flatten().collect());
+        if let Some(hash) = server.metrics_token {
+            let registry = self.registry.clone();
+            state = state.metrics(hash, move || metrics_text(&registry));
+        }
+        *self.current.write() = Current::Pages(router(state));
+    }
+
+    /// Ends all connections.
+    pub(super) async fn stop(self) {
+        self.stop.send_replace(true);
+        // The server ends its connections within seconds. An error means that it has panicked.
+        let _ = self.task.await;
+    }
+}
+
+fn options(args: &ServeArgs, server: &Server) -> Result<auth::Options, AnyError> {
+    let access = &server.config.access;
+    let mut options = auth::Options::new(&server.secrets_dir, &server.web_url);
+    options.sessions = args.sessions_backend.parse()?;
+    options.can_read = access.read.parse()?;
+    options.can_build = access.build.parse()?;
+    Ok(options)
+}
+
+/// Passes a request to the current pages.
+async fn respond(current: Arc<RwLock<Current>>, request: Request) -> Result<Response, Infallible> {
+    let pages = match &*current.read() {
+        Current::Starting => None,
+        Current::Pages(pages) => Some(pages.clone()),
+    };
+    match pages {
+        Some(pages) => pages.oneshot(request).await,
+        None => {
+            let text = "The database is not connected yet.\n";
+            Ok((StatusCode::SERVICE_UNAVAILABLE, text).into_response())
+        }
+    }
+}
+
+async fn serve(
+    listener: Listener,
+    app: Router,
+    tls: Option<Tls>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let shutdown = async move {
+        // The sender is dropped only after the server has ended.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    http::serve(listener.socket, app, tls, http::Limits::default(), shutdown).await;
+}
+
+/// Prints a line to standard output, which may be closed.
+fn print(line: &str) {
+    let mut output = std::io::stdout();
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}

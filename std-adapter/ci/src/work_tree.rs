@@ -1,0 +1,51 @@
+//! Runs and checks the pipeline of a work tree.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use datakit_ci::command::Sandbox;
+use datakit_ci::pipeline::Plan;
+use datakit_ci::pipeline::local::{self, LocalOptions};
+
+use crate::args::{LintArgs, RunArgs};
+use crate::serve::AnyError;
+
+/// Runs the pipeline. The exit status is 1 if a step fails, and 2 if the pipeline cannot be run. A
+/// signal ends all steps.
+///
+/// # Errors
+/// Returns an error if signals cannot be handled.
+pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode, AnyError> {
+    let signal = datakit_program::end_signal()?;
+    let mut options = LocalOptions::default();
+    options.steps.clone_from(&args.step);
+    if args.unsandboxed {
+        options.settings.sandbox = Sandbox::Unsandboxed;
+    }
+    let mut output = std::io::stdout();
+    let status = tokio::select! {
+        status = signal => status,
+        status = local::run(&args.dir, &options, &mut output) => ExitCode::from(status.code()),
+    };
+    // Standard output may be closed.
+    let _ = output.flush();
+    Ok(status)
+}
+
+/// Checks a pipeline file and prints the steps. The exit status is 2 if the file has errors.
+///
+/// # Errors
+/// Returns an error if the file cannot be read.
+pub(crate) fn lint(args: &LintArgs) -> Result<ExitCode, AnyError> {
+    match local::lint(&args.path) {
+        Ok(pipeline) => {
+            // Standard output may be closed.
+            let _ = write!(std::io::stdout(), "{}", Plan::all(&pipeline));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("{}", crate::chain(&error));
+            Ok(ExitCode::from(2))
+        }
+    }
+}
