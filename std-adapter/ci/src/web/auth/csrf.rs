@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request};
 use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 
@@ -114,14 +114,15 @@ fn is_same_origin(auth: &Auth, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let site = text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
     let origin = text(ORIGIN.as_str()).is_none_or(|origin| {
-        origin == auth.origin()
-            || host_of(origin).is_some_and(|host| Some(host) == text(HOST.as_str()))
+        // Visitors can use another name of the server than the public one.
+        let host = host_of(origin, auth.is_secure());
+        origin == auth.origin() || host.is_some() && host == text(HOST.as_str())
     });
     site && origin
 }
 
-/// Returns the host and the port of an origin.
-fn host_of(origin: &str) -> Option<&str> {
-    origin.parse::<Uri>().ok()?;
-    origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))
+/// Returns the host and the port of an origin, or `None` if it does not use TLS but the server does.
+fn host_of(origin: &str, is_secure: bool) -> Option<&str> {
+    let host = origin.strip_prefix("https://");
+    host.or_else(|| origin.strip_prefix("http://").filter(|_| !is_secure))
 }

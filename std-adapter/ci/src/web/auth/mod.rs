@@ -137,7 +137,6 @@ struct Origin {
     /// For example `https://ci.example.org`. A browser omits the default port.
     text: String,
     is_secure: bool,
-    is_loopback: bool,
 }
 
 impl Auth {
@@ -220,10 +219,6 @@ impl Auth {
         self.0.origin.is_secure
     }
 
-    fn is_loopback(&self) -> bool {
-        self.0.origin.is_loopback
-    }
-
     /// Returns the name of the session cookie. A browser accepts the prefix `__Host-` only from this
     /// host over TLS, so no other host of the domain can set the cookie.
     fn cookie_name(&self) -> &'static str {
@@ -251,11 +246,7 @@ impl Origin {
         let port = uri.port_u16().filter(|port| *port != default_port);
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let host = host.to_ascii_lowercase();
-        Ok(Origin {
-            text: format!("{scheme}://{host}{port}"),
-            is_secure: scheme == "https",
-            is_loopback: matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"),
-        })
+        Ok(Origin { text: format!("{scheme}://{host}{port}"), is_secure: scheme == "https" })
     }
 }
 

@@ -15,8 +15,11 @@ use tracing::warn;
 use super::Auth;
 use super::csrf;
 use super::session_id::SessionId;
-use super::store::{IDLE, now};
+use super::store::{LIFETIME, lifetime, now};
 use super::user::{GithubRights, SessionData, User};
+
+/// The path of the files that need no session.
+const STATIC: &str = "/static/";
 
 /// The session of a request, which handlers get from the extensions of the request.
 #[derive(Debug, Clone)]
@@ -51,23 +54,24 @@ enum CookieChange {
 
 /// Loads the session of each request, checks requests that change something, and sets the cookie.
 pub(super) async fn layer(auth: Auth, mut request: Request, next: Next) -> Response {
-    let session = Session::load(&auth, request.headers()).await;
-    if !request.method().is_safe() {
-        request = match csrf::check(request, &session).await {
-            Ok(request) => request,
-            Err(rejection) => return rejection,
-        };
-    }
+    // Static files are the same for everyone, so the session store need not be asked.
+    let id = cookie(request.headers(), auth.cookie_name())
+        .filter(|_| !request.uri().path().starts_with(STATIC));
+    let session = Session::load(&auth, id).await;
     request.extensions_mut().insert(session.clone());
-    let mut response = next.run(request).await;
+    let checked =
+        if request.method().is_safe() { Ok(request) } else { csrf::check(request, &session).await };
+    let mut response = match checked {
+        Ok(request) => next.run(request).await,
+        Err(refusal) => refusal,
+    };
     session.write_cookie(response.headers_mut());
-    add_security_headers(&auth, response.headers_mut());
+    add_security_headers(response.headers_mut());
     response
 }
 
 impl Session {
-    async fn load(auth: &Auth, headers: &HeaderMap) -> Session {
-        let id = cookie(headers, auth.cookie_name());
+    async fn load(auth: &Auth, id: Option<SessionId>) -> Session {
         let (data, unavailable) = match &id {
             None => (None, false),
             Some(id) => match auth.sessions().get(id).await {
@@ -168,7 +172,8 @@ impl Session {
         let value = match (change, &state.id) {
             (CookieChange::Visitor, Some(id)) => id.expose().to_owned(),
             (CookieChange::User, Some(id)) => {
-                format!("{}; Max-Age={}", id.expose(), IDLE.as_secs())
+                let lifetime = state.data.as_ref().map_or(LIFETIME, lifetime);
+                format!("{}; Max-Age={}", id.expose(), lifetime.as_secs())
             }
             _ => "; Max-Age=0".to_owned(),
         };
@@ -192,7 +197,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<SessionId> {
 }
 
 /// Adds headers that limit what a page can do, unless the handler has set them.
-fn add_security_headers(auth: &Auth, headers: &mut HeaderMap) {
+fn add_security_headers(headers: &mut HeaderMap) {
     let mut add = |name: &'static str, value: &'static str| {
         let entry = headers.entry(HeaderName::from_static(name));
         entry.or_insert(HeaderValue::from_static(value));
@@ -206,9 +211,6 @@ fn add_security_headers(auth: &Auth, headers: &mut HeaderMap) {
     add("x-frame-options", "DENY");
     add("referrer-policy", "same-origin");
     add("cross-origin-opener-policy", "same-origin");
-    if auth.is_secure() && !auth.is_loopback() {
-        add("strict-transport-security", "max-age=31536000");
-    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Session {

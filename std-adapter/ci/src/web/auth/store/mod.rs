@@ -18,10 +18,10 @@ use memory::Memory;
 use redis::Redis;
 
 /// A session ends after this time without a request.
-pub(super) const IDLE: Duration = Duration::from_secs(24 * 3600);
+const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// A session of a local user ends at the latest this long after the login.
-const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A session of a GitHub user ends earlier, because the user's rights are read only at the login.
 const GITHUB_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -212,9 +212,12 @@ impl Sessions {
 
 /// Returns whether the login was too long ago. If the clock has been set back, the session is young.
 fn has_ended(data: &SessionData) -> bool {
-    let github = data.user.github_login().is_some();
-    let lifetime = if github { GITHUB_LIFETIME } else { LIFETIME };
-    now().saturating_sub(data.created) >= lifetime.as_secs()
+    now().saturating_sub(data.created) >= lifetime(data).as_secs()
+}
+
+/// Returns the time from the login to the end of a session.
+pub(super) fn lifetime(data: &SessionData) -> Duration {
+    if data.user.github_login().is_some() { GITHUB_LIFETIME } else { LIFETIME }
 }
 
 /// Returns the time in seconds since the Unix epoch.

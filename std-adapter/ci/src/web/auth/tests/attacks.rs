@@ -66,6 +66,7 @@ async fn requests_of_other_sites_are_refused() {
         ("origin", "", StatusCode::FORBIDDEN),
         ("origin", "https://ci.example.org", StatusCode::OK),
         ("origin", "https://10.0.0.1:8443", StatusCode::OK),
+        ("origin", "http://10.0.0.1:8443", StatusCode::FORBIDDEN),
     ] {
         let request = Request::post("/build").header("x-csrf-token", &csrf).header(name, value);
         let answer = alice.send(request.header("host", "10.0.0.1:8443"), String::new()).await;

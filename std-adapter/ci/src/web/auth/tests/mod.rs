@@ -61,6 +61,7 @@ impl Site {
             .route("/build", post(async |Builder { user }: Builder| format!("{user:?}")))
             .route("/buttons", get(async |may: Option<Builder>| may.is_some().to_string()))
             .route("/admin", get(async |_: Admin| "settings"))
+            .route("/static/x", get(async || "static"))
             .route("/api/v1/x", get(async |_: Reader| "{}"));
         let router = with_sessions(pages.merge(router(auth.clone())), auth.clone());
         Site { auth, router, dir }

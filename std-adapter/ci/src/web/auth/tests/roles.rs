@@ -86,6 +86,7 @@ async fn without_the_session_store_only_public_pages_work() {
         let mut browser = site.browser();
         browser.get("/auth/login").await;
         assert!(browser.cookie.is_some());
+        assert_eq!(browser.get("/static/x").await.body, "static");
         assert_eq!(browser.get("/").await.status.as_u16(), status);
         let hash = site.auth.0.hasher.hash(PASSWORD.into()).await.unwrap();
         let alice = super::super::User::local("alice").unwrap();
