@@ -15,7 +15,7 @@ use super::local_path::local_or_root;
 use super::passwords::{MAX_LENGTH, MIN_LENGTH};
 use super::peer::Peer;
 use super::session::Session;
-use super::templates::{LoginPage, LogoutPage, ProfilePage, failure, message, page};
+use super::templates::{Frame, LoginPage, LogoutPage, ProfilePage, failure, message, page};
 use super::throttle::Attempt;
 use super::user::{GithubRights, User};
 use super::{Auth, CsrfToken};
@@ -53,7 +53,8 @@ fn show_login(
         let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
         format!("/auth/github?back={back}")
     });
-    page(status, &LoginPage { csrf, error, name, back, github })
+    let visit = Frame::new(session, back);
+    page(status, &LoginPage { visit, csrf, error, name, back, github })
 }
 
 #[derive(Deserialize)]
@@ -148,8 +149,8 @@ pub(super) fn too_many(wait: Duration) -> Response {
 }
 
 async fn logout_page(session: Session, csrf: CsrfToken) -> Response {
-    let user = session.user();
-    page(StatusCode::OK, &LogoutPage { csrf: &csrf, user: user.as_ref().map(User::name) })
+    let (user, visit) = (session.user(), Frame::new(&session, "/"));
+    page(StatusCode::OK, &LogoutPage { visit, csrf: &csrf, user: user.as_ref().map(User::name) })
 }
 
 async fn logout(session: Session) -> Response {
@@ -161,18 +162,19 @@ async fn logout(session: Session) -> Response {
 
 async fn profile_page(session: Session, csrf: CsrfToken) -> Response {
     let Some(user) = session.user() else { return log_in_first() };
-    show_profile(&csrf, &user, StatusCode::OK, None, None)
+    show_profile(&session, &csrf, &user, StatusCode::OK, None)
 }
 
 fn show_profile(
+    session: &Session,
     csrf: &CsrfToken,
     user: &User,
     status: StatusCode,
     error: Option<&str>,
-    notice: Option<&str>,
 ) -> Response {
     let has_password = user.github_login().is_none();
-    page(status, &ProfilePage { csrf, error, notice, user: user.name(), has_password })
+    let visit = Frame::new(session, "/");
+    page(status, &ProfilePage { visit, csrf, error, user: user.name(), has_password })
 }
 
 fn log_in_first() -> Response {
@@ -196,10 +198,10 @@ async fn change_password(
     let Some(user) = session.user() else { return log_in_first() };
     let Some(entry) = auth.0.passwords.get(user.name()) else {
         let error = Some("Only local users have a password.");
-        return show_profile(&csrf, &user, StatusCode::BAD_REQUEST, error, None);
+        return show_profile(&session, &csrf, &user, StatusCode::BAD_REQUEST, error);
     };
     if let Err(error) = check_new(&form.new, &form.again) {
-        return show_profile(&csrf, &user, StatusCode::BAD_REQUEST, Some(&error), None);
+        return show_profile(&session, &csrf, &user, StatusCode::BAD_REQUEST, Some(&error));
     }
     let attempt = match auth.0.throttle.start(address, Some(user.name())) {
         Ok(attempt) => attempt,
@@ -209,7 +211,7 @@ async fn change_password(
         Err(refused) => return refused,
         Ok(false) => {
             let error = Some("The current password is wrong.");
-            return show_profile(&csrf, &user, StatusCode::UNAUTHORIZED, error, None);
+            return show_profile(&session, &csrf, &user, StatusCode::UNAUTHORIZED, error);
         }
         Ok(true) => {}
     }

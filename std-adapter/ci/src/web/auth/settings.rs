@@ -11,9 +11,9 @@ use tracing::info;
 use super::forms::{check_new, set_password};
 use super::github::GithubConfig;
 use super::session::Session;
-use super::templates::{GithubPage, SettingsPage, failure, page};
-use super::user::User;
-use super::{Admin, Auth, CsrfToken};
+use super::templates::{Frame, GithubPage, SettingsPage, failure, page};
+use super::user::{ADMIN, User};
+use super::{Admin, CsrfToken};
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
@@ -24,17 +24,19 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 async fn settings_page(_: Admin, session: Session, csrf: CsrfToken) -> Response {
-    show_settings(session.auth(), &csrf, StatusCode::OK, None)
+    show_settings(&session, &csrf, StatusCode::OK, None)
 }
 
 fn show_settings(
-    auth: &Auth,
+    session: &Session,
     csrf: &CsrfToken,
     status: StatusCode,
     error: Option<&str>,
 ) -> Response {
+    let auth = session.auth();
     let options = &auth.0.options;
     let settings = SettingsPage {
+        visit: Frame::new(session, "/settings"),
         csrf,
         error,
         users: &auth.0.passwords.names(),
@@ -60,7 +62,8 @@ async fn add_user(
     Form(form): Form<NewUser>,
 ) -> Response {
     let auth = session.auth();
-    let refuse = |reason: &str| show_settings(auth, &csrf, StatusCode::BAD_REQUEST, Some(reason));
+    let refuse =
+        |reason: &str| show_settings(&session, &csrf, StatusCode::BAD_REQUEST, Some(reason));
     let Some(user) = User::local(form.user.trim()) else {
         return refuse("A user name has 1 to 39 letters, digits, dashes, underscores or dots.");
     };
@@ -87,8 +90,13 @@ struct UserName {
 async fn remove_user(
     _: Admin,
     session: Session,
+    csrf: CsrfToken,
     Form(UserName { user }): Form<UserName>,
 ) -> Response {
+    if user == ADMIN {
+        let reason = Some("The user admin cannot be removed.");
+        return show_settings(&session, &csrf, StatusCode::BAD_REQUEST, reason);
+    }
     let auth = session.auth().clone();
     let name = user.clone();
     let remove = tokio::task::spawn_blocking(move || auth.0.passwords.remove(&name));
@@ -105,20 +113,21 @@ async fn github_page(_: Admin, session: Session, csrf: CsrfToken) -> Response {
     let auth = session.auth();
     let config = auth.0.github.config();
     let config = config.as_deref().cloned().unwrap_or_else(|| GithubConfig::new(auth));
-    show_github(auth, &csrf, StatusCode::OK, &config, None)
+    show_github(&session, &csrf, StatusCode::OK, &config, None)
 }
 
 fn show_github(
-    auth: &Auth,
+    session: &Session,
     csrf: &CsrfToken,
     status: StatusCode,
     config: &GithubConfig,
     error: Option<&str>,
 ) -> Response {
     let github = GithubPage {
+        visit: Frame::new(session, "/settings/github-auth"),
         csrf,
         error,
-        configured: auth.0.github.is_configured(),
+        configured: session.auth().0.github.is_configured(),
         client_id: &config.client_id,
         callback: &config.callback,
         web_url: &config.web_url,
@@ -161,7 +170,7 @@ async fn set_github(
             api_url: form.api_url.trim().trim_end_matches('/').to_owned(),
         };
         if let Err(reason) = new.check() {
-            return show_github(&auth, &csrf, StatusCode::BAD_REQUEST, &new, Some(&reason));
+            return show_github(&session, &csrf, StatusCode::BAD_REQUEST, &new, Some(&reason));
         }
         config = Some(new);
     }

@@ -12,7 +12,7 @@ use super::CsrfToken;
 use super::forms::{check_new, set_password, too_many};
 use super::peer::Peer;
 use super::session::Session;
-use super::templates::{SetupPage, failure, message, page};
+use super::templates::{Frame, SetupPage, failure, message, page};
 use super::user::{ADMIN, GithubRights, User};
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -56,10 +56,19 @@ fn refused() -> Response {
 
 async fn setup_page(session: Session, csrf: CsrfToken) -> Response {
     if session.id().is_some_and(|id| session.auth().0.intro.allows(&id)) {
-        page(StatusCode::OK, &SetupPage { csrf: &csrf, error: None })
+        show_setup(&session, &csrf, StatusCode::OK, None)
     } else {
         refused()
     }
+}
+
+fn show_setup(
+    session: &Session,
+    csrf: &CsrfToken,
+    status: StatusCode,
+    error: Option<&str>,
+) -> Response {
+    page(status, &SetupPage { visit: Frame::new(session, "/"), csrf, error })
 }
 
 #[derive(Deserialize)]
@@ -75,7 +84,7 @@ async fn setup(session: Session, csrf: CsrfToken, Form(form): Form<Setup>) -> Re
         return refused();
     }
     if let Err(error) = check_new(&form.new, &form.again) {
-        return page(StatusCode::BAD_REQUEST, &SetupPage { csrf: &csrf, error: Some(&error) });
+        return show_setup(&session, &csrf, StatusCode::BAD_REQUEST, Some(&error));
     }
     // Of several requests at the same time, only one can create the user.
     let version = match set_password(auth, &admin, form.new, true).await {

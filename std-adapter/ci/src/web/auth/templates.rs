@@ -6,11 +6,41 @@ use axum::response::{Html, IntoResponse, Response};
 use tracing::error;
 
 use super::CsrfToken;
+use super::session::Session;
+use crate::web::assets;
+
+/// What the layout of all pages shows. The layout calls it `visit`.
+pub(super) struct Frame {
+    user: Option<String>,
+    is_admin: bool,
+    here: String,
+    style_url: String,
+    script_url: String,
+}
+
+impl Frame {
+    /// `here` is the page to which a login leads back.
+    pub(super) fn new(session: &Session, here: &str) -> Frame {
+        let user = session.user();
+        Frame {
+            is_admin: user.as_ref().is_some_and(|user| user.is_admin()),
+            user: user.map(|user| user.name().to_owned()),
+            here: here.to_owned(),
+            style_url: assets::style_url(),
+            script_url: assets::script_url(),
+        }
+    }
+
+    fn here_encoded(&self) -> String {
+        form_urlencoded::byte_serialize(self.here.as_bytes()).collect()
+    }
+}
 
 /// The page with the form for a login.
 #[derive(Template)]
 #[template(path = "auth/login.html")]
 pub(super) struct LoginPage<'p> {
+    pub(super) visit: Frame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
     pub(super) name: &'p str,
@@ -23,6 +53,7 @@ pub(super) struct LoginPage<'p> {
 #[derive(Template)]
 #[template(path = "auth/logout.html")]
 pub(super) struct LogoutPage<'p> {
+    pub(super) visit: Frame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) user: Option<&'p str>,
 }
@@ -31,6 +62,7 @@ pub(super) struct LogoutPage<'p> {
 #[derive(Template)]
 #[template(path = "auth/setup.html")]
 pub(super) struct SetupPage<'p> {
+    pub(super) visit: Frame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
 }
@@ -39,9 +71,9 @@ pub(super) struct SetupPage<'p> {
 #[derive(Template)]
 #[template(path = "auth/profile.html")]
 pub(super) struct ProfilePage<'p> {
+    pub(super) visit: Frame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
-    pub(super) notice: Option<&'p str>,
     pub(super) user: &'p str,
     pub(super) has_password: bool,
 }
@@ -50,6 +82,7 @@ pub(super) struct ProfilePage<'p> {
 #[derive(Template)]
 #[template(path = "auth/settings.html")]
 pub(super) struct SettingsPage<'p> {
+    pub(super) visit: Frame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
     pub(super) users: &'p [String],
@@ -63,6 +96,7 @@ pub(super) struct SettingsPage<'p> {
 #[derive(Template)]
 #[template(path = "auth/github.html")]
 pub(super) struct GithubPage<'p> {
+    pub(super) visit: Frame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
     pub(super) configured: bool,
@@ -75,9 +109,10 @@ pub(super) struct GithubPage<'p> {
 /// A page that only shows a message.
 #[derive(Template)]
 #[template(path = "auth/message.html")]
-pub(super) struct MessagePage<'p> {
-    pub(super) title: &'p str,
-    pub(super) text: &'p str,
+struct MessagePage<'p> {
+    title: &'p str,
+    text: &'p str,
+    style_url: String,
 }
 
 /// Returns a page, which browsers must not store.
@@ -93,7 +128,7 @@ pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
 
 /// Returns a page with a message.
 pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    page(status, &MessagePage { title, text })
+    page(status, &MessagePage { title, text, style_url: assets::style_url() })
 }
 
 /// Returns the page for an error of the server, and logs the error.
