@@ -2,6 +2,7 @@
 
 mod hostile;
 mod repository;
+mod scale;
 mod trust;
 
 use std::collections::BTreeMap;
