@@ -1,5 +1,6 @@
 //! Reads the pipeline of a commit and stores it in the database.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datakit_client::db::{self, Path, TransactionExt, TransactionOps, TreeExt, TreeOps};
@@ -47,6 +48,8 @@ pub struct Definition {
     pub text: Arc<str>,
     /// The paths that a pull request changes, if they are known.
     pub changed: Option<Vec<String>>,
+    /// The images in the pipeline of the branch into which a pull request is to be merged.
+    pub images: Vec<String>,
 }
 
 impl Definition {
@@ -66,7 +69,8 @@ impl Definition {
 }
 
 /// Reads pipelines. The value is the directory `value` with the file `pipeline`, which is a copy of
-/// the pipeline file, and the file `changed`, which is a JSON list of paths.
+/// the pipeline file. For a pull request, the files `changed` and `images` are JSON lists of the changed
+/// paths and of the images in the pipeline of the other branch.
 #[derive(Debug)]
 pub struct DefinitionBuilder<S> {
     source: Arc<S>,
@@ -87,13 +91,23 @@ impl<S: Source> DefinitionBuilder<S> {
             let at = error.utf8_error().valid_up_to();
             format!("{FILE} is not UTF-8: the byte at offset {at} is invalid")
         })?;
-        let changed = match &key.base {
-            Some((branch, Some(base))) => {
-                self.source.changed_paths(request, branch, base, CHANGED_MAX).await?
-            }
-            _ => None,
-        };
-        Ok(Definition { text: text.into(), changed })
+        let (mut changed, mut images) = (None, Vec::new());
+        if let Some((branch, Some(base))) = &key.base {
+            changed = self.source.changed_paths(request, branch, base, CHANGED_MAX).await?;
+            images = self.images(&Request { commit: base, ..request.clone() }).await;
+        }
+        Ok(Definition { text: text.into(), changed, images })
+    }
+
+    /// Returns the images in the pipeline of a commit, or an empty list if the pipeline cannot be read.
+    async fn images(&self, request: &Request<'_>) -> Vec<String> {
+        let content = self.source.read_file(request, FILE, FILE_MAX).await;
+        let text = content.ok().flatten().and_then(|content| String::from_utf8(content).ok());
+        let pipeline = text.and_then(|text| Pipeline::parse(FILE, &text).ok());
+        let plan = pipeline.map(|pipeline| Plan::all(&pipeline));
+        let tasks = plan.iter().flat_map(|plan| &plan.tasks);
+        let images: BTreeSet<&String> = tasks.filter_map(|task| task.image.as_ref()).collect();
+        images.into_iter().cloned().collect()
     }
 }
 
@@ -146,9 +160,13 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
         build.log().write(&plan.to_string());
         let written = async {
             transaction.write_file(&value("pipeline")?, definition.text.as_bytes()).await?;
-            if let Some(changed) = &definition.changed {
-                let json = serde_json::to_vec(changed).unwrap_or_default();
-                transaction.write_file(&value("changed")?, &json).await?;
+            let changed = definition.changed.as_ref();
+            let images = Some(&definition.images).filter(|images| !images.is_empty());
+            for (name, list) in [("changed", changed), ("images", images)] {
+                if let Some(list) = list {
+                    let json = serde_json::to_vec(list).unwrap_or_default();
+                    transaction.write_file(&value(name)?, &json).await?;
+                }
             }
             Ok::<_, db::Error>(())
         };
@@ -158,10 +176,16 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
 
     async fn load<T: TreeOps>(&self, tree: &T, _: &DefinitionKey) -> db::Result<Definition> {
         let text = tree.read_file(&value("pipeline")?).await?;
-        let changed = tree.read_file_if_present(&value("changed")?).await?;
+        let mut lists = [None, None];
+        for (list, name) in lists.iter_mut().zip(["changed", "images"]) {
+            let json = tree.read_file_if_present(&value(name)?).await?;
+            *list = json.and_then(|json| serde_json::from_slice(&json).ok());
+        }
+        let [changed, images] = lists;
         Ok(Definition {
             text: String::from_utf8_lossy(&text).into(),
-            changed: changed.and_then(|json| serde_json::from_slice(&json).ok()),
+            changed,
+            images: images.unwrap_or_default(),
         })
     }
 }

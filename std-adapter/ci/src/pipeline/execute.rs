@@ -27,6 +27,8 @@ pub(super) struct Job {
     /// The target, if the result belongs to the target.
     pub(super) target: Option<Target>,
     pub(super) trust: Trust,
+    /// The images that may be downloaded if the commit is not trusted.
+    pub(super) images: Arc<[String]>,
     /// The sandbox without the image and the network of the task.
     pub(super) sandbox: Sandbox,
     pub(super) settings: Arc<Settings>,
@@ -140,6 +142,13 @@ impl Job {
             return Ok(image.clone());
         }
         let podman = self.settings.podman.clone();
+        let is_known = self.images.iter().any(|known| known == name);
+        if podman.is_some() && self.trust == Trust::Untrusted && !is_known {
+            return Err(format!(
+                "the commit is not trusted, so it may only use images that the pipeline of the \
+                 target branch uses, but not `{name}`"
+            ));
+        }
         let image = podman.map(|cache| Image::Podman { name: name.to_owned(), cache });
         image.ok_or_else(|| {
             let known: Vec<&str> = self.settings.images.keys().map(String::as_str).collect();
@@ -204,5 +213,50 @@ impl Job {
                 Err(error) => log.line(&format!("The cache {name} is not stored: {error}")),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Pipeline, Plan};
+
+    fn job(trust: Trust, images: &[&str]) -> Job {
+        let pipeline = Pipeline::parse("f", "[step.a]\nrun='x'\nimage='debian:12'\n").unwrap();
+        let mut settings = Settings::default();
+        settings.podman = Some(PathBuf::from("/images"));
+        Job {
+            task: Plan::all(&pipeline).tasks[0].clone(),
+            repo: "me/app".parse().unwrap(),
+            commit: String::new(),
+            target: None,
+            trust,
+            images: images.iter().map(|image| (*image).to_owned()).collect(),
+            sandbox: Sandbox::default(),
+            settings: Arc::new(settings),
+        }
+    }
+
+    #[test]
+    fn an_untrusted_commit_downloads_only_images_of_the_target_branch() {
+        for (trust, images, allowed) in [
+            (Trust::Trusted, &[][..], true),
+            (Trust::Untrusted, &["debian:12"], true),
+            (Trust::Untrusted, &["debian:11"], false),
+            (Trust::Untrusted, &[], false),
+        ] {
+            let sandbox = job(trust, images).sandbox();
+            assert_eq!(sandbox.is_ok(), allowed, "{trust:?} {images:?} {sandbox:?}");
+        }
+    }
+
+    #[test]
+    fn images_of_the_operator_are_for_all_commits() {
+        let mut job = job(Trust::Untrusted, &[]);
+        let mut settings = Settings::default();
+        settings.images.insert("debian:12".to_owned(), Image::Directory("/debian".into()));
+        job.settings = Arc::new(settings);
+        let Ok(Sandbox::Isolated(isolation)) = job.sandbox() else { panic!("no sandbox") };
+        assert_eq!(isolation.image, Image::Directory("/debian".into()));
     }
 }

@@ -31,6 +31,8 @@ pub struct StepKey {
     pub target: Target,
     /// Whether the commit is trusted.
     pub trust: Trust,
+    /// The images that `podman` may download if the commit is not trusted.
+    pub images: Arc<[String]>,
 }
 
 /// The result of a successful task. The file `value/result` contains it as JSON.
@@ -115,6 +117,7 @@ impl<S: Source> StepBuilder<S> {
             commit: key.commit.hash.to_string(),
             target: key.task.step.per_target.then(|| key.target.clone()),
             trust: key.trust,
+            images: key.images.clone(),
             settings: self.settings.clone(),
         };
         build.progress().text(format!("Running {}", key.task.name));

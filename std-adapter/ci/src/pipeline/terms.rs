@@ -82,7 +82,10 @@ impl<D: Database, S: Source> Pipelines<D, S> {
         self.definitions.find(&key).bind(move |definition: Definition| {
             // The file was valid when it was stored, but another version may have stored it.
             match definition.plan(&key) {
-                Ok(plan) => Term::success(Arc::new(tests(&steps, &plan, &key, trust))),
+                Ok(plan) => {
+                    let images = definition.images.into();
+                    Term::success(Arc::new(tests(&steps, &plan, &key, trust, images)))
+                }
                 Err(errors) => Term::failure(errors.to_string()),
             }
         })
@@ -102,11 +105,13 @@ fn tests<D: Database, S: Source>(
     plan: &Plan,
     key: &DefinitionKey,
     trust: Trust,
+    images: Arc<[String]>,
 ) -> Tests {
     let mut terms: BTreeMap<Arc<str>, Term<String>> = BTreeMap::new();
     for task in &plan.tasks {
         let (commit, target) = (key.commit.clone(), key.target.clone());
-        let key = StepKey { task: task.clone(), commit, target, trust };
+        let images = images.clone();
+        let key = StepKey { task: task.clone(), commit, target, trust, images };
         let passed = steps.find(&key).map(|result| result.text());
         let term = after_needs(task, &terms, passed).label(task.name.clone());
         terms.insert(task.name.clone(), term);

@@ -302,6 +302,7 @@ impl Run<'_> {
             commit: head,
             target: task.step.per_target.then(|| self.target.clone()),
             trust: Trust::Trusted,
+            images: Arc::new([]),
             sandbox: self.settings.sandbox.clone(),
             settings: self.settings.clone(),
         };

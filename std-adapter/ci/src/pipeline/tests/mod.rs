@@ -290,14 +290,17 @@ async fn errors_of_the_file_are_in_the_log() -> Done {
 async fn a_pull_request_runs_the_steps_for_its_changes() -> Done {
     let file = "[step.docs]\nrun='true'\nwhen={paths='docs/**'}\n\
                 [step.src]\nrun='true'\nwhen={paths='src/**'}\n";
-    let mut source = Commits::default().with(1, file).with(2, file);
+    let base = format!("{file}image='debian:${{matrix.v}}'\nmatrix.v=[11,12]\n");
+    let mut source = Commits::default().with(1, &base).with(2, file);
     source.changed = Some(vec!["src/main.rs".to_owned()]);
     let ci = Ci::new(source, unsandboxed());
     ci.set([branch("master", 1), pr(7, 2)]);
     let names: Vec<String> = ci.results("me/app/prs/7").await?.into_keys().collect();
     assert_eq!(names, ["src"]);
-    assert_eq!(ci.results("me/app/heads/master").await?.len(), 2);
+    assert_eq!(ci.results("me/app/heads/master").await?.len(), 3);
     let stored = format!("pipeline-me-app-into-master-of-{}", hash(2));
+    let images = ci.read(&stored, "value/images").await.unwrap();
+    assert_eq!(images, r#"["debian:11","debian:12"]"#);
     assert_eq!(ci.read(&stored, "value/changed").await.unwrap(), r#"["src/main.rs"]"#);
     Ok(())
 }
