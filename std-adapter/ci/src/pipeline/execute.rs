@@ -223,8 +223,7 @@ mod tests {
 
     fn job(trust: Trust, images: &[&str]) -> Job {
         let pipeline = Pipeline::parse("f", "[step.a]\nrun='x'\nimage='debian:12'\n").unwrap();
-        let mut settings = Settings::default();
-        settings.podman = Some(PathBuf::from("/images"));
+        let settings = Settings { podman: Some(PathBuf::from("/images")), ..Settings::default() };
         Job {
             task: Plan::all(&pipeline).tasks[0].clone(),
             repo: "me/app".parse().unwrap(),

@@ -16,10 +16,11 @@ use std::time::Instant;
 use datakit_github::{RefId, RefKind, RefName, Repo};
 
 use super::artifacts::{self, ARTIFACT_LIMITS};
+use super::error::with_causes;
 use super::execute::{Job, TaskError};
 use super::plan::Task;
 use super::read::FILE_MAX;
-use super::{FILE, Pipeline, PipelineErrors, Plan, Settings, Trigger, Trust, UnknownStep};
+use super::{Caches, FILE, Pipeline, PipelineErrors, Plan, Settings, Trigger, Trust, UnknownStep};
 use crate::Target;
 use crate::build::BuildLog;
 use output::Printer;
@@ -57,6 +58,10 @@ pub struct LocalOptions {
     pub target: Option<Target>,
     /// The branch into which the target is to be merged, if the target is a pull request.
     pub base: Option<String>,
+    /// The directory in which caches and container images are kept for the next run, for example
+    /// [`user_cache_dir`]. If it is `None`, and `settings` have no directories for them, caches have no
+    /// effect and container images cannot be used.
+    pub cache_dir: Option<PathBuf>,
     /// What the steps may use. Commits are trusted, so all steps may use the secrets.
     pub settings: Settings,
 }
@@ -76,6 +81,13 @@ pub enum LocalError {
     Invalid(PipelineErrors),
     /// The file has no step with the requested name.
     UnknownStep(UnknownStep),
+    /// The directory for caches cannot be used.
+    CacheDir {
+        /// The directory.
+        dir: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The name of the directory or of the branch cannot be part of a target.
     NoTarget {
         /// The directory.
@@ -89,6 +101,7 @@ impl fmt::Display for LocalError {
             LocalError::Read { path, .. } => write!(f, "{} cannot be read", path.display()),
             LocalError::Invalid(errors) => errors.fmt(f),
             LocalError::UnknownStep(error) => error.fmt(f),
+            LocalError::CacheDir { dir, .. } => write!(f, "{} cannot be used", dir.display()),
             LocalError::NoTarget { dir } => write!(
                 f,
                 "{} does not give a target; set the target, for example `me/app/heads/master`",
@@ -101,7 +114,7 @@ impl fmt::Display for LocalError {
 impl std::error::Error for LocalError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            LocalError::Read { source, .. } => Some(source),
+            LocalError::Read { source, .. } | LocalError::CacheDir { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -154,18 +167,40 @@ pub async fn run(
     options: &LocalOptions,
     output: &mut (dyn Write + Send),
 ) -> ExitStatus {
-    let (plan, target) = match plan(dir, options) {
-        Ok(planned) => planned,
+    let prepared = plan(dir, options).and_then(|planned| Ok((planned, settings(options)?)));
+    let ((plan, target), settings) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             // There is no other way to report the error.
-            let _ = writeln!(output, "{error}{}", cause.unwrap_or_default());
+            let _ = writeln!(output, "{}", with_causes(&error));
             return ExitStatus::Error;
         }
     };
-    let settings = tools::share(options.settings.clone(), |name| std::env::var_os(name));
     let run = Run { dir, target, settings: Arc::new(settings) };
     run.all(&plan, output).await.unwrap_or(ExitStatus::Error)
+}
+
+/// Returns the directory `datakit-ci` in the directory for caches of the user, or `None` if the
+/// environment variables `XDG_CACHE_HOME` and `HOME` are both missing.
+#[must_use]
+pub fn user_cache_dir() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.filter(|dir| dir.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    Some(cache.or_else(home)?.join("datakit-ci"))
+}
+
+fn settings(options: &LocalOptions) -> Result<Settings, LocalError> {
+    let mut settings = tools::share(options.settings.clone(), |name| std::env::var_os(name));
+    if let Some(dir) = &options.cache_dir {
+        settings.podman.get_or_insert_with(|| dir.join("images"));
+        if settings.caches.is_none() {
+            let caches = Caches::open(dir.join("caches"));
+            let error = |source| LocalError::CacheDir { dir: dir.clone(), source };
+            settings.caches = Some(caches.map_err(error)?);
+        }
+    }
+    Ok(settings)
 }
 
 fn plan(dir: &Path, options: &LocalOptions) -> Result<(Plan, Target), LocalError> {

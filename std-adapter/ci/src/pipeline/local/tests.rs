@@ -159,6 +159,32 @@ async fn an_endless_step_ends_at_its_time_limit() -> Done {
     Ok(())
 }
 
+#[tokio::test]
+async fn caches_are_kept_for_the_next_run() -> Done {
+    let file = "[step.a]\nrun='cat kept/file || mkdir kept; echo again >kept/file'\n\
+                cache.c={paths='kept',files='tracked'}\n";
+    let (dir, caches) = (work_tree(file)?, tempfile::tempdir()?);
+    let options = LocalOptions { cache_dir: Some(caches.path().to_owned()), ..options(&[], false) };
+    let (_, lines) = run_in(dir.path(), &options).await;
+    assert!(lines.iter().any(|line| line.ends_with("Stored the cache c")), "{lines:#?}");
+    let (_, lines) = run_in(dir.path(), &options).await;
+    assert!(lines.iter().any(|line| line == "a | again"), "{lines:#?}");
+    // The key contains the content of the file.
+    fs::write(dir.path().join("tracked"), "2")?;
+    let (_, lines) = run_in(dir.path(), &options).await;
+    assert!(lines.iter().any(|line| line.ends_with("Stored the cache c")), "{lines:#?}");
+    let file = caches.path().join("file");
+    fs::write(&file, "x")?;
+    let options = LocalOptions { cache_dir: Some(file.clone()), ..options };
+    let (status, lines) = run_in(dir.path(), &options).await;
+    assert_eq!(status, ExitStatus::Error);
+    assert_eq!(
+        lines,
+        [format!("{} cannot be used: Not a directory (os error 20)", file.display())]
+    );
+    Ok(())
+}
+
 /// Fails every write after the first one.
 struct Closed(bool);
 
