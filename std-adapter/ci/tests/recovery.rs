@@ -79,6 +79,35 @@ async fn killed_server_loses_and_repeats_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_database_is_used_again() {
+    let (state, work) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let app = Repository::new();
+    // The step ends when the file appears, so that the database restarts while the step runs.
+    let go = TempDir::new().unwrap();
+    let wait =
+        format!("echo waiting; while ! [ -e {}/go ]; do sleep 0.05; done", go.path().display());
+    let pipeline = format!("[step.wait]\nrun = {wait:?}\n");
+    let head = app.commit(&[(".datakit-ci.toml", &pipeline)]);
+    let (mut database, address) = common::database(state.path(), "tcp://127.0.0.1:0");
+    let _bridge = common::bridge(&address, app.path());
+    let mut command = common::ci(&address, work.path());
+    let mut ci = Process::start(command.arg("--unsandboxed"));
+    let web = ci.line_after("listening on ");
+    let db = Db::connect(&address.parse().unwrap()).await.unwrap();
+    wait_for(&db, METADATA, &status(&head, "wait", "state"), "pending").await;
+    database.kill();
+    let (_database, again) = common::database(state.path(), &address);
+    assert_eq!(again, address);
+    std::fs::write(go.path().join("go"), "").unwrap();
+    let db = Db::connect(&address.parse().unwrap()).await.unwrap();
+    wait_for(&db, METADATA, &status(&head, "wait", "state"), "success").await;
+    let (code, page) = common::get(&format!("{web}{}/ref/heads/master", common::REPO));
+    assert_eq!(code, 200);
+    assert!(page.contains("waiting"), "{page}");
+    assert_eq!(ci.terminate(), Some(0));
+}
+
 /// Returns the names of the worktrees that remain.
 fn worktrees(work_dir: &Path) -> Vec<String> {
     let dir = work_dir.join("clones/me/app/worktrees");
