@@ -142,7 +142,7 @@ mod tests {
         assert!(with("https://x", "short", "").contains("has 5 bytes, at least 16"));
         assert!(with("https://x", secret, ",\"states\":[\"ok\"]").contains("unknown state \"ok\""));
         assert!(with("https://x", secret, ",\"projects\":[\"app\"]").contains("invalid project"));
-        assert!(with("https://x", secret, ",\"colour\":1").contains("unknown field `colour`"));
+        assert!(with("https://x", secret, ",\"color\":1").contains("unknown field `color`"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Policy {
     Everyone,
     /// The user with this name. GitHub users are called `github:NAME`.
     User(String),
-    /// The public members of a GitHub organisation.
+    /// The public members of a GitHub organization.
     GithubOrg(String),
     /// The GitHub users who can read this repository on GitHub.
     CanReadGithub(Repo),
@@ -42,7 +42,7 @@ pub(super) enum Decision {
     Unknown,
 }
 
-/// The organisations and repositories about which GitHub must be asked.
+/// The organizations and repositories about which GitHub must be asked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Questions {
     pub(super) orgs: BTreeSet<String>,

@@ -74,11 +74,11 @@ pub(super) fn is_name(name: &str) -> bool {
 
 /// The memberships and the access rights that GitHub reported when the user logged in.
 ///
-/// A key that is absent was not asked for, because no policy mentioned the organisation or the
+/// A key that is absent was not asked for, because no policy mentioned the organization or the
 /// repository at that time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct GithubRights {
-    /// For each organisation, in lower case, whether the user is a public member.
+    /// For each organization, in lower case, whether the user is a public member.
     pub(super) orgs: BTreeMap<String, bool>,
     /// For each repository, in lower case, whether the user can read it.
     pub(super) repos: BTreeMap<String, bool>,
