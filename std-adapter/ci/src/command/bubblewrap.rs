@@ -49,26 +49,25 @@ pub(super) fn options(
     if isolation.network == Network::Host {
         line.add(["--share-net"]);
     }
-    let binds = Binds::new(isolation, root, dir)?;
-    line.mount_root(root, &binds)?;
+    let mounts = Mounts::new(isolation, root, dir)?;
+    line.mount_root(root, &mounts.missing)?;
     line.add(["--dev", "/dev", "--proc", "/proc"]);
-    let size = isolation.tmp_size.to_string();
-    for private in binds.private.iter().chain(&binds.hidden) {
-        line.add([
-            OsStr::new("--size"),
-            OsStr::new(&size),
-            OsStr::new("--tmpfs"),
-            private.as_os_str(),
-        ]);
+    let size = isolation.tmp_size.max(1).to_string();
+    for mount in &mounts.list {
+        let target = mount.target.as_os_str();
+        match &mount.kind {
+            Kind::Bind(option, source) => {
+                line.add([OsStr::new(option), source.as_os_str(), target])
+            }
+            Kind::Private | Kind::Hidden => {
+                line.add(["--size", &size]);
+                line.add([OsStr::new("--tmpfs"), target]);
+            }
+        }
     }
-    for (option, bind) in &binds.mounts {
-        line.add([OsStr::new(option), bind.source.as_os_str(), bind.target.as_os_str()]);
-    }
-    for read_only in binds.hidden.iter().map(PathBuf::as_path).chain([Path::new("/dev")]) {
+    // By now, the mount points in these directories have been created.
+    for read_only in mounts.read_only() {
         line.add([OsStr::new("--remount-ro"), read_only.as_os_str()]);
-    }
-    if binds.root_is_split {
-        line.add(["--remount-ro", "/"]);
     }
     let fixed =
         [(OsStr::new("PATH"), root.path.as_os_str()), (OsStr::new("HOME"), dir.as_os_str())];
@@ -80,64 +79,95 @@ pub(super) fn options(
     Ok(line.0)
 }
 
-/// The mounts of a sandbox.
-struct Binds {
-    /// The option and the paths, in the order in which the binds are mounted.
-    mounts: Vec<(&'static str, Bind)>,
-    private: Vec<PathBuf>,
-    hidden: Vec<PathBuf>,
-    /// Whether the root directory lacks a mount point. As the root directory is read-only, the mount
-    /// point cannot be created in it, so its entries are bound to a new directory one by one.
-    root_is_split: bool,
-    /// The mount points that do not exist.
+/// The mounts of a sandbox, except for the root directory, `/dev` and `/proc`.
+struct Mounts {
+    /// A directory is mounted before the directories in it.
+    list: Vec<Mount>,
+    /// The mount points that do not exist in the root directory. As the root directory is read-only,
+    /// they cannot be created in it. If there are any, the entries of the root directory are bound
+    /// to a new directory one by one.
     missing: Vec<PathBuf>,
 }
 
-impl Binds {
-    fn new(isolation: &Isolation, root: &Root, dir: &Path) -> io::Result<Binds> {
+struct Mount {
+    target: PathBuf,
+    kind: Kind,
+}
+
+#[derive(PartialEq, Eq)]
+enum Kind {
+    /// An empty directory to which the command can write.
+    Private,
+    /// An empty directory to which the command cannot write.
+    Hidden,
+    /// The option and the path on the host.
+    Bind(&'static str, PathBuf),
+}
+
+impl Mounts {
+    fn new(isolation: &Isolation, root: &Root, dir: &Path) -> io::Result<Mounts> {
         let exists = |path: &Path| root.on_host(path).exists();
-        let mut mounts: Vec<(&str, Bind)> = Vec::new();
-        if root.is_host() && isolation.network == Network::Host {
-            // With systemd, this file is a symbolic link to a file in `/run`.
-            mounts.extend(
-                fs::canonicalize("/etc/resolv.conf").map(|file| ("--ro-bind", file.into())),
-            );
+        // In many images, `/var/tmp` is a symbolic link, or there is no such directory.
+        let is_private = |path: &PathBuf| {
+            !path.starts_with("/var") || (exists(path) && !root.on_host(path).is_symlink())
+        };
+        let private = PRIVATE.map(PathBuf::from).into_iter().filter(is_private);
+        let mut list: Vec<Mount> =
+            private.map(|target| Mount { target, kind: Kind::Private }).collect();
+        if root.is_host() {
+            let hidden = isolation.hidden.iter().filter_map(|dir| fs::canonicalize(dir).ok());
+            let hidden = hidden.filter(|dir| dir.is_dir());
+            list.extend(hidden.map(|target| Mount { target, kind: Kind::Hidden }));
         }
-        let read_only = isolation.read_only.iter().map(|bind| ("--ro-bind", bind.clone()));
-        let writable = isolation.writable.iter().map(|bind| ("--bind", bind.clone()));
-        mounts.extend(read_only.chain(writable));
-        mounts.push(("--bind", dir.into()));
-        for (_, bind) in &mut mounts {
+        let empty: Vec<PathBuf> = list.iter().map(|mount| mount.target.clone()).collect();
+        let is_inside =
+            |path: &Path| empty.iter().any(|dir| path.starts_with(dir)) || path.starts_with("/dev");
+        for (option, bind) in binds(isolation, root, dir) {
             // The error of `bwrap` would not say which option is wrong.
-            bind.source = fs::canonicalize(&bind.source).map_err(|error| {
+            let source = fs::canonicalize(&bind.source).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", bind.source.display()))
             })?;
+            // `bwrap` does not follow the symbolic links of the host.
+            let real = (root.is_host() && !is_inside(&bind.target))
+                .then(|| fs::canonicalize(&bind.target).ok())
+                .flatten();
+            let target = real.unwrap_or(bind.target);
+            list.push(Mount { target, kind: Kind::Bind(option, source) });
         }
-        // A directory is mounted before the directories in it.
-        mounts.sort_by_key(|(_, bind)| bind.target.components().count());
-        let hidden = if root.is_host() { isolation.hidden.as_slice() } else { &[] };
-        let hidden: Vec<PathBuf> = hidden
-            .iter()
-            .filter_map(|dir| fs::canonicalize(dir).ok())
-            .filter(|d| d.is_dir())
-            .collect();
-        let private = PRIVATE.map(PathBuf::from).into_iter();
-        let private: Vec<PathBuf> = private
-            .filter(|path| {
-                !path.starts_with("/var") || (exists(path) && !root.on_host(path).is_symlink())
-            })
-            .collect();
-        let inside = |path: &Path| {
-            private.iter().chain(&hidden).any(|dir| path.starts_with(dir))
-                || path.starts_with("/dev")
-        };
-        let fixed = ["/dev", "/proc", "/tmp"].map(PathBuf::from);
-        let targets =
-            mounts.iter().map(|(_, bind)| bind.target.clone()).filter(|path| !inside(path));
-        let missing: Vec<PathBuf> =
-            fixed.into_iter().chain(targets).filter(|path| !exists(path)).collect();
-        Ok(Binds { root_is_split: !missing.is_empty(), mounts, private, hidden, missing })
+        // The sort is stable, so a bind replaces an empty directory with the same path.
+        list.sort_by_key(|mount| mount.target.components().count());
+        let fixed = ["/dev", "/proc", "/tmp"].map(PathBuf::from).into_iter();
+        let targets = list.iter().map(|mount| mount.target.clone());
+        let targets = targets.filter(|path| !is_inside(path));
+        let missing = fixed.chain(targets).filter(|path| !exists(path)).collect();
+        Ok(Mounts { list, missing })
     }
+
+    /// Returns the directories to which the command cannot write, although `bwrap` has created them.
+    fn read_only(&self) -> Vec<&Path> {
+        let is_bound = |path: &Path| {
+            let mut same = self.list.iter().filter(|mount| mount.target == path);
+            same.any(|mount| matches!(mount.kind, Kind::Bind(..)))
+        };
+        let hidden = self.list.iter().filter(|mount| mount.kind == Kind::Hidden);
+        let hidden = hidden.map(|mount| mount.target.as_path()).filter(|path| !is_bound(path));
+        let root = (!self.missing.is_empty()).then_some(Path::new("/"));
+        hidden.chain([Path::new("/dev")]).chain(root).collect()
+    }
+}
+
+/// Returns the binds and their options.
+fn binds(isolation: &Isolation, root: &Root, dir: &Path) -> Vec<(&'static str, Bind)> {
+    let mut binds = Vec::new();
+    if root.is_host() && isolation.network == Network::Host {
+        // With systemd, this file is a symbolic link to a file in `/run`.
+        let file = fs::canonicalize("/etc/resolv.conf");
+        binds.extend(file.map(|file| ("--ro-bind", file.into())));
+    }
+    binds.extend(isolation.read_only.iter().map(|bind| ("--ro-bind", bind.clone())));
+    binds.extend(isolation.writable.iter().map(|bind| ("--bind", bind.clone())));
+    binds.push(("--bind", dir.into()));
+    binds
 }
 
 struct Line(Vec<OsString>);
@@ -147,13 +177,13 @@ impl Line {
         self.0.extend(options.into_iter().map(|option| option.as_ref().to_owned()));
     }
 
-    fn mount_root(&mut self, root: &Root, binds: &Binds) -> io::Result<()> {
-        if !binds.root_is_split {
+    fn mount_root(&mut self, root: &Root, missing: &[PathBuf]) -> io::Result<()> {
+        if missing.is_empty() {
             self.add([OsStr::new("--ro-bind"), root.dir.as_os_str(), OsStr::new("/")]);
             return Ok(());
         }
         self.add(["--tmpfs", "/"]);
-        self.mount_entries(root, Path::new("/"), &binds.missing)
+        self.mount_entries(root, Path::new("/"), missing)
     }
 
     /// Binds the entries of a directory one by one. `missing` are mount points in the directory that

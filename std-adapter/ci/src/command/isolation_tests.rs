@@ -58,6 +58,39 @@ async fn binds_are_read_only_or_writable_and_hidden_directories_are_empty() -> D
 }
 
 #[tokio::test]
+async fn longest_path_decides_and_symbolic_links_are_followed() -> Done {
+    if !sandbox_is_installed() {
+        return Ok(());
+    }
+    let outside = outside_of_tmp()?;
+    let (data, home) = (outside.path().join("data"), outside.path().join("home"));
+    for dir in ["data/secrets", "home/work", "home/.ssh"] {
+        fs::create_dir_all(outside.path().join(dir))?;
+    }
+    fs::write(data.join("secrets/key"), "key")?;
+    fs::write(data.join("file"), "file")?;
+    std::os::unix::fs::symlink(&data, outside.path().join("link"))?;
+    let isolation = Isolation::default()
+        .hide(&home)
+        .hide(data.join("secrets"))
+        .read_only(outside.path().join("link"));
+    let script = format!(
+        "test -z \"$(ls {0}/data/secrets)\"; cat {0}/link/file; ls -a {0}/home; \
+                          : >new; echo end",
+        outside.path().display()
+    );
+    let (ended, log) = run(&script, &home.join("work"), isolation.clone()).await;
+    assert!(ended.is_ok() && log.contains("\nfile.\n..\nwork\nend\n"), "{log}");
+    // A hidden directory can be the directory of the command.
+    let (ended, log) = run("ls; : >new; ls -a .ssh", &home, isolation.clone()).await;
+    assert!(ended.is_ok() && log.contains("\nwork\n.\n..\n"), "{log}");
+    // The files from which `bwrap` reads its options are closed. `ls` itself opens the file 3.
+    let (_, log) = run("exec ls /proc/self/fd", &home, isolation).await;
+    assert!(log.contains("\n3\n") && !log.contains("\n4\n"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn command_cannot_gain_privileges_or_namespaces() -> Done {
     if !sandbox_is_installed() {
         return Ok(());

@@ -44,7 +44,8 @@ pub struct Isolation {
     pub writable: Vec<Bind>,
     /// Directories of the host that are empty in the sandbox. By default, these are the home
     /// directory of the user, which may contain keys, and `/run`, which contains the sockets of
-    /// services. The option has no effect on other images.
+    /// services. A bind in a hidden directory is visible, and a hidden directory in a bind is hidden.
+    /// The option has no effect on other images.
     pub hidden: Vec<PathBuf>,
     /// The maximum size of each of the private directories in bytes. The default is 1 GiB. The files
     /// are kept in memory.

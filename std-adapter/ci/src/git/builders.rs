@@ -140,10 +140,13 @@ impl Shell {
         Shell { repository, label: label.to_owned(), commands, options }
     }
 
-    /// Returns the sandbox, in which `git` can read the history.
+    /// Returns the sandbox, in which `git` can read the history. Other worktrees are hidden.
     fn sandbox(&self) -> Sandbox {
+        let repository = &self.repository;
         match self.options.sandbox.clone() {
-            Sandbox::Isolated(isolation) => isolation.read_only(self.repository.git_dir()).into(),
+            Sandbox::Isolated(isolation) => {
+                isolation.hide(repository.dir()).read_only(repository.git_dir()).into()
+            }
             other => other,
         }
     }

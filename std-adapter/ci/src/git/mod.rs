@@ -4,6 +4,8 @@
 //! downloads the commit of a target, and [`Repository::worktree`] checks out a commit for one job.
 //! All operations run the program `git`.
 
+#[cfg(test)]
+mod builder_tests;
 mod builders;
 #[cfg(test)]
 mod crash_tests;

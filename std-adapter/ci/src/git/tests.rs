@@ -5,16 +5,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::Command as StdCommand;
 use std::sync::Arc;
 
-use datakit_client::db::{BranchOps, CommitOps, Database as _, TreeOps};
-use datakit_db::store::MemoryStore;
-use datakit_db::{Database, DirectDb};
 use datakit_github::{Hash, Repo};
 use tempfile::TempDir;
 
 use super::*;
 use crate::Target;
-use crate::build::{BuildLog, Cache, LiveLogs, LogLimits};
-use crate::command::Sandbox;
+use crate::build::{BuildLog, LogLimits};
 use crate::pool::Holder;
 use crate::term::{External, Outcome, Progress, Term, Watcher};
 use datakit_github::Commit;
@@ -114,7 +110,7 @@ async fn settle<T: Clone + Send + Sync + 'static>(
     tokio::time::timeout(LIMIT, settled).await.unwrap()
 }
 
-async fn result<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Outcome<T> {
+pub(super) async fn result<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Outcome<T> {
     settle(term, |outcome| !matches!(outcome, Outcome::Pending(_))).await
 }
 
@@ -233,31 +229,6 @@ async fn branches_may_have_any_legal_name() -> Done {
     let text = log.finish();
     assert_eq!(text.matches("$ git fetch").count(), 8, "{text}");
     assert!(!fixture.clone_dir().join("repository.git/x").exists());
-    Ok(())
-}
-
-#[tokio::test]
-async fn builds_can_read_the_history_but_not_change_it() -> Done {
-    if crate::command::find_program("bwrap").is_none() {
-        println!("skipped: bubblewrap is not installed");
-        return Ok(());
-    }
-    let fixture = Fixture::new();
-    let commit = fixture.commit(&[("file", "1")]);
-    let repository = fixture.open().await?;
-    repository.fetch_quietly(&main_branch(), &commit, &new_log()).await?;
-    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
-    let script = format!(
-        "test \"$(git log --format=%s)\" = change; git status --short
-         ! git config --file '{git}/config' core.fsmonitor evil 2>/dev/null
-         ! git tag new 2>/dev/null; touch new",
-        git = repository.git_dir().display()
-    );
-    let shell = Shell::new(repository.clone(), "log", [script], ShellOptions::default());
-    let cache = Cache::new(db, shell, LiveLogs::new());
-    let key = ShellKey { target: main_branch(), commit };
-    assert_eq!(result(&cache.find(&key)).await, Outcome::Success(()));
-    removed(&repository).await;
     Ok(())
 }
 
@@ -413,56 +384,5 @@ async fn fetch_that_receives_nothing_is_ended() -> Done {
     assert!(text.contains("next attempt in 20ms"), "{text}");
     assert_eq!(text.matches("next attempt in").count(), 2, "{text}");
     assert!(!text.contains("hunter2"), "{text}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn builders_store_their_results() -> Done {
-    let fixture = Fixture::new();
-    let commit = fixture.commit(&[("test.sh", "echo \"tested $TOKEN\"\n")]);
-    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
-    let (repository, logs) = (fixture.open().await?, LiveLogs::new());
-    let fetch = Cache::new(db.clone(), FetchHead::new(repository.clone()), logs.clone());
-    let key = FetchKey { target: main_branch(), commit: commit.clone() };
-    assert_eq!(result(&fetch.find(&key)).await, Outcome::Success(commit.clone()));
-    let mut options = ShellOptions { sandbox: Sandbox::Unsandboxed, ..ShellOptions::default() };
-    options.secrets.push(("TOKEN".to_owned(), "hunter2".to_owned()));
-    let shell = |label, script: &str| {
-        Shell::new(repository.clone(), label, [script.to_owned()], options.clone())
-    };
-    let key = ShellKey { target: main_branch(), commit: commit.clone() };
-    let good = Cache::new(db.clone(), shell("unit tests", "sh test.sh"), logs.clone());
-    assert_eq!(result(&good.find(&key)).await, Outcome::Success(()));
-    let bad = Cache::new(db.clone(), shell("..", "exit 3"), logs.clone());
-    assert_eq!(result(&bad.find(&key)).await, Outcome::failure("exit status: 3"));
-    removed(&repository).await;
-
-    let hash = &commit.hash;
-    let read = async |branch: String, path: &str| {
-        let head = db.branch(&branch).await.unwrap().head().await.unwrap().unwrap();
-        let content = head.tree().read_file(&path.parse().unwrap()).await.unwrap();
-        String::from_utf8(content).unwrap()
-    };
-    assert_eq!(read(format!("git-pull-of-{hash}"), "value").await, format!("{hash}\n"));
-    let log = read(format!("shell-of-unit_20tests-on-{hash}"), "log").await;
-    assert!(log.contains("tested ********\n"), "{log}");
-    let failure = read(format!("shell-of-._2e-on-{hash}"), "failure").await;
-    assert_eq!(failure, "exit status: 3\n");
-
-    // The result in the database is used even if the clone was deleted. The commit is fetched again.
-    drop((fetch, good, bad, repository));
-    let lock = async {
-        while let Err(error) = fixture.open().await {
-            assert!(matches!(error, GitError::InUse { .. }), "{error}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, lock).await?;
-    std::fs::remove_dir_all(fixture.clone_dir())?;
-    let repository = fixture.open().await?;
-    let fetch = Cache::new(db.clone(), FetchHead::new(repository.clone()), logs);
-    let key = FetchKey { target: main_branch(), commit: commit.clone() };
-    assert_eq!(result(&fetch.find(&key)).await, Outcome::Success(commit.clone()));
-    assert!(repository.contains(&commit).await?);
     Ok(())
 }
