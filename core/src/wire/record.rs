@@ -98,7 +98,9 @@ impl<'a> Field<'a> for Qid {
         Self { kind: u8::decode(reader), version: u32::decode(reader), path: u64::decode(reader) }
     }
 
-    #[inline]
+    // Without inlining, the caller would have to store the qid, and the record that contains it, in
+    // memory.
+    #[inline(always)]
     fn encode(&self, writer: &mut Writer<'_>) {
         self.kind.encode(writer);
         self.version.encode(writer);

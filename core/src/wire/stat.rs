@@ -127,12 +127,7 @@ impl<'a> Stat<'a> {
         writer.sized(|w| {
             self.kind.encode(w);
             self.dev.encode(w);
-            // Passing a reference to the qid would force the compiler to store the whole record in
-            // memory.
-            let Qid { kind, version, path } = self.qid;
-            kind.encode(w);
-            version.encode(w);
-            path.encode(w);
+            self.qid.encode(w);
             self.mode.encode(w);
             self.atime.encode(w);
             self.mtime.encode(w);
