@@ -245,9 +245,9 @@ impl Node {
     }
 
     /// Calls `with`, passing the file, and returns the result. Returns `None` for a directory.
-    pub(crate) fn with_file<R>(self, with: impl FnOnce(&dyn File) -> R) -> Option<R> {
-        let (mut with, mut result) = (Some(with), None);
-        self.visit_file(&mut |file| result = with.take().map(|with| with(file)));
+    pub(crate) fn with_file<R>(self, mut with: impl FnMut(&dyn File) -> R) -> Option<R> {
+        let mut result = None;
+        self.visit_file(&mut |file| result = Some(with(file)));
         result
     }
 

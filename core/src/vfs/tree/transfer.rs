@@ -156,12 +156,12 @@ fn poll_node(
     open: &mut OpenFile<'_>,
     pending: &mut PendingRequest,
     cx: &mut Context<'_>,
-    transfer: Transfer<'_>,
+    mut transfer: Transfer<'_>,
 ) -> Poll<Result<usize>> {
     if let Some(file) = node.async_file() {
         return file.poll_transfer(open, pending, cx, transfer);
     }
-    let polled = node.with_file(|file| match transfer {
+    let polled = node.with_file(|file| match transfer.reborrow() {
         Transfer::Read { offset, buf } => file.poll_read(open, cx, offset, buf),
         Transfer::Write { offset, data } => Poll::Ready(file.write(open, offset, data)),
         Transfer::Flush => Poll::Ready(file.flush(open).map(|()| 0)),
