@@ -157,7 +157,7 @@ fn probes(out: &mut dyn Write) -> fmt::Result {
     })
 }
 
-/// A stream of events, each of which is returned once, in order.
+/// A stream that returns each event once, in order.
 pub static EVENTS: Queue<Event, 16> =
     Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind));
 

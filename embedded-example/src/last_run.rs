@@ -1,6 +1,6 @@
 //! Stores the reason that a run of the firmware ended, so that the next run can show it. The reason
 //! is stored in RAM that the startup code does not initialize. After a power failure, the content
-//! of this RAM is random, which a checksum detects.
+//! of this RAM is random, so a checksum detects whether it is valid.
 
 use core::cell::UnsafeCell;
 use core::fmt::Write;

@@ -88,8 +88,8 @@ pub fn on_interrupt() {
     WAKER.wake();
 }
 
-/// Returns whether there is a frame in the FIFO. If the FIFO is empty, arranges for the waker of
-/// `cx` to be woken when a frame arrives.
+/// Returns whether there is a frame in the FIFO. If the FIFO is empty, makes sure that the task of
+/// `cx` is woken when a frame arrives.
 ///
 /// The interrupt is acknowledged and enabled before the number of frames is checked again. If the
 /// order were reversed, a frame that arrived between the two steps would stay in the FIFO until the

@@ -1,4 +1,4 @@
-//! The network stack on top of the MAC, with one address.
+//! The network stack, which uses the MAC driver and has one address.
 
 use datakit_firmware::state;
 use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Runner, Stack, StackResources, StaticConfigV4};

@@ -1,7 +1,8 @@
 //! The tickless time driver for `embassy-time`.
 //!
-//! `now` reads SysTick, which is free-running. A 1 kHz tick interrupt would lose time whenever the
-//! host is busy. The alarm is a one-shot timer block that fires at the next expiration time.
+//! `now` reads SysTick, which is free-running. With a 1 kHz tick interrupt instead, the clock would
+//! fall behind whenever the host is busy. The alarm is a one-shot timer block that fires at the
+//! next expiration time.
 
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};

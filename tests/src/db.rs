@@ -202,8 +202,8 @@ impl Connection {
         self.try_read(path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Opens a file once, reads the given pieces, and returns their concatenation. Each piece is
-    /// specified by its offset and its length in bytes.
+    /// Opens a file once, reads the given ranges, and returns the concatenated data. Each range
+    /// consists of an offset and a length in bytes.
     pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
         self.wait(async {
             let (file, mut text) =

@@ -1,4 +1,4 @@
-//! Support code for the tests, such as a real server, and clients that send exactly the requested
+//! Support code for the tests, such as a real server and clients that send exactly the requested
 //! messages.
 
 // The functions in this crate fail a test by panicking.

@@ -217,8 +217,8 @@ fn qemu_idle_board_wakes_only_to_blink() {
     // The light changes twice per second. On a busy host, a change may be late but is never early.
     let alarms = count(ALARM);
     assert!((1..=2 * SECONDS + 1).contains(&alarms), "{alarms} alarms in {SECONDS} s");
-    // SysTick interrupts only to count the rounds of the clock's counter, which takes 1.3 s for a
-    // round. The interrupt wakes no task.
+    // SysTick raises an interrupt only when the clock's counter wraps around, which happens every
+    // 1.3 s. The interrupt wakes no task.
     assert_eq!(taken.len(), alarms + count(SYSTICK), "{taken:?}");
 }
 

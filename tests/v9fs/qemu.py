@@ -41,8 +41,8 @@ def unpacked_kernel():
 
 
 def download(folder):
-    # linux-image-amd64 contains no kernel. This package merely depends on the package of the newest
-    # kernel. The kernel packages for cloud machines do not include 9P.
+    # linux-image-amd64 contains no kernel. This package contains no kernel and only depends on the
+    # newest kernel's package. The kernel packages for cloud machines do not include 9P.
     meta = subprocess.run(["apt-cache", "depends", "linux-image-amd64"],
                           capture_output=True, text=True, check=True)
     kernel = re.search(r"Depends: (linux-image-\d\S+)", meta.stdout)
@@ -100,7 +100,7 @@ def collect(name, files, modules):
 def uncompressed(image):
     """Returns the ELF file contained in a bzImage, or None if it cannot be extracted.
 
-    If the emulated kernel unpacked the file itself, this step would take most of the boot time.
+    If the emulated kernel had to unpack the file itself, unpacking would take up most of the boot time.
     """
     start = image.find(b"\xfd7zXZ\0")
     if start < 0:

@@ -152,7 +152,7 @@ impl<'a> Bounds<'a> {
     }
 }
 
-/// A literal number, `digits` / 10^`decimals`.
+/// A literal number, which equals `digits` / 10^`decimals`.
 #[derive(Clone, Copy)]
 pub(crate) struct Number {
     pub(crate) digits: i128,

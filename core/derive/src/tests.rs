@@ -1,4 +1,5 @@
-//! Tests for the errors from both macros: the message and the source code that it refers to.
+//! Tests for the errors from both macros. They check each error's message and the source code that
+//! it points to.
 
 #![allow(clippy::unwrap_used)] // A failure is a failed test.
 
@@ -19,7 +20,7 @@ fn errors(source: &str, derive: fn(&DeriveInput) -> Result<TokenStream>) -> Vec<
     error.into_iter().map(shown).collect()
 }
 
-/// Checks the only error of a struct with one field.
+/// Checks the single error reported for a struct with one field.
 fn check_field(field: &str, message: &str, source: &str) {
     let errors = params_errors(&format!("struct S {{ {field} }}"));
     assert_eq!(errors, [(message.to_owned(), source.to_owned())], "{field}");

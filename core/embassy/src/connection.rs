@@ -70,8 +70,8 @@ impl<
     const FIDS: usize,
 > Slot<T, CLIENTS, WORKERS, FRAME, FIDS>
 {
-    /// Serves one client until its connection must be closed: the client disconnects, is idle for
-    /// too long or is kicked, or the server shuts down.
+    /// Serves one client until it disconnects, is idle for too long or is kicked, or until the
+    /// server shuts down.
     pub(crate) async fn serve(
         &self,
         socket: &mut TcpSocket<'static>,
@@ -116,8 +116,8 @@ impl<const CLIENTS: usize> Activity<CLIENTS> {
         self.connections.touch(self.slot);
     }
 
-    /// Waits until the connection has been idle for `idle`: no request in flight and no data
-    /// transferred.
+    /// Waits until, for the duration `idle`, the connection has had no request in flight and
+    /// transferred no data.
     async fn idle_timeout(&self, idle: Duration, in_flight: &dyn Fn() -> usize) {
         let mut busy = Instant::MIN;
         loop {

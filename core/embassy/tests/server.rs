@@ -1,4 +1,4 @@
-//! Tests of a server and its clients over a simulated network.
+//! Tests for a server and its clients over a simulated network.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -3,8 +3,8 @@
 //! Records are appended to the active block. The last record of a batch is marked, and records
 //! after the last mark are ignored, so a batch takes effect as a whole or not at all. When the
 //! active block is full, the newest record of each parameter is written to the next block. The
-//! first record in a block contains the block's sequence number and is written last. Writing it
-//! makes the block the active one, because its sequence number is the largest.
+//! first record in a block contains the block's sequence number and is written last. Writing this
+//! record makes the block the active one, because the block then has the largest sequence number.
 //!
 //! A block is erased immediately before records are written to it, and a block is read only if its
 //! first record is valid. Therefore, it does not matter if an interrupted erase leaves arbitrary

@@ -10,7 +10,7 @@
 //! | 4 to 7 | the [key](crate::key::path_key) of the parameter |
 //! | 8.. | the text |
 //! | 4 bytes | the CRC-32 of all preceding bytes |
-//! | padding | 0, up to a multiple of the word size of the flash |
+//! | padding | zeros that pad the record to a multiple of the flash's word size |
 
 /// The number of bytes before the text.
 pub(crate) const HEADER: usize = 8;
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     /// The parameter has its default. The text is empty.
     Default = 2,
     /// The record is the first one in a block. The key is the [sequence](crate::log::Log) number of
-    /// the block, and the text is a 32-bit number of erased blocks.
+    /// the block, and the text is the number of erased blocks as a 32-bit integer.
     Block = 3,
 }
 
@@ -91,8 +91,8 @@ pub(crate) fn seal(record: &mut [u8], header: Header) -> Option<()> {
     Some(())
 }
 
-/// Returns whether `record` consists of at least one byte and a checksum that is valid for these
-/// bytes.
+/// Returns whether `record` consists of at least one byte followed by a checksum that is valid for
+/// the preceding bytes.
 pub(crate) fn is_sealed(record: &[u8]) -> bool {
     /// The CRC residue, which is the CRC of any bytes followed by their own checksum.
     const GOOD: u32 = 0xdebb_20e3;

@@ -186,7 +186,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         Ok(count)
     }
 
-    /// Replaces the image's records of parameters that have changed, and returns how many were
+    /// Replaces the image's records for parameters that have changed, and returns how many were
     /// replaced.
     fn update(&mut self, ordinals: &Range<u16>) -> Result<u16, Error> {
         let (mut count, mut is_full) = (0, false);

@@ -31,8 +31,8 @@ impl Requests {
 
     /// Returns how many blocks of the flash have been erased since the flash was first used. The
     /// number is updated after each request, and is 0 until [`run`] is called. The blocks are used
-    /// in turn, so the number of times that each block was erased is this number divided by the
-    /// number of blocks.
+    /// in turn, so dividing this number by the number of blocks gives the number of erases per
+    /// block.
     pub fn erases(&self) -> u32 {
         self.erases.load(Ordering::Relaxed)
     }

@@ -127,8 +127,8 @@ fn restart<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     values()
 }
 
-/// Makes random saves and cuts the power once for each word that a save writes and each page that
-/// it erases. Returns the numbers of saves and power cuts.
+/// Performs random saves and cuts the power once for each word that a save writes and each page
+/// that it erases. Returns the numbers of saves and power cuts.
 fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     saves: u32,
     damage: Damage,

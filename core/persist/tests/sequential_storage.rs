@@ -16,8 +16,8 @@ fn map(flash: &mut Pages) -> Map<'_> {
     MapStorage::new(flash, const { MapConfig::new(0..1024) }, Cache::new_uncached())
 }
 
-/// Makes up to 400 saves, each of one of eight values, and cuts the power during some of them.
-/// Returns `false` if a value cannot be read or is neither the old nor the new value.
+/// Performs up to 400 saves, each of one value out of eight, and cuts the power during some of
+/// them. Returns `false` if a value cannot be read or is neither the old nor the new value.
 fn survives(damage: Damage, seed: u64) -> bool {
     let mut random = Random(seed);
     let mut flash = Pages::new();

@@ -1,4 +1,4 @@
-//! Tests of a store's task, with a clock that the tests control.
+//! Tests for a store's task, with a clock that the tests control.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Tests of loading values that a different firmware version stored.
+//! Tests for loading values that a different firmware version stored.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

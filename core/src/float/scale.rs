@@ -1,8 +1,8 @@
 //! Multiplies an integer by a power of ten and determines whether the result is exact.
 
-/// The size of [`Big`] in 32-bit words. The longest integers have 849 bits. Such an integer is the
-/// product of 5^341 and a 56-bit integer from [`print`](super::print), or of 5^310 and a 127-bit
-/// integer from [`parse`](super::parse), shifted left by one bit.
+/// The size of [`Big`] in 32-bit words. The longest integers have 849 bits. Such an integer is
+/// 5^341 times a 56-bit integer from [`print`](super::print), or 5^310 times a 127-bit integer from
+/// [`parse`](super::parse), shifted left by one bit.
 const WORDS: usize = 28;
 
 /// An integer stored as 32-bit words, least significant word first.

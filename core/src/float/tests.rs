@@ -30,7 +30,7 @@ fn expected<T: std::fmt::Debug + std::fmt::LowerExp>(number: T) -> String {
     text.strip_suffix(".0").unwrap_or(&text).to_string()
 }
 
-/// Checks that the number is displayed in the same way as by the core library, and that parsing the
+/// Checks that `Float` displays the number exactly as the core library does, and that parsing the
 /// text returns the same bits.
 fn check_f32(bits: u32) {
     let number = f32::from_bits(bits);
@@ -48,8 +48,8 @@ fn check_f64(bits: u64) {
     assert_eq!(parsed, number.is_finite().then_some(bits), "{text}");
 }
 
-/// Checks that parsing the text returns the same bits as in the core library. A number that the
-/// core library parses as infinity or NaN must be rejected.
+/// Checks that parsing the text returns the same bits as the core library's parser. A number that
+/// the core library parses as infinity or NaN must be rejected.
 fn check_text(text: &str) {
     let bytes = text.as_bytes();
     let single = text.parse().ok().filter(|number: &f32| number.is_finite());

@@ -1,4 +1,4 @@
-//! The names by which files show clients.
+//! The names under which clients appear in files.
 
 use core::fmt;
 

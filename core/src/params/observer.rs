@@ -7,7 +7,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use crate::vfs::{Client, Error};
 
-/// Is notified of changes to all parameters, of refused requests, and of closed connections.
+/// Receives notifications of parameter changes, refused requests, and closed connections.
 pub trait Observer: Sync {
     /// Called when a value has changed. `address` is the [address](super::Parameter::address) of
     /// the value that `client` has set. This method may be called from an interrupt handler.

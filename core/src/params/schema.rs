@@ -1,4 +1,5 @@
-//! The files that contain a machine-readable description of all parameters in a set, and its hash.
+//! The files that contain a machine-readable description of all parameters in a set and the hash of
+//! that description.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};

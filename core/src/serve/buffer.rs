@@ -57,7 +57,7 @@ pub trait TransportRead {
     ///
     /// While the result is `Pending`, the connection accepts no requests. A transport can return
     /// `Pending` to yield to other connections on the same thread. A transport that yields must
-    /// arrange for the waker of `cx` to be woken after the other connections have run.
+    /// make sure that the task of `cx` is woken after the other connections have run.
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())

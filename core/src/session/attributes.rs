@@ -14,7 +14,7 @@ const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 pub(super) const DMSETID: u32 = DMSETUID | DMSETGID;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers a Twstat (stat(5)). Makes either all of the requested changes or none of them. A
+    /// Answers a Twstat (stat(5)). Applies either all of the requested changes or none of them. A
     /// request that changes nothing flushes the file to stable storage.
     pub(super) async fn wstat(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, inode, is_root, name, mut wanted) = {

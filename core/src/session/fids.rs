@@ -16,11 +16,11 @@ pub struct FidEntry<V: Vfs> {
     pub(super) state: State<V>,
 }
 
-/// The type of the record that a session stores with each fid in the tree `V`.
+/// The type of the record that a session of the tree `V` stores with each fid.
 pub(super) type Record<V> = <<V as Vfs>::TreeKind as TreeKind>::FidRecord;
-/// The type of cookie that identifies a position in a directory in the tree `V`.
+/// The type of the cookie that identifies a position in a directory of the tree `V`.
 pub(super) type Cookie<V> = <<V as Vfs>::TreeKind as TreeKind>::Cookie;
-/// The type of the state that a session stores for each fid in the tree `V`.
+/// The type of the state that a session of the tree `V` stores for each fid.
 pub(super) type State<V> = FidState<<V as Vfs>::Open, Cookie<V>>;
 
 impl<V: Vfs> fmt::Debug for FidEntry<V> {
@@ -350,7 +350,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Makes the fid refer to `inode` and sets the fid's state to `state`. Closes the file that the
-    /// fid had open, if any. If the fid no longer exists, closes the file of `state` instead.
+    /// fid had open, if any. If the fid no longer exists, closes the file in `state` instead.
     pub(super) fn move_fid_to(
         &self,
         fid: wire::Fid,

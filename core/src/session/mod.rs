@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `mod.rs` | the public API: [`Session`], [`Limits`], [`Observe`] |
 //! | `dispatch.rs` | the `match` that picks a handler for each message |
-//! | `reply.rs` | size estimates and encoding of replies |
+//! | `reply.rs` | encoding of replies, and estimates of their sizes |
 //! | `fids.rs` | fid table and fid bookkeeping |
 //! | `namespace.rs` | version, attach, walk, remove |
 //! | `open_files.rs` | open, read, write, clunk |

@@ -1,4 +1,4 @@
-//! Tests of the terms for the metadata branch.
+//! Tests for the terms for the metadata branch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Tests of `datakit params` with the `settings` example of `datakit-server`, which has a schema,
+//! Tests for `datakit params` with the `settings` example of `datakit-server`, which has a schema,
 //! changes and transactions, and with servers that lack some of these files.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -5,7 +5,7 @@
 pub(crate) enum Actor {
     /// A caller without a token.
     Anonymous,
-    /// A person, and whether that person's token is read-only.
+    /// A person, with a flag that is set if the person's token is read-only.
     User(String, bool),
     /// An installation of a GitHub App on an account.
     Installation(u64),

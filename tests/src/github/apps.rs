@@ -1,4 +1,4 @@
-//! GitHub Apps, their installations, and the tokens of the installations.
+//! GitHub Apps, their installations, and the installation tokens.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

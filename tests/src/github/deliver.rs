@@ -20,7 +20,7 @@ use super::shared::Shared;
 /// The maximum number of concurrent delayed deliveries.
 const DELAYED: usize = 64;
 
-/// The timeout for a receiver's response, which is the same as on GitHub.
+/// The timeout for a receiver's response. GitHub uses the same timeout.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Delivers events in order until the future is dropped.

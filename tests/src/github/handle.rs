@@ -1,4 +1,4 @@
-//! A handle with which tests access a fake's state, faults, limits and log.
+//! A handle through which tests access the state, faults, limits and log of a fake server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ struct Bucket {
     reset: i64,
 }
 
-/// The limits, and the usage of each caller.
+/// The limits and each caller's usage.
 #[derive(Debug)]
 pub(crate) struct Limits {
     /// The primary limit of each token, in calls per hour.

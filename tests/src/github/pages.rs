@@ -12,7 +12,7 @@ use super::state::World;
 const PAGE: usize = 30;
 const LARGEST_PAGE: usize = 100;
 
-/// The page of a list requested by a call.
+/// The page that a call requests from a list.
 pub(crate) struct Page {
     first: usize,
     size: usize,

@@ -84,8 +84,7 @@ impl Repository {
         sha
     }
 
-    /// Opens a pull request from a branch in this repository. Returns the number of the pull
-    /// request.
+    /// Opens a pull request from a branch in this repository. Returns the pull request's number.
     pub fn open_pull(&self, user: &str, title: &str, branch: &str, base: &str) -> u64 {
         self.shared.change(|world| {
             let (user, now) = (world.user(user), world.now());
@@ -97,7 +96,7 @@ impl Repository {
         })
     }
 
-    /// Opens a pull request from a branch in a fork. Returns the number of the pull request.
+    /// Opens a pull request from a branch in a fork. Returns the pull request's number.
     pub fn open_pull_from_fork(&self, user: &str, title: &str, branch: &str, sha: &str) -> u64 {
         self.shared.change(|world| {
             let (user, now) = (world.user(user), world.now());

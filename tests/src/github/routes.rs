@@ -129,8 +129,8 @@ fn matched(template: &[&'static str], path: &[String]) -> Option<Vec<(&'static s
     })
 }
 
-/// Responds to a call to a known route. Checks the client's identity, the limits, the repository
-/// and the permission, and then runs the handler.
+/// Responds to a call whose route is known. Checks the client's identity, the limits, the
+/// repository and the permission, and then runs the handler.
 pub(crate) fn answer(world: &mut World, call: &mut Call, route: Option<&Route>) -> Reply {
     let reply = identified(world, call, route)
         .unwrap_or_else(|reply| reply)

@@ -73,7 +73,7 @@ async fn qemu_board_without_flash_has_its_defaults() {
     assert_eq!(command(&client, "save").await, "the flash failed\n");
 }
 
-/// A flash in the test's memory with the same layout as the board's flash.
+/// A simulated flash memory with the same layout as the board's flash.
 struct Memory(Vec<u8>);
 
 impl ErrorType for Memory {

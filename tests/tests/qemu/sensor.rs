@@ -1,4 +1,4 @@
-//! Tests for the files of the I2C sensor, whose reads and writes take 20 ms each.
+//! Tests for the I2C sensor's files. Each read or write of such a file takes 20 ms.
 
 use std::io::Write;
 

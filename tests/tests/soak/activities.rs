@@ -108,8 +108,8 @@ fn read_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
-/// Sends as many reads as the board has workers per client without waiting for replies. Each read
-/// gets one reply, and the replies may arrive in any order.
+/// Sends one read for each of the workers that the board has per client, without waiting for
+/// replies. Each read gets one reply, and the replies may arrive in any order.
 fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
     client.open_path(1, "help", 0);

@@ -1,5 +1,6 @@
-# Runs the commands from the transcript in README.md that sets the status of a pull request. $GITHUB
-# is set if a bridge connects the server to a fake GitHub server that contains this pull request.
+# Runs the commands from the README.md transcript that shows how to set a pull request's status.
+# $GITHUB is set if a bridge connects the server to a fake GitHub server that contains this pull
+# request.
 . "$RIG/workloads/lib.sh"
 [ -n "${GITHUB:-}" ] || exit 77
 mnt=/tmp/pull-request

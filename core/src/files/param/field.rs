@@ -1,12 +1,12 @@
-//! A value and its parameter's constant part.
+//! A parameter's value together with its constant part.
 
 use core::fmt::{self, Write};
 
 use super::parameter::Refusal;
 use super::{Description, ParamInfo, ParamType, Parameter, Proposed, Rule, Value};
 
-/// A value and its parameter's constant part. [`ParamFile`](super::ParamFile) is the file through
-/// which clients read and set the value.
+/// A parameter's value together with its constant part. [`ParamFile`](super::ParamFile) is the file
+/// through which clients read and set the value.
 ///
 /// [`Param`](super::Param) is a file that behaves the same way and can be stored in a table.
 pub struct Field<'a, T: ParamType> {

@@ -11,8 +11,8 @@ pub struct Proposed<'a> {
     with_text: &'a WithText<'a>,
 }
 
-/// A function that looks up the new text of the value at the given address and passes it to the
-/// second argument.
+/// A function that takes the address of a value and a callback, and passes the new text of this
+/// value to the callback.
 type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
 
 impl Proposed<'static> {

@@ -17,7 +17,7 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     const ZERO: Self;
 
     /// Whether the text of every value is also a JSON value, for example a number. The schema
-    /// quotes the text of all other types.
+    /// quotes the values of all other types.
     const JSON: bool = false;
 
     /// Whether the text of a value may contain whitespace. Such values cannot be elements of an

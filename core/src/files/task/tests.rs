@@ -12,8 +12,7 @@ type Tree = StaticTree<8, 16, AsyncTree>;
 type Requests = FileRequests<3, 12>;
 type Transferred<'t> = Pin<Box<dyn Future<Output = Result<String>> + 't>>;
 
-/// A tree with a `limit` file, which has the number 2, and a read-only `value` file, which has the
-/// number 5.
+/// A tree with a `limit` file (number 2) and a read-only `value` file (number 5).
 macro_rules! tree {
     ($requests:ident) => {{
         static $requests: Requests = Requests::new();

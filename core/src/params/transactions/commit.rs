@@ -41,8 +41,8 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         Ok(())
     }
 
-    /// Checks the values that all parameters will have. Stores the files for the parameters with
-    /// staged values in `nodes`.
+    /// Checks the values that the parameters will have after the commit. Stores the files for the
+    /// parameters with staged values in `nodes`.
     fn check_all(&self, force: bool, nodes: &mut Vec<Node, VALUES>) -> Result<()> {
         let with_text = |address, with: &mut dyn FnMut(&[u8])| {
             self.with_transaction(|transaction| {
@@ -68,7 +68,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         checked
     }
 
-    /// Checks the value that a parameter will have.
+    /// Checks the value that a parameter will have after the commit.
     fn check(
         &self,
         path: &FilePath<'_>,

@@ -1,4 +1,4 @@
-//! Tests of the cache with a database in memory.
+//! Tests for the cache with a database in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

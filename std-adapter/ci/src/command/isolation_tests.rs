@@ -1,4 +1,4 @@
-//! Tests of the files that a command sees. The tests need bubblewrap.
+//! Tests for the files that a command sees. The tests need bubblewrap.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

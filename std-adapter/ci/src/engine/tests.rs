@@ -1,4 +1,4 @@
-//! Tests of the engine with a database in memory.
+//! Tests for the engine with a database in memory.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tests of pools and their queues.
+//! Tests for pools and their queues.
 
 use super::*;
 use crate::term::{External, Outcome, Term, Watcher};

@@ -1,4 +1,4 @@
-//! Tests of the terms.
+//! Tests for the terms.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! A 9P2000 server with one parameter, written by hand for this tree. The server answers one request
-//! at a time and checks only what it needs, so its size is a lower bound for a server on this board.
+//! A hand-written 9P2000 server for a tree with one parameter. The server answers one request at a
+//! time and checks only what it needs, so its size is a lower bound for a server on this board.
 #![no_std]
 #![no_main]
 
@@ -10,11 +10,11 @@ use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embedded_io_async::Write;
 
-/// The largest message, and the number of fids of a connection.
+/// The maximum message size in bytes, and the number of fids per connection.
 const MSIZE: usize = 512;
 const FIDS: usize = 24;
 
-/// The value that the file `value` shows and sets.
+/// The value that clients read and set through the `value` file.
 static VALUE: AtomicU32 = AtomicU32::new(1000);
 
 #[cortex_m_rt::entry]
@@ -61,10 +61,10 @@ async fn converse(socket: &mut TcpSocket<'_>) -> Option<()> {
     }
 }
 
-/// A fid: its number, and whether it refers to the file rather than to the root directory.
+/// A fid, stored as its number and whether it refers to the file rather than to the root directory.
 type Fid = Option<(u32, bool)>;
 
-/// Answers a request without its size, and returns the length of the reply.
+/// Answers a request, passed without its size field, and returns the length of the reply.
 fn answer(fids: &mut [Fid; FIDS], request: &[u8], reply: &mut [u8; MSIZE]) -> Option<usize> {
     let (&[kind, t0, t1], body) = request.split_first_chunk::<3>()?;
     let mut args = Args(body);

@@ -1,4 +1,5 @@
-//! An HTTP server of the crate picoserve that answers `GET /` with `Hello World`, for comparison.
+//! An HTTP server that answers `GET /` with `Hello World`, built with the `picoserve` crate for
+//! comparison.
 #![no_std]
 #![no_main]
 

@@ -44,9 +44,9 @@ fn main() -> ! {
 
     client.open(FILE, &["A"]);
     let read = client.average(&T::Read { fid: FILE, offset: 0, count: 64 });
-    report(read, "a read of a u32 parameter, instructions");
+    report(read, "instructions to read a `u32` parameter");
     let write = client.average(&T::Write { fid: FILE, offset: 0, data: Data(b"1000\n") });
-    report(write, "a write of a u32 parameter, instructions");
+    report(write, "instructions to write a `u32` parameter");
     client.rpc(&T::Clunk { fid: FILE });
 
     client.open(CTL, &["transactions", "0", "ctl"]);
@@ -59,7 +59,7 @@ fn main() -> ! {
         }
         ticks += client.rpc(&T::Write { fid: CTL, offset: 0, data: Data(b"commit\n") });
     }
-    report(client.timer.instructions(ticks) / ROUNDS, "a commit of 8 u32 values, instructions");
+    report(client.timer.instructions(ticks) / ROUNDS, "instructions to commit 8 `u32` values");
     semihosting::process::exit(0)
 }
 

@@ -148,8 +148,8 @@ fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     Ok(&[])
 }
 
-/// The encoded length of a directory entry, which consists of the qid, the offset, the type, the
-/// name's length, and a five-byte name.
+/// The encoded length of a directory entry that consists of a qid, an offset, a type, the name's
+/// length, and a five-byte name.
 const ENTRY: usize = 13 + 8 + 1 + 2 + 5;
 static LISTING: [u8; ENTRY * ENTRIES] = listing();
 

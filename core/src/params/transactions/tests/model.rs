@@ -1,4 +1,4 @@
-//! Compares random operations of several clients with a simple model.
+//! Compares the results of random operations by several clients with those of a simple model.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::*;
 const CLIENTS: usize = 3;
 const SLOTS: usize = 2;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-/// The number of values that a transaction has room for.
+/// The number of values that fit into a transaction.
 const ROOM: usize = 3;
 
 #[derive(Debug, Clone)]

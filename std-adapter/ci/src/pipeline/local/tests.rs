@@ -1,4 +1,4 @@
-//! Tests of local runs. The tests of the sandbox need bubblewrap.
+//! Tests for local runs. The tests of the sandbox need bubblewrap.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Tests of the reader: every error has a position and says what would be right.
+//! Tests for the reader: every error has a position and says what would be right.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Tests of the pipelines of targets, with a database in memory and without a sandbox.
+//! Tests for the pipelines of targets, with a database in memory and without a sandbox.
 
 mod hostile;
 mod repository;

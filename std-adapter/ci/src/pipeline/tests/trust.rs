@@ -1,4 +1,4 @@
-//! Tests of what the steps of an untrusted commit must not do.
+//! Tests for what the steps of an untrusted commit must not do.
 
 use super::*;
 

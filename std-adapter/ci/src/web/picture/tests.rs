@@ -1,4 +1,4 @@
-//! Tests of pictures.
+//! Tests for pictures.
 
 use super::*;
 use crate::term::{Term, explain, wait_for_all};

@@ -1,4 +1,4 @@
-//! Tests of the API.
+//! Tests for the API.
 
 use serde_json::Value;
 

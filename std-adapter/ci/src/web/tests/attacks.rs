@@ -1,4 +1,4 @@
-//! Tests of pages with hostile names, titles and logs.
+//! Tests for pages with hostile names, titles and logs.
 
 use super::*;
 

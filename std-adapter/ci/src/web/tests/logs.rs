@@ -1,4 +1,4 @@
-//! Tests of the pages of logs.
+//! Tests for the pages of logs.
 
 use super::*;
 

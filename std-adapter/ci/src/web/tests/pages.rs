@@ -1,4 +1,4 @@
-//! Tests of the pages for targets, commits, histories and waits.
+//! Tests for the pages for targets, commits, histories and waits.
 
 use super::*;
 

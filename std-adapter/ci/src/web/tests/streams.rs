@@ -1,4 +1,4 @@
-//! Tests of server-sent events with many viewers.
+//! Tests for server-sent events with many viewers.
 
 use std::time::Instant;
 

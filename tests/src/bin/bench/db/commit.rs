@@ -20,7 +20,8 @@ const MSG: u32 = 3;
 const CTL: u32 = 4;
 const WRONLY: u32 = 1;
 
-/// Clients that each make one commit after another. Each client commits to its own branch.
+/// A set of clients, each of which makes one commit after another. Each client commits to its own
+/// branch.
 pub(crate) struct Committer {
     drivers: Vec<CommitDriver>,
     ready: Ready,

@@ -117,8 +117,8 @@ impl DbRow {
         DbRow { name, ours, beside, ratio, budget: "", passed: false }
     }
 
-    /// Summarizes the rates measured in each round. The row passes if the median ratio of the two
-    /// rates is at least `must`.
+    /// Summarizes the rates measured in each round. The row passes if the median of the ratios
+    /// between the two rates is at least `must`.
     fn rates(
         name: &'static str,
         rounds: &[(f64, f64)],
@@ -258,8 +258,8 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
     }
 
-    /// Measures the delay between the reply to a commit and the delivery of the new head to 1000
-    /// connections. Each connection reads the head from `head.live`.
+    /// Measures the delay from the reply to a commit until 1000 connections have received the new
+    /// head. Each connection reads the head from `head.live`.
     fn live(&self, name: &'static str) -> Res<DbRow> {
         const WATCHERS: usize = 1000;
         process::allow_files(WATCHERS as u64 + 100)?;

@@ -1,4 +1,4 @@
-//! Tests of both backends.
+//! Tests for both backends.
 
 use super::*;
 use crate::web::auth::user::User;
