@@ -1,7 +1,7 @@
 //! Runs the integration tests of a target after another CI has built the packages of the same commit.
 //!
 //! The other CI reports its result as a status, for example on GitHub, and the bridge writes the
-//! status to the metadata branch. The URL of the status is the place of the packages.
+//! status to the metadata branch. The packages can be downloaded from the URL of the status.
 //!
 //! ```sh
 //! datakit serve --git ci-state &
@@ -38,13 +38,13 @@ const SCRIPT: &str = "curl --fail --silent --show-error --output packages.tar \"
 tar -xf packages.tar
 ./integration-tests";
 
-/// Returns a sandbox with network.
+/// Returns a sandbox with network access.
 fn online() -> Sandbox {
     datakit_ci::command::Isolation::default().network(Network::Host).into()
 }
 
-/// Returns the tests of a target. The test `integration` waits until the status `context` is a
-/// success. If the other CI reports a failure, the test fails without running.
+/// Returns the tests of a target. The `integration` test waits until the status with the given
+/// context reports success. If the other CI reports a failure, the test fails without running.
 pub(crate) fn tests<D: Database>(
     cache: &Cache<D, Integration>,
     context: &Context,
@@ -53,7 +53,7 @@ pub(crate) fn tests<D: Database>(
     let (metadata, target) = (&input.metadata, &input.target);
     let packages = metadata.ci_success_target_url(target, context);
     let cache = cache.clone();
-    // A new commit or a new URL is another key, so it starts another build.
+    // A new commit or URL makes a new key, so it starts another build.
     let tested = input
         .head()
         .pair(&packages)
@@ -100,7 +100,7 @@ impl Builder for Integration {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let command = Command::shell(&self.script, dir.path())
             .sandbox(self.sandbox.clone())
-            // A URL in the text of the script could change the meaning of the script.
+            // A URL inserted into the script could change the meaning of the script.
             .env("PACKAGES", &key.url);
         command.run(build.log()).await.map_err(|error| error.to_string())?;
         let text = format!("Passed with {}", key.url);

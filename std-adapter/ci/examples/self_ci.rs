@@ -76,14 +76,14 @@ impl<D: Database> Components<D> {
 
     /// Returns the tests of a target.
     pub(crate) fn tests(&self, input: &TestInput) -> Tests {
-        // The pages of the web site are not tested.
+        // The web site's pages are not tested.
         if input.target.to_string().ends_with("/heads/gh-pages") {
             return Vec::new();
         }
         let source = self.source(input);
         let build = |label: &str| self.build(label, &input.target, &source);
         let after = |label: &str, base: &Term<()>| {
-            // The log of the base belongs to the test of the base.
+            // The log of the base build is shown with the test for the base.
             let base = base.without_logs();
             let (source, build) = (source.clone(), build(label));
             source.without_logs().pair(&base).bind(move |_| build.clone())
@@ -102,7 +102,8 @@ impl<D: Database> Components<D> {
         tests.map(|(name, term)| (name.to_owned(), term)).into()
     }
 
-    /// Returns a term for the commit of a target. The term succeeds when the commit is on the disk.
+    /// Returns a term for the commit of a target. The term succeeds when the commit has been
+    /// fetched to disk.
     fn source(&self, input: &TestInput) -> Term<Commit> {
         let (fetch, target) = (self.fetch.clone(), input.target.clone());
         input.head().bind(move |commit| fetch.find(&FetchKey { target: target.clone(), commit }))

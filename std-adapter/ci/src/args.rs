@@ -9,9 +9,9 @@ use datakit_client::Url;
 use datakit_github::{DEFAULT_BRANCH, Repo};
 use datakit_program::{HttpAddress, LogArgs};
 
-/// Test commits with pipelines that are part of the repository under test
+/// Test commits with the pipelines defined in the repositories under test
 ///
-/// The results are stored in a DataKit database, together with the logs.
+/// The results and logs are stored in a DataKit database.
 #[derive(Parser, Debug)]
 #[command(name = "datakit-ci", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -41,10 +41,10 @@ pub(crate) enum Command {
 #[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct ServeArgs {
     /// A repository to test, and the path or URL from which to clone it. Without SOURCE, the
-    /// repository is cloned from where the bridge found it
+    /// repository is cloned from the URL that the bridge found
     #[arg(value_name = "USER/REPO[:SOURCE]", value_parser = parse_project)]
     pub(crate) projects: Vec<(Repo, Option<String>)>,
-    /// Read more settings from a TOML file
+    /// Read additional settings from a TOML file
     #[arg(long, value_name = "FILE", env = "DATAKIT_CI_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// The database server: HOST:PORT, tcp:HOST:PORT or the path of a socket
@@ -65,8 +65,8 @@ pub(crate) struct ServeArgs {
     /// The directory for clones, work trees and caches
     #[arg(long, value_name = "DIR", env = "DATAKIT_CI_WORK_DIR", default_value_os_t = default_work_dir())]
     pub(crate) work_dir: PathBuf,
-    /// The directory for passwords, certificates and the secrets of pipelines [default: /secrets if
-    /// it exists, otherwise `secrets` in the work directory]
+    /// The directory for passwords, certificates and pipeline secrets [default: /secrets if it
+    /// exists, otherwise `secrets` in the work directory]
     #[arg(long, value_name = "DIR", env = "DATAKIT_CI_SECRETS_DIR")]
     pub(crate) secrets_dir: Option<PathBuf>,
     /// The public root URL of the web pages [default: the address on which the server listens]
@@ -83,20 +83,20 @@ pub(crate) struct ServeArgs {
     /// Serve the web pages without TLS on this address, for example behind a proxy
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_http: Option<HttpAddress>,
-    /// Where to store the sessions of users: memory:// or redis://HOST:PORT
+    /// Where to store user sessions: memory:// or redis://HOST:PORT
     #[arg(long, value_name = "URL", default_value = "memory://")]
     pub(crate) sessions_backend: String,
-    /// The number of steps that may run at the same time
+    /// The number of steps that can run at the same time
     #[arg(short, long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) jobs: u32,
-    /// Run the steps without a sandbox. They can then read and change everything that the server can,
-    /// including the secrets
+    /// Run the steps without a sandbox. They can then read and change everything that the server
+    /// can, including secrets
     #[arg(long)]
     pub(crate) unsandboxed: bool,
-    /// How long to wait for a sign of life from another server that uses the database
+    /// How long another server that uses the database has to respond before this server takes over
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) lease_timeout: Duration,
-    /// Serve metrics for Prometheus at http://HOST:PORT/metrics, in addition to the web pages
+    /// Serve Prometheus metrics at http://HOST:PORT/metrics, in addition to the web pages
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<HttpAddress>,
     #[command(flatten)]
@@ -109,7 +109,7 @@ pub(crate) struct RunArgs {
     /// The work tree
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Run only this step and the steps that it needs. May be repeated
+    /// Run only this step and the steps it needs. May be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) step: Vec<String>,
     /// Run the steps without a sandbox
@@ -135,7 +135,7 @@ pub(crate) struct ExplainArgs {
     pub(crate) work_dir: PathBuf,
 }
 
-/// Returns the directory `datakit-ci` in the user's directory for the state of programs.
+/// Returns the `datakit-ci` directory in the user's state directory.
 fn default_work_dir() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     let state = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);

@@ -15,21 +15,21 @@ const SIZE_MAX: u64 = 1 << 20;
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Config {
-    /// The repositories to test, by `USER/REPO`.
+    /// The repositories to test, keyed by `USER/REPO`.
     pub(crate) projects: BTreeMap<RepoName, ProjectConfig>,
-    /// The capacities of pools, by name.
+    /// The pool capacities, keyed by pool name.
     pub(crate) pools: BTreeMap<String, usize>,
-    /// The maximum number of steps of a repository that wait for a pool.
+    /// The maximum number of steps per repository that can wait for a pool.
     pub(crate) queue: Option<usize>,
-    /// The root directories of images, by the names that pipelines use.
+    /// The root directories of images, keyed by the names that pipelines use.
     pub(crate) images: BTreeMap<String, PathBuf>,
-    /// Environment variables of all steps.
+    /// Environment variables for all steps.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) access: Access,
     pub(crate) logs: Logs,
 }
 
-/// The name of a repository as the key of a table.
+/// A repository name that is used as a table key.
 #[derive(Deserialize, Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub(crate) struct RepoName(pub(crate) Repo);
@@ -48,7 +48,7 @@ impl TryFrom<String> for RepoName {
 pub(crate) struct ProjectConfig {
     /// The path or URL from which to clone the repository.
     pub(crate) source: Option<String>,
-    /// The branches on the first page.
+    /// The branches on the home page.
     pub(crate) dashboards: Vec<String>,
     /// When to build the branches of `dashboards` again, as cron expressions in UTC.
     pub(crate) rebuild: Vec<String>,
@@ -64,15 +64,15 @@ impl Default for ProjectConfig {
     }
 }
 
-/// Who may use the web pages.
+/// Who can use the web pages.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Access {
-    /// Who may read, as a list of policies separated by commas.
+    /// Who can read, as a comma-separated list of policies.
     pub(crate) read: String,
-    /// Who may cancel and rebuild, as a list of policies separated by commas.
+    /// Who can cancel and rebuild, as a comma-separated list of policies.
     pub(crate) build: String,
-    /// The SHA-256 of the bearer token that `/metrics` requires, as hexadecimal digits.
+    /// The SHA-256 hash (in hexadecimal) of the bearer token that `/metrics` requires.
     pub(crate) metrics_token_sha256: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl Default for Access {
 }
 
 impl Access {
-    /// Returns the hash of the token for the metrics.
+    /// Returns the hash of the metrics token.
     ///
     /// # Errors
     /// Returns an error if the setting is not a SHA-256 hash.
@@ -104,7 +104,7 @@ impl Access {
     }
 }
 
-/// The error returned if the setting `metrics-token-sha256` is invalid.
+/// The error returned if the `metrics-token-sha256` setting is invalid.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidHash;
 
@@ -136,7 +136,7 @@ impl Logs {
     }
 }
 
-/// The error returned if a settings file is not valid.
+/// The error returned if a settings file cannot be read or is invalid.
 #[derive(Debug)]
 pub(crate) struct ConfigError {
     path: PathBuf,
@@ -147,7 +147,7 @@ pub(crate) struct ConfigError {
 enum Cause {
     Read(std::io::Error),
     TooLarge(u64),
-    /// The text of the error contains the line, the column and the source line.
+    /// The error message contains the line, the column and the source line.
     Parse(Box<toml::de::Error>),
 }
 
@@ -166,7 +166,7 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
             Cause::Read(error) => Some(error),
-            // The message of a parse error is part of the text.
+            // The message of a parse error is already part of the text.
             Cause::TooLarge(_) | Cause::Parse(_) => None,
         }
     }
@@ -176,7 +176,7 @@ impl Config {
     /// Reads a settings file.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read or is not valid.
+    /// Returns an error if the file cannot be read or is invalid.
     pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         let error = |cause| ConfigError { path: path.to_owned(), cause };
         let size = std::fs::metadata(path).map_err(|cause| error(Cause::Read(cause)))?.len();
@@ -187,7 +187,7 @@ impl Config {
         toml::from_str(&text).map_err(|cause| error(Cause::Parse(Box::new(cause))))
     }
 
-    /// Adds the repositories of the command line. Their sources replace those of the file.
+    /// Adds the repositories from the command line. Their sources override those in the file.
     pub(crate) fn add_projects(&mut self, projects: &[(Repo, Option<String>)]) {
         for (repo, source) in projects {
             let project = self.projects.entry(RepoName(repo.clone())).or_default();

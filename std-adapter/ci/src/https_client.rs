@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
-/// Idle connections are closed after this time.
+/// How long an idle connection is kept open.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// The maximum number of idle connections to a host.
@@ -27,7 +27,7 @@ const MAX_IGNORED: usize = 64 << 10;
 const IGNORED_TIME: Duration = Duration::from_secs(1);
 
 /// A client that accepts `https` and `http` URLs and trusts the system's root certificates. It does
-/// not follow redirections.
+/// not follow redirects.
 #[derive(Clone)]
 pub(crate) struct HttpsClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
@@ -69,7 +69,7 @@ impl HttpsClient {
     /// Sends a request and receives the response, with a body of at most `limit` bytes.
     ///
     /// # Errors
-    /// Returns an error if the response is not complete within the time or is too large.
+    /// Returns an error if the response is too large or is not complete within the timeout.
     pub(crate) async fn send(
         &self,
         request: Request<Bytes>,
@@ -89,11 +89,11 @@ impl HttpsClient {
         result.map_err(failed)
     }
 
-    /// Sends a request and returns the status of the response and the time in its header
-    /// `Retry-After`, if it has one. The body is ignored.
+    /// Sends a request and returns the status of the response and the time in its `Retry-After`
+    /// header, if any. The body is ignored.
     ///
     /// # Errors
-    /// Returns an error if the response does not begin within the time.
+    /// Returns an error if the response does not start within the timeout.
     pub(crate) async fn status(
         &self,
         request: Request<Bytes>,
@@ -110,7 +110,7 @@ impl HttpsClient {
         let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let seconds = seconds.and_then(|text| text.trim().parse().ok());
         let status = response.status();
-        // The connection can be used again if the body ends soon.
+        // The connection can be reused if the body ends soon.
         let body = Limited::new(response.into_body(), MAX_IGNORED).collect();
         let _ = timeout(IGNORED_TIME, body).await;
         Ok((status, seconds.map(Duration::from_secs)))
@@ -123,7 +123,7 @@ impl fmt::Debug for HttpsClient {
     }
 }
 
-/// The error returned if a server does not answer.
+/// The error returned if a request fails.
 #[derive(Debug)]
 pub(crate) struct HttpsError {
     host: String,
@@ -146,7 +146,7 @@ impl fmt::Display for HttpsError {
         match &self.reason {
             Reason::Connection(error) | Reason::Body(error) => {
                 write!(f, "{host}: {error}")?;
-                // The first message of hyper does not contain the reason.
+                // The outermost hyper error message does not contain the reason.
                 let mut source = error.source();
                 while let Some(error) = source {
                     write!(f, ": {error}")?;

@@ -1,12 +1,13 @@
 //! The lease that prevents two CI servers from using the same database.
 //!
-//! The lease is a branch. Its file `holder` names the server that holds the lease. A server that
-//! starts while the file names another server adds the `challenger` file. A running holder removes
-//! this file within seconds. If the holder does not remove the file in time, the challenger replaces
-//! the holder. Every commit to the branch is a fast-forward, so only one of several servers succeeds.
+//! The lease is a branch. Its `holder` file names the server that holds the lease. A server that
+//! starts while this file names another server adds a `challenger` file. A running holder removes
+//! the `challenger` file within seconds. If the holder does not remove the file in time, the
+//! challenger replaces the holder. Every commit to the branch must be a fast-forward, so only one
+//! server can succeed.
 //!
-//! In contrast to a lease that expires, this lease needs no commits while nobody challenges it, and it
-//! does not depend on clocks that agree.
+//! Unlike a lease that expires, this lease needs no commits unless it is challenged, and it does
+//! not depend on synchronized clocks.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,10 +31,10 @@ pub struct ServerId {
     pub host: String,
     /// The process id.
     pub pid: u32,
-    /// Identifies the boot of the host and the process namespace, in which the process id is valid.
+    /// Identifies the boot of the host and the PID namespace in which the process id is valid.
     pub namespace: String,
-    /// The time at which the server was started, in nanoseconds since 1970. Two servers that had the
-    /// same process id differ in this number.
+    /// The time at which the server was started, in nanoseconds since 1970. This distinguishes
+    /// servers that had the same process id.
     pub started: u64,
 }
 
@@ -72,7 +73,7 @@ pub struct Lease<D: Database> {
     id: ServerId,
 }
 
-/// The error returned if a server does not get the lease or loses it.
+/// The error returned if a server cannot acquire the lease or loses it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LeaseError {
@@ -118,10 +119,10 @@ impl From<Error> for LeaseError {
 }
 
 impl<D: Database> Lease<D> {
-    /// Acquires the lease. If another server holds the lease, waits up to `answer` for a sign that the
-    /// other server is running.
+    /// Acquires the lease. If another server holds the lease, waits up to `answer` for the other
+    /// server to respond.
     ///
-    /// If the future is dropped, the lease may or may not have been acquired.
+    /// If the future is dropped, it is unspecified whether the lease has been acquired.
     ///
     /// # Errors
     /// Returns [`LeaseError::Held`] if another server is running.
@@ -152,7 +153,8 @@ impl<D: Database> Lease<D> {
         }
     }
 
-    /// Holds the lease: answers the challenges of other servers. Returns only if the lease is lost.
+    /// Keeps the lease by responding to challenges from other servers. Returns only if the lease is
+    /// lost.
     ///
     /// If the future is dropped, another server can acquire the lease soon.
     pub async fn hold(&self) -> LeaseError {
@@ -163,7 +165,7 @@ impl<D: Database> Lease<D> {
         }
     }
 
-    /// Returns `Ok` if the watch of the branch must be started again.
+    /// Returns `Ok` if the branch watch must be restarted.
     async fn answer_challenges(&self) -> std::result::Result<(), LeaseError> {
         let mut heads = self.branch.watch_head().await?;
         while let Some(head) = heads.next().await {
@@ -177,7 +179,7 @@ impl<D: Database> Lease<D> {
             if let Found::Server(challenger) = read(&transaction.tree(), CHALLENGER).await? {
                 tracing::warn!(%challenger, "another CI server tries to use the database");
                 transaction.remove(&file(CHALLENGER)?).await?;
-                // If the branch has moved, the watch reports the next head.
+                // If the branch has moved, the watch will report the new head.
                 commit(&transaction, "The CI server is running").await?;
             }
             transaction.abort().await;
@@ -185,9 +187,9 @@ impl<D: Database> Lease<D> {
         Ok(())
     }
 
-    /// Releases the lease, so that the next server need not wait.
+    /// Releases the lease, so the next server does not have to wait.
     ///
-    /// If the future is dropped, the lease may or may not have been released.
+    /// If the future is dropped, it is unspecified whether the lease has been released.
     ///
     /// # Errors
     /// Returns any error that the database reports.
@@ -208,7 +210,7 @@ impl<D: Database> fmt::Debug for Lease<D> {
     }
 }
 
-/// The content of one of the two files.
+/// The content of the `holder` or `challenger` file.
 enum Found {
     Nothing,
     Server(ServerId),
@@ -238,8 +240,8 @@ async fn set_challenger<T: TransactionOps>(transaction: &T, id: &ServerId) -> Re
     commit(transaction, &format!("Is the CI server running? asks {id}")).await
 }
 
-/// Waits for the answer of the holder. If there is none within `answer`, makes `id` the holder and
-/// returns `true`. Returns `false` if another challenger has replaced `id`.
+/// Waits for the holder to respond. If there is no response within `answer`, makes `id` the holder
+/// and returns `true`. Returns `false` if another challenger has replaced `id`.
 async fn outlasts_holder<B: BranchOps>(
     branch: &B,
     heads: &mut Watch<Option<B::Commit>>,
@@ -279,7 +281,7 @@ async fn write<T: TransactionOps>(transaction: &T, name: &str, id: &ServerId) ->
     transaction.create_or_replace_file(&file(name)?, &json).await
 }
 
-/// Commits unless the branch has moved. Returns whether the changes were committed.
+/// Commits the changes unless the branch has moved. Returns `true` if they were committed.
 async fn commit<T: TransactionOps>(transaction: &T, message: &str) -> Result<bool> {
     match transaction.commit_fast_forward(message).await {
         Ok(_) => Ok(true),
@@ -327,7 +329,7 @@ mod tests {
         let _ = running.await;
         let second = Lease::acquire(&db, server("b"), ANSWER).await.unwrap();
         second.release().await.unwrap();
-        // Nobody holds the lease, so the third server does not wait for an answer.
+        // No server holds the lease, so the third server does not wait for a response.
         let third = Lease::acquire(&db, server("c"), Duration::from_secs(600));
         tokio::time::timeout(Duration::from_secs(20), third).await.unwrap().unwrap();
     }

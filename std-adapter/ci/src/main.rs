@@ -1,4 +1,4 @@
-//! The `datakit-ci` program, which tests commits with pipelines that are part of the repository.
+//! The `datakit-ci` program, which tests commits with the pipelines defined in their repositories.
 #![forbid(unsafe_code)]
 
 mod args;

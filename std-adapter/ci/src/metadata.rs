@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use crate::Target;
 use crate::term::{Input, Outcome, Term};
 
-/// The current content of the metadata branch, as inputs of terms.
+/// The current content of the metadata branch, as term inputs.
 ///
 /// When a new snapshot is set, only the terms that depend on a changed pull request, branch or
-/// status become stale, that is, have to be evaluated again.
+/// status become stale, which means that they have to be evaluated again.
 ///
 /// ```
 /// use datakit_ci::{Metadata, Target};
@@ -47,12 +47,12 @@ struct MetadataState {
     /// The inputs for the metadata elements (pull requests, branches and so on) that terms depend
     /// on.
     inputs: HashMap<ElementId, Input<Option<Element>>>,
-    /// Whether a commit is the head of a branch or a tag, for the commits that terms depend on.
+    /// For each commit that terms depend on, whether it is the head of a branch or tag.
     heads: HashMap<Commit, Input<bool>>,
 }
 
 impl MetadataState {
-    /// Updates [`heads`](MetadataState::heads) after a branch or a tag has changed.
+    /// Updates [`heads`](MetadataState::heads) after a branch or tag has changed.
     fn update_heads(&mut self) {
         self.heads.retain(|_, input| input.is_used());
         if self.heads.is_empty() {
@@ -66,7 +66,7 @@ impl MetadataState {
 }
 
 impl Metadata {
-    /// Creates the inputs of an empty metadata branch.
+    /// Creates the inputs for an empty metadata branch.
     #[must_use]
     pub fn new() -> Metadata {
         Metadata::default()
@@ -125,7 +125,8 @@ impl Metadata {
         outcome.of_state().label(format!("head of {target}"))
     }
 
-    /// Returns a term for whether a commit is the head of a branch or a tag in its repository.
+    /// Returns a term whose value is `true` if a commit is the head of a branch or tag in its
+    /// repository.
     #[must_use]
     pub fn is_head(&self, commit: &Commit) -> Term<bool> {
         let mut state = self.state.lock();
@@ -157,7 +158,7 @@ impl fmt::Debug for Metadata {
     }
 }
 
-/// Functions that create terms for the statuses that another CI reports for the head of a target.
+/// Functions that create terms for the statuses reported by another CI for the head of a target.
 impl Metadata {
     /// Returns a term for the status of the head of `target` in a context. The term is pending while
     /// there is no such status.
@@ -184,8 +185,9 @@ impl Metadata {
         self.ci_status(target, context).map(|status| status.target_url.map(|url| url.to_string()))
     }
 
-    /// Returns a term for the URL in a successful status of the head of `target`. The term is pending
-    /// until the other CI has finished, and fails if the other CI reports a problem.
+    /// Returns a term for the URL in a successful status of the head of `target`. The term is
+    /// pending until the other CI has finished, and fails if the other CI reports a failure or an
+    /// error.
     #[must_use]
     pub fn ci_success_target_url(
         self: &Arc<Metadata>,

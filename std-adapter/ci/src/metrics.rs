@@ -1,4 +1,4 @@
-//! The metrics for Prometheus. They have the names of the original's metrics.
+//! Prometheus metrics, with the same names as in the original CI.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// The attempts to connect to the database.
+/// Counts the attempts to connect to the database, and how many of them failed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connections(Arc<(AtomicU64, AtomicU64)>);
 
@@ -87,7 +87,7 @@ impl Sources {
     }
 
     fn encode_builds(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        // Several caches may have the same builder.
+        // Multiple caches can have the same builder.
         let mut by_name: BTreeMap<String, [f64; 6]> = BTreeMap::new();
         for counts in self.builds.counts() {
             let sums = by_name.entry(counts.name).or_default();

@@ -19,8 +19,8 @@ const FAILURE: &str = "failure";
 const VALUE: &str = "value";
 const REBUILD: &str = "rebuild-requested";
 
-/// The results of a builder. Create a single cache for each builder, because two caches would build
-/// the same key at the same time.
+/// The results of a builder. Create only one cache for each builder: two caches could build the
+/// same key at the same time.
 pub struct Cache<D: Database, B: Builder> {
     shared: Arc<Shared<D, B>>,
 }
@@ -48,7 +48,7 @@ pub enum RebuildError {
         /// The branch.
         branch: String,
     },
-    /// The database refused to mark the result.
+    /// The database returned an error while the result was being marked.
     Database(Error),
 }
 
@@ -78,14 +78,15 @@ impl<D: Database, B: Builder> Cache<D, B> {
         Cache { shared: Arc::new(Shared { db, builder, logs, builds, counts }) }
     }
 
-    /// Returns the numbers of builds.
+    /// Returns the build counts.
     #[must_use]
     pub fn counts(&self) -> BuildCounts {
         self.shared.counts.lock().clone()
     }
 
-    /// Returns a term for the value of a key. The term reads the result from the database, or builds
-    /// the value if the database has no result. All terms for the same branch share the build.
+    /// Returns a term for the value of a key. The term reads the result from the database, or
+    /// builds the value if there is no stored result. All terms for the same branch share one
+    /// build.
     #[must_use]
     pub fn find(&self, key: &B::Key) -> Term<B::Value> {
         let shared = &self.shared;
@@ -110,7 +111,7 @@ impl<D: Database, B: Builder> Cache<D, B> {
     /// Marks the result in a branch as unusable and builds the value again. Does nothing if the build
     /// is running.
     ///
-    /// If the future is dropped, the result may or may not have been marked.
+    /// If the future is dropped, it is unspecified whether the result has been marked.
     ///
     /// # Errors
     /// Returns [`RebuildError::NoJob`] if no term depends on the branch.
@@ -124,7 +125,7 @@ impl<D: Database, B: Builder> Cache<D, B> {
         Ok(())
     }
 
-    /// Cancels the build that is running on a branch. Returns `false` if the build is not running.
+    /// Cancels the build that is running on a branch. Returns `false` if no build is running.
     ///
     /// # Errors
     /// Returns [`RebuildError::NoJob`] if no term depends on the branch.
@@ -143,7 +144,7 @@ impl<D: Database, B: Builder> Cache<D, B> {
     }
 }
 
-/// Returns the term of a build. The term keeps the build in the cache.
+/// Returns a term for a build. The build stays in the cache while the term exists.
 fn keep<T: Clone + Send + Sync + 'static>(external: Arc<External<T>>) -> Term<T> {
     let term = external.term();
     term.map(move |value| {
@@ -153,7 +154,7 @@ fn keep<T: Clone + Send + Sync + 'static>(external: Arc<External<T>>) -> Term<T>
 }
 
 impl<D: Database, B: Builder> Shared<D, B> {
-    /// Reads the result of a key, or builds the value.
+    /// Reads the result for a key, or builds the value.
     async fn find_or_build(
         &self,
         key: &B::Key,
@@ -187,7 +188,7 @@ impl<D: Database, B: Builder> Shared<D, B> {
             Err(Error::NotFound) => None,
             Err(error) => return Err(error),
         };
-        // The original CI stores no `value` for a build that has no value.
+        // The original CI does not store a `value` for a build without a value.
         let succeeded = tree.exists(&file(VALUE)?).await? || tree.exists(&file(LOG)?).await?;
         if failure.is_none() && !succeeded {
             return Ok(None);
@@ -266,7 +267,7 @@ async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
     Ok(())
 }
 
-/// Commits the log and the failure, if there is one.
+/// Commits the log and the failure message, if any.
 async fn store<T: TransactionOps>(
     transaction: &T,
     log: &str,

@@ -1,4 +1,4 @@
-//! Repeats and cancels builds by the names of their branches.
+//! Rebuilds and cancels builds, which are identified by branch name.
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::{BuildCounts, Builder, Cache, RebuildError};
 
 /// All caches of a program. A user names a build by its branch, without knowing which cache builds
-/// it. All clones contain the same caches.
+/// it. All clones share the same caches.
 #[derive(Clone, Default)]
 pub struct Builds {
     caches: Arc<RwLock<Vec<Arc<dyn Control>>>>,
@@ -41,7 +41,7 @@ impl<D: Database, B: Builder> Control for Cache<D, B> {
 }
 
 impl Builds {
-    /// Creates a list without caches.
+    /// Creates an empty list.
     #[must_use]
     pub fn new() -> Builds {
         Builds::default()
@@ -57,7 +57,7 @@ impl Builds {
         self.caches.write().push(Arc::new(cache.clone()));
     }
 
-    /// Returns the numbers of builds of each cache.
+    /// Returns the build counts for each cache.
     #[must_use]
     pub fn counts(&self) -> Vec<BuildCounts> {
         self.caches.read().iter().map(|cache| cache.counts()).collect()
@@ -66,7 +66,7 @@ impl Builds {
     /// Marks the result in a branch as unusable and builds the value again. Does nothing if the build
     /// is running.
     ///
-    /// If the future is dropped, the result may or may not have been marked.
+    /// If the future is dropped, it is unspecified whether the result has been marked.
     ///
     /// # Errors
     /// Returns [`RebuildError::NoJob`] if no job depends on the branch.
@@ -81,7 +81,7 @@ impl Builds {
         Err(RebuildError::NoJob { branch: branch.to_owned() })
     }
 
-    /// Cancels the build that is running on a branch. Returns `false` if the build is not running.
+    /// Cancels the build that is running on a branch. Returns `false` if no build is running.
     ///
     /// # Errors
     /// Returns [`RebuildError::NoJob`] if no job depends on the branch.

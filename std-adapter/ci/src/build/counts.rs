@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The numbers of builds of a cache since the cache was created.
+/// The build counts since the cache was created.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct BuildCounts {
@@ -16,16 +16,16 @@ pub struct BuildCounts {
     pub succeeded: u64,
     /// The builds that failed.
     pub failed: u64,
-    /// The builds that ended without a result, because they were cancelled or because the database
-    /// returned an error.
+    /// The builds that ended without a result because they were cancelled or the database returned
+    /// an error.
     pub ended_without_result: u64,
     /// The builds that are running.
     pub running: u64,
-    /// The total time of all builds that have ended.
+    /// The total duration of all builds that have ended.
     pub time: Duration,
 }
 
-/// A build that is being counted. If the value is dropped before the build has a result, the build has
+/// A build that is being counted. Dropping the value without setting a result counts the build as
 /// ended without a result.
 pub(super) struct Counted<'c> {
     counts: &'c Mutex<BuildCounts>,

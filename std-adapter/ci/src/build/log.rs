@@ -43,7 +43,7 @@ struct Shared {
 #[derive(Default)]
 struct LogText {
     text: String,
-    /// The end of the last write, which may be the beginning of a secret.
+    /// The end of the last write, held back because it could be the beginning of a secret.
     held: String,
     cut: bool,
 }
@@ -53,7 +53,7 @@ impl BuildLog {
     pub fn new(title: &str, secrets: Vec<String>, limits: LogLimits) -> BuildLog {
         let mut secrets: Vec<String> =
             secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
-        // Mask longer secrets first, because a secret may contain a shorter one.
+        // Mask longer secrets first, because a secret can contain a shorter one.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let shared = Shared {
             text: Mutex::default(),
@@ -72,8 +72,7 @@ impl BuildLog {
         self.write(&format!("[{}] {text}\n", now.strftime("%Y-%m-%d %H:%M.%S")));
     }
 
-    /// Appends output of the build. A secret is masked even if its text is split across several
-    /// calls.
+    /// Appends output of the build. A secret is masked even if it is split across multiple calls.
     pub fn write(&self, output: &str) {
         let length = {
             let mut text = self.0.text.lock();
@@ -95,7 +94,7 @@ impl BuildLog {
         })
     }
 
-    /// Returns the number of bytes at the end of `text` that may be the beginning of a secret.
+    /// Returns the number of bytes at the end of `text` that could be the beginning of a secret.
     fn held_back(&self, text: &str) -> usize {
         let longest = |secret: &String| {
             let starts = (1..secret.len()).rev().filter(|length| secret.is_char_boundary(*length));
@@ -106,7 +105,7 @@ impl BuildLog {
         self.0.secrets.iter().filter_map(longest).max().unwrap_or(0)
     }
 
-    /// Completes the log and returns the whole text. Readers can then reach the end of the log.
+    /// Completes the log and returns the whole text. Readers then see the end of the log.
     pub fn finish(&self) -> String {
         let text = {
             let mut text = self.0.text.lock();
@@ -124,14 +123,14 @@ impl BuildLog {
         self.0.text.lock().text.len()
     }
 
-    /// Returns whether the log has no text.
+    /// Returns `true` if the log is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns at most `length` bytes, starting at a byte offset. The part may begin and end within
-    /// a character.
+    /// Returns at most `length` bytes, starting at a byte offset. The range can begin and end in
+    /// the middle of a character.
     #[must_use]
     pub fn read_at(&self, offset: usize, length: usize) -> Vec<u8> {
         let text = self.0.text.lock();
@@ -192,7 +191,7 @@ impl LogReader {
     /// more text.
     ///
     /// # Cancel safety
-    /// No text is lost if the future is dropped.
+    /// This method is cancel safe: no text is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<String> {
         loop {
             let (length, complete) = *self.progress.borrow_and_update();
@@ -202,8 +201,8 @@ impl LogReader {
                 self.position = length;
                 return Some(part);
             }
-            // Waiting fails only if the log has been dropped, because the sender is part of the
-            // log.
+            // Waiting never fails: this reader keeps the log alive, and the log contains the
+            // sender.
             if complete || self.progress.changed().await.is_err() {
                 return None;
             }

@@ -9,8 +9,8 @@
 //! |---|---|
 //! | `log` | the log of the build |
 //! | `value` | the value: a file or a directory that the builder writes |
-//! | `failure` | the reason, if the build failed |
-//! | `rebuild-requested` | exists if the result must not be used |
+//! | `failure` | the reason for the failure, if the build failed |
+//! | `rebuild-requested` | present if the result must not be used |
 
 mod cache;
 mod control;
@@ -33,7 +33,7 @@ pub use log::{BuildLog, LiveLog, LiveLogs, LogLimits, LogReader};
 
 /// Computes values from keys.
 pub trait Builder: Send + Sync + 'static {
-    /// The type of the keys. Two keys with the same branch must have the same value.
+    /// The type of the keys. Keys with the same branch must have the same value.
     type Key: Clone + fmt::Debug + Send + Sync + 'static;
     /// The value.
     type Value: Clone + Send + Sync + 'static;
@@ -47,21 +47,21 @@ pub trait Builder: Send + Sync + 'static {
     /// Returns the branch in which the result is stored.
     fn branch(&self, key: &Self::Key) -> String;
 
-    /// Returns the secrets, which logs must not contain.
+    /// Returns the secrets that logs must not contain.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Returns the limits of a log.
+    /// Returns the limits for logs.
     fn log_limits(&self) -> LogLimits {
         LogLimits::default()
     }
 
-    /// Computes the value and writes it to `value` in the transaction. If the future is dropped, the
-    /// build must end all its processes.
+    /// Computes the value and writes it to `value` in the transaction. If the future is dropped,
+    /// the build must terminate all its processes.
     ///
     /// # Errors
-    /// Returns the reason why the build failed. The reason is stored as the result.
+    /// Returns the reason for the failure if the build fails. The reason is stored as the result.
     fn generate<T: TransactionOps>(
         &self,
         transaction: &T,

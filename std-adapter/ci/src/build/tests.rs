@@ -17,7 +17,7 @@ type Done = Result<(), Box<dyn std::error::Error>>;
 /// The time limit of every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A builder that converts numbers to text. The builds of negative numbers fail.
+/// A builder that converts numbers to strings. Building a negative number fails.
 #[derive(Clone)]
 struct Numbers {
     builds: Arc<AtomicUsize>,
@@ -185,8 +185,8 @@ async fn rebuild_marks_the_branch_and_builds_again() -> Done {
     builder.permits.add_permits(1);
     assert_eq!((result(&term).await.outcome, builder.builds()), (Outcome::Success("3".into()), 2));
     assert_eq!(message(&db, "number-of-3").await, "Cached successful result");
-    // The task of the build may not have reported its end yet, so the term may still exist for a
-    // short time.
+    // The build's task might not have reported its end yet, so the term can still exist for a short
+    // time.
     drop(term);
     let forgotten = async {
         while cache.rebuild("number-of-3").await.is_ok() {

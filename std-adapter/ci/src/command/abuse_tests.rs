@@ -1,5 +1,5 @@
-//! Tests with commands that try to use up the resources of the host. Each test also checks that
-//! nothing of the command is left. The tests need bubblewrap.
+//! Tests with commands that try to use up the resources of the host. Each test also checks that the
+//! command leaves nothing behind. The tests need bubblewrap.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn limits() -> Limits {
     Limits { processes: Some(40), memory: Some(1 << 30), ..Limits::default() }
 }
 
-/// A command that runs in its own directory and whose processes can be recognized.
+/// A command that runs in its own directory and whose processes can be identified.
 struct Abuse {
     dir: tempfile::TempDir,
     marker: String,
@@ -86,7 +86,7 @@ async fn fork_bomb_is_ended() -> Done {
     abuse.nothing_is_left().await;
     let text = log.finish();
     let enforced = !text.contains("Not limited here");
-    // Two processes of bubblewrap are outside of the limit of the sandbox.
+    // Two bubblewrap processes do not count towards the limit of the sandbox.
     assert!(!enforced || most <= 43, "{most} processes: {text}");
     Ok(())
 }
@@ -103,7 +103,7 @@ async fn disk_filler_is_ended() -> Done {
     let error = fill.limits(limits).run(&log).await.unwrap_err();
     assert!(matches!(error, CommandError::Disk { size, .. } if size < 1 << 30), "{error}");
     abuse.nothing_is_left().await;
-    // A file that is too large is an error of the program, too.
+    // Writing a file that is too large also makes the program fail.
     let abuse = Abuse::new();
     let large = abuse.command("exec head -c 10000000 /dev/zero >large");
     let error = large.limits(limits).run(&log).await.unwrap_err();
@@ -174,7 +174,8 @@ async fn miner_is_ended() -> Done {
     let error = abuse.command("while :; do :; done").limits(limits).run(&log).await.unwrap_err();
     assert!(error.to_string().contains("SIGXCPU") || error.to_string().contains("exit"), "{error}");
     abuse.nothing_is_left().await;
-    // Each process uses little processor time, so the time limit of the command ends this miner.
+    // Each process uses little processor time, so it is the command's time limit that ends this
+    // miner.
     let forks = abuse.command("while :; do (for i in 1 2 3 4 5 6 7 8; do :; done); done");
     let ended = forks.limits(limits).timeout(Duration::from_millis(500)).run(&log).await;
     assert_eq!(ended.unwrap_err().to_string(), "timed out after 500ms");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Bind, Isolation, Network};
 
-/// The maximum number of entries of an image's directory that is bound entry by entry.
+/// The maximum number of entries in an image directory whose entries are bound one by one.
 const ENTRIES_MAX: usize = 1000;
 
 /// The directories in which every sandbox has its own files.
@@ -26,13 +26,13 @@ impl Root {
         self.dir == Path::new("/")
     }
 
-    /// Returns the path on the host of a path in the sandbox.
+    /// Converts a path in the sandbox to the path on the host.
     pub(super) fn on_host(&self, path: &Path) -> PathBuf {
         self.dir.join(path.strip_prefix("/").unwrap_or(path))
     }
 }
 
-/// Returns the options, up to the command. The options contain the environment variables, which may
+/// Returns the options that precede the command. They contain the environment variables, which can
 /// be secrets.
 pub(super) fn options(
     isolation: &Isolation,
@@ -81,7 +81,7 @@ pub(super) fn options(
 
 /// The mounts of a sandbox, except for the root directory, `/dev` and `/proc`.
 struct Mounts {
-    /// A directory is mounted before the directories in it.
+    /// Mount each directory before its subdirectories.
     list: Vec<Mount>,
     /// The mount points that do not exist in the root directory. As the root directory is read-only,
     /// they cannot be created in it. If there are any, the entries of the root directory are bound
@@ -123,7 +123,7 @@ impl Mounts {
         let is_inside =
             |path: &Path| empty.iter().any(|dir| path.starts_with(dir)) || path.starts_with("/dev");
         for (option, bind) in binds(isolation, root, dir) {
-            // The error of `bwrap` would not say which option is wrong.
+            // The error from `bwrap` would not say which option is wrong.
             let source = fs::canonicalize(&bind.source).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", bind.source.display()))
             })?;
@@ -186,8 +186,8 @@ impl Line {
         self.mount_entries(root, Path::new("/"), missing)
     }
 
-    /// Binds the entries of a directory one by one. `missing` are mount points in the directory that
-    /// do not exist.
+    /// Binds the entries of a directory one by one. `missing` lists the mount points that do not
+    /// exist in the directory.
     fn mount_entries(&mut self, root: &Root, dir: &Path, missing: &[PathBuf]) -> io::Result<()> {
         for (number, entry) in fs::read_dir(root.on_host(dir))?.enumerate() {
             if number >= ENTRIES_MAX {

@@ -5,19 +5,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The shortest and the longest time between two measurements.
+/// The minimum and maximum time between two measurements.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
 
-/// The share of the time that is spent on measuring.
+/// The fraction of the time that is spent measuring.
 const SHARE: u32 = 20;
 
-/// Waits until a directory has more than `limit` bytes. Returns its size.
+/// Waits until a directory exceeds `limit` bytes. Returns its size.
 pub(super) async fn exceeded(dir: &Path, limit: Option<u64>) -> u64 {
     let Some(limit) = limit else { return std::future::pending().await };
     loop {
         let (dir, began) = (dir.to_owned(), Instant::now());
-        // Measuring ends early if the limit is exceeded. An error means that the task was cancelled
-        // because the runtime is shutting down.
+        // Measuring stops early when the limit is exceeded. An error means that the runtime is
+        // shutting down and has cancelled the task.
         let size = tokio::task::spawn_blocking(move || size(dir, limit)).await.unwrap_or(0);
         if size > limit {
             return size;
@@ -26,8 +26,8 @@ pub(super) async fn exceeded(dir: &Path, limit: Option<u64>) -> u64 {
     }
 }
 
-/// Returns the size of the files in a directory. Stops when the size exceeds `limit`. Skips what
-/// cannot be read.
+/// Returns the size of the files in a directory. Stops when the size exceeds `limit`. Skips entries
+/// that cannot be read.
 fn size(dir: PathBuf, limit: u64) -> u64 {
     let (mut dirs, mut total) = (vec![dir], 0);
     while let Some(dir) = dirs.pop() {
@@ -37,7 +37,8 @@ fn size(dir: PathBuf, limit: u64) -> u64 {
             if metadata.is_dir() {
                 dirs.push(entry.path());
             }
-            // A sparse file only occupies its blocks, which have 512 bytes.
+            // A sparse file occupies only its allocated blocks, which are counted in units of 512
+            // bytes.
             total += metadata.blocks() * 512;
             if total > limit {
                 return total;

@@ -1,7 +1,7 @@
 //! The root directories of sandboxes.
 //!
-//! `podman` downloads a container image and writes the files of the image to a directory. All
-//! commands then run in the same kind of sandbox, whatever their image is.
+//! `podman` downloads a container image and writes its files to a directory, so commands run in the
+//! same kind of sandbox regardless of their image.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,18 +15,18 @@ use super::process::{LogSink, Process, Sink};
 use super::{CommandError, Image, find_program};
 use crate::build::BuildLog;
 
-/// The maximum time of each command of `podman`, such as a download.
+/// The time limit for each `podman` command, such as a download.
 const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The maximum size of the output of `podman image inspect` in bytes.
 const OUTPUT_MAX: usize = 1 << 20;
 
-/// The value of `PATH` in images that do not set it.
+/// The value of `PATH` for images that do not set it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Unpacks the image `$2` into the directory `$3` with the program `$1`. No container is left
-/// behind, even if the disk is full. The archive is a file first, because a shell reports only the
-/// failure of the last program of a pipe.
+/// behind, even if the disk is full. The archive is first written to a file, because in a pipeline
+/// the shell would report only the exit status of the last program.
 const UNPACK: &str = "id=$(\"$1\" create \"$2\" /bin/sh)
 trap '\"$1\" rm --force \"$id\" >/dev/null; rm -f \"$3.tar\"' EXIT
 mkdir \"$3\"
@@ -90,7 +90,7 @@ pub(super) async fn unpacked(
     Ok(Root { dir, path })
 }
 
-/// Unpacks an image into a new directory and moves the directory to its place.
+/// Unpacks an image into a temporary directory and then renames the directory.
 async fn unpack(
     podman: &Path,
     name: &str,
@@ -114,7 +114,7 @@ async fn unpack(
 
 static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// A directory that is removed if it is still there.
+/// A directory that is removed on drop if it still exists.
 struct RemoveOnDrop(PathBuf);
 
 impl Drop for RemoveOnDrop {

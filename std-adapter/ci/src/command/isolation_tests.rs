@@ -17,7 +17,7 @@ async fn run(script: &str, dir: &Path, isolation: Isolation) -> (Result<(), Comm
     (ended, log.finish())
 }
 
-/// Creates a directory outside of `/tmp`, which every sandbox replaces.
+/// Creates a directory outside `/tmp`, because every sandbox replaces `/tmp`.
 fn outside_of_tmp() -> std::io::Result<tempfile::TempDir> {
     let test = std::env::current_exe()?;
     tempfile::tempdir_in(test.parent().unwrap())
@@ -121,13 +121,13 @@ async fn filter_refuses_system_calls() -> Done {
         let isolation = Isolation { seccomp, ..Isolation::default() };
         let (ended, log) = run(&script, dir.path(), isolation).await;
         assert!(ended.is_ok() && log.contains(&format!("Seccomp:\t{mode}\n")), "{log}");
-        // 38 is ENOSYS. Without the filter, the kernel refuses the arguments.
+        // 38 is ENOSYS. Without the filter, the kernel rejects the arguments instead.
         assert_eq!(log.contains("error 38\n"), seccomp, "{log}");
     }
     Ok(())
 }
 
-/// Creates a directory that contains a shell, the libraries that it needs, and nothing else.
+/// Creates a directory that contains only a shell and the libraries it needs.
 fn image(dir: &Path) {
     let libraries = StdCommand::new("ldd").arg("/bin/sh").output().unwrap();
     let libraries = String::from_utf8(libraries.stdout).unwrap();
@@ -210,7 +210,7 @@ async fn image_is_downloaded_and_unpacked_once() -> Done {
     let isolation = Isolation::default().image(Image::Directory(unpacked.dir));
     let (ended, log) = run(SCRIPT, dir.path(), isolation).await;
     assert!(ended.is_ok(), "{log}");
-    // A failure leaves no directory behind.
+    // A failure does not leave a directory behind.
     fs::remove_dir_all(&cache)?;
     fs::remove_dir_all(root.path().join("etc"))?;
     fs::remove_dir_all(root.path())?;
@@ -222,7 +222,8 @@ async fn image_is_downloaded_and_unpacked_once() -> Done {
     Ok(())
 }
 
-/// Restricts itself and becomes a command if another test has started this test as the launcher.
+/// When another test starts this test as the launcher, restricts itself and then executes a
+/// command.
 #[cfg(target_os = "linux")]
 #[test]
 fn landlock_launcher() {
@@ -251,7 +252,7 @@ async fn landlock_refuses_writes_that_mounts_allow() -> Done {
     );
     let (ended, log) = run(&script, dir.path(), isolation).await;
     assert!(ended.is_ok() && log.ends_with("end\n"), "{log}");
-    // Without a sandbox, only Landlock can refuse the second file.
+    // Without a sandbox, only Landlock can prevent access to the second file.
     let log = new_log();
     let script = format!(
         "cd {0}; touch file2; touch {1}/file2",

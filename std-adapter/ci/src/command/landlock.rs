@@ -1,9 +1,9 @@
 //! Restricts a command with Landlock, in addition to the mounts of its sandbox.
 //!
 //! Landlock restricts the calling process, and a restricted process cannot create mounts. The
-//! restriction must therefore be applied inside of the sandbox, after `bwrap` has created the mounts.
-//! As the code between `fork` and `exec` would be unsafe, a program does this: it calls
-//! [`restrict_and_run`] and is named in [`Isolation::landlock`](super::Isolation::landlock).
+//! restriction must therefore be applied inside the sandbox, after `bwrap` has created the mounts.
+//! Running code between `fork` and `exec` would be unsafe, so a separate program, set in
+//! [`Isolation::landlock`](super::Isolation::landlock), calls [`restrict_and_run`].
 
 use std::ffi::OsString;
 use std::io;
@@ -16,20 +16,20 @@ use landlock::{
     path_beneath_rules,
 };
 
-/// The version of Landlock whose access rights are used. An older kernel ignores those that it does
-/// not know.
+/// The Landlock ABI version whose access rights are used. Rights that an older kernel does not
+/// support are ignored.
 const VERSION: ABI = ABI::V5;
 
-/// The directories to which every command can write, as far as the mounts allow it.
+/// The directories to which every command can write, if the mounts allow it.
 const WRITABLE: [&str; 4] = ["/dev", "/proc", "/tmp", "/var/tmp"];
 
 /// Restricts this process and then replaces it with a command. The arguments are the directories to
-/// which the command can write, `--`, the program, and its arguments.
+/// which the command can write, followed by `--`, the program, and the program's arguments.
 ///
 /// If the kernel does not support Landlock, the command runs without the restriction.
 ///
 /// # Errors
-/// Returns only if the arguments are not valid or the command cannot be started.
+/// Returns only if the arguments are invalid or the command cannot be started.
 pub fn restrict_and_run(args: impl IntoIterator<Item = OsString>) -> io::Error {
     let mut args = args.into_iter();
     let writable: Vec<PathBuf> =

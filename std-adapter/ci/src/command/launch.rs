@@ -1,4 +1,4 @@
-//! The programs that start a command.
+//! Builds the chain of programs that starts a command.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use super::bubblewrap::{self, Root};
 use super::cgroup::{Cgroup, Controller};
 use super::{CommandError, Isolation, Limits, Sandbox, find_program};
 
-/// Joins the control groups whose files precede `--`, and then runs the rest of the arguments. File
-/// descriptor 3 is the standard input of the script. File descriptor 4 is the file `$0`, which
+/// Joins the control groups whose files precede `--`, and then executes the remaining arguments.
+/// File descriptor 3 is the standard input of the script. File descriptor 4 is the file `$0`, which
 /// contains the filter for system calls.
 pub(crate) const JOIN: &str = "exec 3<&0 4<\"$0\" </dev/null
 while [ \"$1\" != -- ]; do echo $$ >\"$1\" || exit 125; shift; done
 shift
 exec \"$@\"";
 
-/// Limits the number of processes to the first argument, and then runs the rest of the arguments.
-/// The name of the option depends on the shell.
+/// Limits the number of processes to the first argument, and then executes the remaining arguments.
+/// The option's name depends on the shell.
 const LIMIT_PROCESSES: &str =
     "ulimit -u \"$0\" 2>/dev/null || ulimit -p \"$0\" 2>/dev/null; exec \"$@\"";
 
@@ -27,7 +27,7 @@ pub(super) struct Launch {
     pub(super) command: tokio::process::Command,
     /// The data for the standard input of the command.
     pub(super) input: Option<Vec<u8>>,
-    /// The limits that are not enforced.
+    /// The limits that cannot be enforced.
     pub(super) not_enforced: Vec<&'static str>,
 }
 
@@ -101,7 +101,7 @@ fn seccomp_file() -> Option<PathBuf> {
     None
 }
 
-/// Returns the programs that start the command inside of the sandbox.
+/// Returns the programs that start the command inside the sandbox.
 fn inside(
     isolation: &Isolation,
     root: &Root,
@@ -114,7 +114,7 @@ fn inside(
     if let (Some(count), true) =
         (limits.processes.filter(|_| !group.limits(Controller::Pids)), has_shell)
     {
-        // Outside of the sandbox, the kernel would also count the other processes of the user.
+        // Outside the sandbox, the kernel would also count the user's other processes.
         line.extend(["/bin/sh", "-c", LIMIT_PROCESSES].map(Into::into));
         line.push(count.to_string().into());
     }
@@ -127,11 +127,11 @@ fn inside(
     line
 }
 
-/// Returns the limits that nothing enforces.
+/// Returns the limits that cannot be enforced.
 fn not_enforced(sandbox: &Sandbox, limits: &Limits, group: &Cgroup) -> Vec<&'static str> {
     let mut list = Vec::new();
     if matches!(sandbox, Sandbox::Unsandboxed) {
-        // The user has decided that nothing protects the host.
+        // The user has chosen to run without protection for the host.
         return list;
     }
     // The kernel does not apply the limit of `setrlimit(2)` to root.
@@ -145,15 +145,15 @@ fn not_enforced(sandbox: &Sandbox, limits: &Limits, group: &Cgroup) -> Vec<&'sta
     list
 }
 
-/// Returns a program and its arguments that start a command. The kernel then kills the command if
-/// this process dies, even if it has no time to do so. The result is empty if the program is not
-/// installed.
+/// Returns a program (with its arguments) that starts a command in such a way that the kernel kills
+/// the command when this process dies, even if this process has no time to clean up. The result is
+/// empty if the program is not installed.
 pub(crate) fn killed_with_parent() -> Vec<OsString> {
     static PROGRAM: OnceLock<Vec<OsString>> = OnceLock::new();
     let find = || {
         let program = find_program("setpriv")?;
         let line: Vec<OsString> = vec![program.into(), "--pdeathsig".into(), "KILL".into()];
-        // The program of the same name in busybox does not have this option.
+        // The busybox program of the same name does not have this option.
         let mut test = std::process::Command::new(line.first()?);
         test.args(line.iter().skip(1)).arg("true").stdin(Stdio::null());
         let status = test.stdout(Stdio::null()).stderr(Stdio::null()).status();

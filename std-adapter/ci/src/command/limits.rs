@@ -4,36 +4,36 @@ use std::ffi::OsString;
 
 /// Limits on the resources of a command. `None` means that there is no limit.
 ///
-/// If the CI may create control groups (`cgroups(7)`), the limits on memory, processors and processes
-/// apply to all processes of the command together. Otherwise, the memory limit applies to the address
-/// space of each process, the process limit to the processes of the sandbox unless the CI runs as
-/// root, and processors are not limited. The log of the command names the limits that cannot be
-/// enforced.
+/// If the CI can create control groups (`cgroups(7)`), the limits on memory, processors and
+/// processes apply to all processes of the command together. Otherwise, the memory limit applies to
+/// the address space of each process, the process limit applies to the processes in the sandbox
+/// (unless the CI runs as root), and processors are not limited. The command's log lists the limits
+/// that cannot be enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// The number of processes and threads.
     pub processes: Option<u64>,
-    /// The memory in bytes. In a control group, this includes the files in `/tmp`.
+    /// The memory in bytes. In a control group, the limit includes the files in `/tmp`.
     pub memory: Option<u64>,
-    /// The processor time per time, in percent of one processor. A command with the limit 200 can
-    /// use two processors.
+    /// The processor usage, in percent of one processor. A command with a limit of 200 can use two
+    /// processors.
     pub cpu_percent: Option<u32>,
     /// The processor time of each process, in seconds.
     pub cpu_seconds: Option<u64>,
     /// The size of each file, in bytes.
     pub file_size: Option<u64>,
-    /// The size of the directory in which the command runs, in bytes. The size is measured at
-    /// intervals, so a command can exceed the limit for a short time.
+    /// The size of the directory in which the command runs, in bytes. The size is measured
+    /// periodically, so a command can exceed the limit for a short time.
     pub disk: Option<u64>,
-    /// The output on standard output and standard error together, in bytes. The limit of the log
-    /// only determines how much of the output is kept.
+    /// The total output on standard output and standard error, in bytes. The limit of the log
+    /// determines only how much of the output is kept.
     pub output: Option<u64>,
 }
 
 impl Default for Limits {
-    /// Returns limits of 4096 processes, 4 GiB of memory, one hour of processor time for each
-    /// process, files of 10 GiB, directories of 20 GiB, and 1 GiB of output.
+    /// Returns the default limits: 4096 processes, 4 GiB of memory, one hour of processor time per
+    /// process, 10 GiB per file, 20 GiB for the directory, and 1 GiB of output.
     fn default() -> Limits {
         Limits {
             processes: Some(4096),
@@ -59,8 +59,8 @@ impl Limits {
         output: None,
     };
 
-    /// Returns the options of `prlimit(1)`. `address_space` says whether the memory limit applies to
-    /// the address space of each process.
+    /// Returns the options of `prlimit(1)`. If `address_space` is `true`, the memory limit applies
+    /// to the address space of each process.
     pub(super) fn options(&self, address_space: bool) -> Vec<OsString> {
         let memory = self.memory.filter(|_| address_space);
         let limits = [("as", memory), ("fsize", self.file_size), ("cpu", self.cpu_seconds)];
@@ -68,7 +68,7 @@ impl Limits {
         let mut options: Vec<OsString> =
             set.map(|(name, limit)| format!("--{name}={limit}").into()).collect();
         if !options.is_empty() {
-            // The kernel would write the memory of a process that crashes to the host.
+            // Otherwise, the kernel would write core dumps of crashed processes to the host.
             options.push("--core=0".into());
         }
         options

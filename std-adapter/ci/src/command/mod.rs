@@ -1,9 +1,9 @@
 //! Runs the commands of a build.
 //!
 //! By default, a command runs in a sandbox that bubblewrap (`bwrap`) creates. In the sandbox, the
-//! files of the host are read-only, `/tmp` is private, and there is no network. The sandbox and all
-//! processes in it end when the command ends, when it exceeds a limit, or when the future of
-//! [`Command::run`] is dropped.
+//! files of the host are read-only, `/tmp` is private, and there is no network. All processes in
+//! the sandbox are killed when the command ends, when it exceeds a limit, or when the future
+//! returned by [`Command::run`] is dropped.
 //!
 //! | what the command does | what ends it |
 //! |---|---|
@@ -13,9 +13,9 @@
 //! | It fills the disk. | [`Limits::disk`], [`Limits::file_size`], [`Isolation::tmp_size`] |
 //! | It writes output without end. | [`Limits::output`] |
 //!
-//! The sandbox does not hide files of the host that the user of the CI can read, except for the
-//! directories in [`Isolation::hidden`]. A CI that builds the changes of strangers should hide the
-//! directory with its own secrets, or use another [`Image`].
+//! The sandbox does not hide host files that the user that runs the CI can read, except for the
+//! directories in [`Isolation::hidden`]. A CI that builds changes by strangers should hide the
+//! directory that contains its own secrets, or use another [`Image`].
 
 mod bubblewrap;
 mod cgroup;
@@ -53,7 +53,7 @@ pub use limits::Limits;
 pub(crate) use process::{Process, Sink};
 pub use sandbox::{Bind, Image, Isolation, Network, Sandbox};
 
-/// The time between SIGTERM and SIGKILL at the end of a command that exceeds its time limit.
+/// The time between SIGTERM and SIGKILL for a command that exceeds its time limit.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A command to run.
@@ -70,9 +70,9 @@ pub struct Command {
 }
 
 impl Command {
-    /// Creates a command that runs in the `dir` directory, which the command may change. The first
-    /// argument is the program. The environment of the command contains only `PATH` and `HOME`,
-    /// which is set to `dir`.
+    /// Creates a command that runs in the `dir` directory, to which the command can write. The
+    /// first argument is the program. The environment of the command contains only `PATH` and
+    /// `HOME`, which is set to `dir`.
     pub fn new<A: Into<OsString>>(
         args: impl IntoIterator<Item = A>,
         dir: impl Into<PathBuf>,
@@ -88,7 +88,7 @@ impl Command {
         }
     }
 
-    /// Creates a command that a shell interprets. The shell exits at the first error.
+    /// Creates a command that is interpreted by a shell. The shell exits at the first error.
     pub fn shell(script: &str, dir: impl Into<PathBuf>) -> Command {
         Command::new(["sh", "-e", "-c", script], dir)
     }
@@ -114,8 +114,8 @@ impl Command {
         self
     }
 
-    /// Limits the run time of the command. A command that exceeds the limit receives SIGTERM, and
-    /// two seconds later SIGKILL.
+    /// Limits the run time of the command. A command that exceeds the limit receives SIGTERM,
+    /// followed by SIGKILL two seconds later.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Command {
         self.timeout = Some(timeout);
@@ -136,7 +136,7 @@ impl Command {
     /// If the future is dropped, all processes of the command are killed.
     ///
     /// # Errors
-    /// Returns [`CommandError`] if the command cannot be started, fails, or exceeds its time limit.
+    /// Returns [`CommandError`] if the command cannot be started, fails, or exceeds a limit.
     pub async fn run(&self, log: &BuildLog) -> Result<(), CommandError> {
         let shown = self.shown.clone().unwrap_or_else(|| self.display_args());
         log.line(&format!("$ {shown}"));
@@ -219,13 +219,13 @@ pub enum CommandError {
         /// The Debian package that contains the program.
         package: &'static str,
     },
-    /// The mounts of the sandbox cannot be determined, for example because the source of a bind does
-    /// not exist.
+    /// The sandbox mounts cannot be determined, for example because the source of a bind does not
+    /// exist.
     Sandbox {
         /// The cause.
         source: std::io::Error,
     },
-    /// The directory of the command cannot be used.
+    /// The command's directory cannot be used.
     Directory {
         /// The directory.
         dir: PathBuf,
@@ -239,7 +239,7 @@ pub enum CommandError {
         /// The cause.
         source: std::io::Error,
     },
-    /// The command exited with a status other than 0, or a signal killed the command.
+    /// The command exited with a nonzero status or was killed by a signal.
     Failed {
         /// The exit status.
         status: String,
@@ -249,12 +249,12 @@ pub enum CommandError {
         /// The limit.
         limit: Duration,
     },
-    /// The command has written too much output.
+    /// The command wrote too much output.
     Output {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The directory of the command has grown too large.
+    /// The command's directory grew too large.
     Disk {
         /// The size in bytes.
         size: u64,

@@ -14,7 +14,7 @@ use crate::build::BuildLog;
 
 /// Receives the output of a process.
 pub(crate) trait Sink {
-    /// Receives the next part of the output.
+    /// Receives the next chunk of the output.
     fn write(&mut self, bytes: &[u8]);
 }
 
@@ -39,13 +39,13 @@ impl Process {
     /// Writes data to the standard input of the process in the background.
     pub(super) fn write_input(&mut self, data: Vec<u8>) {
         if let Some(mut stdin) = self.child.stdin.take() {
-            // The write fails if the process has exited.
+            // Writing fails if the process has exited.
             tokio::spawn(async move { stdin.write_all(&data).await });
         }
     }
 
-    /// Copies the output to the sinks and waits until the process exits. Output that background
-    /// processes write after the process has exited is lost.
+    /// Copies the output to the sinks and waits until the process exits. Output written by
+    /// background processes after the process has exited is lost.
     ///
     /// # Cancel safety
     /// If the future is dropped, output that was read but not written to a sink is lost.
@@ -68,8 +68,8 @@ impl Process {
         };
         self.signal(Signal::KILL);
         if !copied {
-            // The processes of the group have been killed, so the output ends soon. Without a
-            // sandbox, a process that has left the group may keep the pipe open for longer.
+            // The processes in the group have been killed, so the output ends soon. Without a
+            // sandbox, a process that has left the group can keep the pipe open for longer.
             let _ = tokio::time::timeout(super::GRACE, output).await;
         }
         Ok(status)
@@ -83,8 +83,8 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // The call fails if the group contains no process. As long as the group contains a process,
-        // the kernel does not use the id for another process.
+        // The call fails if the group is empty. The kernel does not reuse the id while the group
+        // contains a process.
         let _ = self.group.map(|group| kill_process_group(group, signal));
     }
 }
@@ -163,11 +163,12 @@ impl Drop for LogSink<'_> {
     }
 }
 
-/// Returns the length of `bytes` without an incomplete character at the end.
+/// Returns the length of `bytes` up to an incomplete character at the end, if any.
 fn complete_characters(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
-        // Invalid bytes before the end are replaced. An incomplete character has at most three bytes.
+        // Invalid bytes elsewhere are replaced later. An incomplete character has at most three
+        // bytes.
         Err(_) => {
             let tail = bytes.len().saturating_sub(3);
             let start =

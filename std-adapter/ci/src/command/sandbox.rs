@@ -9,12 +9,12 @@ pub enum Sandbox {
     /// A sandbox that bubblewrap (`bwrap`, version 0.8 or later) creates.
     Isolated(Isolation),
     /// No isolation. The command has the same access rights as this process. A process that leaves
-    /// the process group of the command is only killed if the CI may create control groups.
+    /// the command's process group is killed only if the CI can create control groups.
     Unsandboxed,
 }
 
 impl Default for Sandbox {
-    /// Returns a sandbox with the files of the host and without network.
+    /// Returns a sandbox that contains the host's files and has no network access.
     fn default() -> Sandbox {
         Sandbox::Isolated(Isolation::default())
     }
@@ -28,37 +28,38 @@ impl From<Isolation> for Sandbox {
 
 /// The options of a sandbox.
 ///
-/// In a sandbox, the root directory is read-only. The command can write to its directory, to private
-/// directories `/tmp`, `/var/tmp` and `/dev/shm`, and to [`writable`](Isolation::writable). The
-/// command has no capabilities, cannot gain privileges, and sees only its own processes.
+/// In a sandbox, the root directory is read-only. The command can write to its directory, to the
+/// private directories `/tmp`, `/var/tmp` and `/dev/shm`, and to the paths in
+/// [`writable`](Isolation::writable). The command has no capabilities, cannot gain privileges, and
+/// sees only its own processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Isolation {
     /// The files that the command sees.
     pub image: Image,
-    /// Whether the command may use the network.
+    /// Whether the command can use the network.
     pub network: Network,
-    /// Files and directories of the host that are visible in the sandbox and read-only.
+    /// Host files and directories that are visible but read-only in the sandbox.
     pub read_only: Vec<Bind>,
-    /// Files and directories of the host to which the command can write, for example caches.
+    /// Host files and directories to which the command can write, for example caches.
     pub writable: Vec<Bind>,
-    /// Directories of the host that are empty in the sandbox. By default, these are the home
-    /// directory of the user, which may contain keys, and `/run`, which contains the sockets of
-    /// services. A bind in a hidden directory is visible, and a hidden directory in a bind is hidden.
-    /// The option has no effect on other images.
+    /// Host directories that are empty in the sandbox. By default, these are the user's home
+    /// directory, which can contain keys, and `/run`, which contains service sockets. A bind in a
+    /// hidden directory is visible, and a hidden directory in a bind is hidden. The option has no
+    /// effect on other images.
     pub hidden: Vec<PathBuf>,
-    /// The maximum size of each of the private directories in bytes. The default is 1 GiB. The files
-    /// are kept in memory.
+    /// The maximum size of each private directory in bytes. The files are kept in memory. The
+    /// default is 1 GiB.
     pub tmp_size: u64,
-    /// Whether the command may create user namespaces, which browsers and nested sandboxes need. The
-    /// default is `false`, because namespaces make more code of the kernel reachable.
+    /// Whether the command can create user namespaces, which browsers and nested sandboxes need.
+    /// The default is `false`, because namespaces expose more kernel code.
     pub user_namespaces: bool,
-    /// Whether system calls that builds do not need are refused, for example `bpf`, `keyctl` and
-    /// `io_uring_setup`. The default is `true`. The option has an effect on x86-64 and AArch64.
+    /// Whether to block system calls that builds do not need, for example `bpf`, `keyctl` and
+    /// `io_uring_setup`. The default is `true`. This option is supported on x86-64 and AArch64.
     pub seccomp: bool,
-    /// The program and the arguments that restrict the command with Landlock in addition to the
-    /// mounts. The program calls [`restrict_and_run`](super::landlock::restrict_and_run) and must be
-    /// able to run in the image. By default, Landlock is not used.
+    /// The program (with its arguments) that restricts the command with Landlock, in addition to
+    /// the mounts. The program calls [`restrict_and_run`](super::landlock::restrict_and_run) and
+    /// must be able to run in the image. By default, Landlock is not used.
     pub landlock: Option<Vec<PathBuf>>,
 }
 
@@ -87,40 +88,40 @@ impl Isolation {
         Isolation { image, ..self }
     }
 
-    /// Sets whether the command may use the network.
+    /// Sets whether the command can use the network.
     #[must_use]
     pub fn network(self, network: Network) -> Isolation {
         Isolation { network, ..self }
     }
 
-    /// Makes a file or a directory of the host visible in the sandbox, but read-only.
+    /// Makes a host file or directory visible in the sandbox, but read-only.
     #[must_use]
     pub fn read_only(mut self, bind: impl Into<Bind>) -> Isolation {
         self.read_only.push(bind.into());
         self
     }
 
-    /// Allows the command to write to a file or a directory of the host.
+    /// Allows the command to write to a host file or directory.
     #[must_use]
     pub fn writable(mut self, bind: impl Into<Bind>) -> Isolation {
         self.writable.push(bind.into());
         self
     }
 
-    /// Hides a directory of the host.
+    /// Hides a host directory.
     #[must_use]
     pub fn hide(mut self, dir: impl Into<PathBuf>) -> Isolation {
         self.hidden.push(dir.into());
         self
     }
 
-    /// Sets the maximum size of each of the private directories in bytes.
+    /// Sets the maximum size of each private directory in bytes.
     #[must_use]
     pub fn tmp_size(self, tmp_size: u64) -> Isolation {
         Isolation { tmp_size, ..self }
     }
 
-    /// Sets whether the command may create user namespaces.
+    /// Sets whether the command can create user namespaces.
     #[must_use]
     pub fn user_namespaces(self, user_namespaces: bool) -> Isolation {
         Isolation { user_namespaces, ..self }
@@ -131,12 +132,12 @@ impl Isolation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Image {
-    /// The files of the host.
+    /// The host's files.
     Host,
     /// The files in a directory, which becomes the root directory.
     Directory(PathBuf),
-    /// The files of a container image. The program `podman` downloads the image and unpacks it into
-    /// a directory once. Only the variable `PATH` of the image's configuration is used.
+    /// The files of a container image. `podman` downloads the image and unpacks it into a directory
+    /// once. Only the `PATH` variable from the image's configuration is used.
     Podman {
         /// The name of the image, for example `docker.io/library/rust:1-slim`.
         name: String,
@@ -145,16 +146,16 @@ pub enum Image {
     },
 }
 
-/// Whether a command may use the network.
+/// Whether a command can use the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     /// The command has only its own loopback interface.
     None,
-    /// The command uses the network of the host, including services that listen on `localhost`.
+    /// The command uses the host's network, including services that listen on `localhost`.
     Host,
 }
 
-/// A file or a directory of the host that is visible in a sandbox.
+/// A host file or directory that is visible in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {
     /// The path on the host.

@@ -1,8 +1,8 @@
-//! The filter for system calls in a sandbox.
+//! The system call filter for sandboxes.
 //!
-//! The filter refuses system calls that builds do not need and in which the kernel has had many
-//! vulnerabilities, or that act on the whole host. For a refused call, the kernel returns `ENOSYS`, so
-//! programs that can do without the call behave as on an old kernel.
+//! The filter blocks system calls that builds do not need and that either have had many kernel
+//! vulnerabilities or affect the whole host. For a blocked call, the kernel returns `ENOSYS`, so
+//! programs that can do without the call behave as they would on an old kernel.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// An instruction of a filter (`struct sock_filter` of `bpf(2)`).
+/// A filter instruction (`struct sock_filter` in `bpf(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Instruction {
     code: u16,
@@ -30,17 +30,17 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 
 const ALLOW: u32 = 0x7fff_0000;
-/// Return the error `ENOSYS`, which is 38 on the supported architectures.
+/// Fail with `ENOSYS`, which is 38 on the supported architectures.
 const REFUSE: u32 = 0x0005_0000 | 38;
 
 /// An architecture whose programs the kernel can run.
 struct Architecture {
     /// The constant `AUDIT_ARCH_*`.
     id: u32,
-    /// The numbers of the system calls that are refused.
+    /// The numbers of the blocked system calls.
     refused: &'static [i64],
-    /// The kernel uses numbers from this one for another ABI with the same calls, or the limit is
-    /// larger than all numbers.
+    /// The first number that belongs to another ABI with the same calls. If there is no such ABI,
+    /// this is larger than all numbers.
     limit: u32,
 }
 
@@ -60,7 +60,7 @@ const ARCHITECTURES: &[Architecture] = &[
 const ARCHITECTURES: &[Architecture] =
     &[Architecture { id: 0xc000_00b7, refused: REFUSED, limit: u32::MAX }];
 
-/// There is no filter for other architectures.
+/// Other architectures are not supported.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const ARCHITECTURES: &[Architecture] = &[];
 
@@ -120,7 +120,7 @@ fn filter(architectures: &[Architecture]) -> Vec<Instruction> {
     let mut program = vec![instruction(LOAD, ARCHITECTURE)];
     for architecture in architectures {
         let block = block(architecture);
-        // Skips the block for other architectures.
+        // Skip this block on other architectures.
         let length = u8::try_from(block.len()).unwrap_or(u8::MAX);
         program
             .push(Instruction { if_false: length, ..instruction(JUMP_IF_EQUAL, architecture.id) });
@@ -130,7 +130,7 @@ fn filter(architectures: &[Architecture]) -> Vec<Instruction> {
     program
 }
 
-/// Returns the instructions for one architecture. The last instruction refuses the call.
+/// Returns the instructions for one architecture. The last instruction blocks the call.
 fn block(architecture: &Architecture) -> Vec<Instruction> {
     let calls = architecture.refused.iter().filter_map(|number| u32::try_from(*number).ok());
     let mut block =
@@ -140,7 +140,7 @@ fn block(architecture: &Architecture) -> Vec<Instruction> {
     let end = block.len() - 1;
     for (at, instruction) in block.iter_mut().enumerate() {
         if instruction.code == JUMP_IF_EQUAL || instruction.code == JUMP_IF_GREATER_OR_EQUAL {
-            // The distance is counted from the next instruction.
+            // Jump distances are relative to the next instruction.
             instruction.if_true = u8::try_from(end - at - 1).unwrap_or(u8::MAX);
         }
     }

@@ -1,4 +1,4 @@
-//! Tests that run real commands. The tests of the sandbox need bubblewrap.
+//! Tests that run real commands. The sandbox tests require bubblewrap.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ pub(super) fn new_log() -> BuildLog {
     BuildLog::new("Test", vec!["hunter2".to_owned()], LogLimits { bytes: 100_000 })
 }
 
-/// Returns the lines of the log that follow the title and the command.
+/// Returns the log lines that follow the title and the command.
 fn output(log: &BuildLog) -> String {
     log.finish().lines().skip(2).map(|line| format!("{line}\n")).collect()
 }

@@ -15,13 +15,13 @@ struct Inner {
 }
 
 impl Counters {
-    /// Returns the number of evaluations of jobs.
+    /// Returns the number of job evaluations.
     #[must_use]
     pub fn evaluations(&self) -> u64 {
         self.0.evaluations.load(Relaxed)
     }
 
-    /// Returns the number of commits of the metadata branch that the engine has read.
+    /// Returns the number of metadata branch commits that the engine has read.
     #[must_use]
     pub fn metadata_updates(&self) -> u64 {
         self.0.metadata_updates.load(Relaxed)

@@ -1,4 +1,4 @@
-//! The jobs of the engine. There is one job for each test of each target.
+//! The engine's jobs. There is one job for each test of each target.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -80,8 +80,8 @@ impl Jobs {
         !matches!(self.targets.get(target), Some(TargetJobs::Dynamic { pending: true, .. }))
     }
 
-    /// Adds and evaluates the jobs of new targets, and removes the jobs of targets that are not in
-    /// `targets`. `plan` returns the tests of a target. Removing a job cancels its builds. Returns
+    /// Adds and evaluates jobs for new targets, and removes the jobs of targets that are not in
+    /// `targets`. `plan` returns the tests for a target. Removing a job cancels its builds. Returns
     /// the new targets.
     pub(super) fn set_targets(
         &mut self,
@@ -110,7 +110,7 @@ impl Jobs {
         new
     }
 
-    /// Evaluates the given jobs and returns the targets of the jobs whose results have changed.
+    /// Evaluates the given jobs and returns the targets of those jobs whose results changed.
     pub(super) fn evaluate(&mut self, stale: BTreeSet<JobId>) -> BTreeSet<Target> {
         let mut changed = BTreeSet::new();
         for id in stale {
@@ -156,7 +156,7 @@ impl Jobs {
         }
         current.clone_from(&new);
         self.jobs.retain(|id, _| id.target != *target || id.test == PIPELINE);
-        // A test cannot replace the job of the pipeline.
+        // A test cannot replace the pipeline job.
         let tests = new.as_deref().map(Vec::as_slice).unwrap_or_default();
         for test in tests.iter().filter(|(name, _)| name != PIPELINE) {
             self.add(target, std::slice::from_ref(test));

@@ -1,9 +1,9 @@
 //! The engine evaluates the tests of all targets and writes their results to the database.
 //!
 //! The engine works in rounds. A round starts when the metadata branch has a new head or when a
-//! term should be evaluated again. The engine then evaluates these terms, commits the changed
-//! results to the history branches, and commits all changed statuses to the metadata branch. The
-//! GitHub bridge publishes the statuses.
+//! term needs to be evaluated again. In each round, the engine evaluates the affected terms,
+//! commits changed results to the history branches, and commits all changed statuses to the
+//! metadata branch. The GitHub bridge publishes the statuses.
 
 mod counters;
 mod jobs;
@@ -33,7 +33,7 @@ pub use jobs::{Job, JobId};
 pub use project::{PIPELINE, Project, TestInput, Tests};
 pub use view::{JobView, TargetView, View};
 
-/// The time to wait before a failed write is repeated.
+/// The time to wait before retrying a failed write.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The options of an engine.
@@ -42,14 +42,14 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Options {
     /// The name of the metadata branch.
     pub branch: String,
-    /// The prefix of the context of each status. The prefix is followed by the name of the test.
+    /// The prefix of each status context. It is followed by the name of the test.
     pub context: String,
     /// The root URL of the web pages to which the statuses link. The URL ends with a slash.
     pub web_url: String,
     /// The targets to test. If the set is empty, all targets are tested.
     pub canaries: BTreeSet<Target>,
-    /// Whether to write the overall result of each target. Its context is [`context`](Options::context)
-    /// without the name of a test.
+    /// Whether to write an overall status for each target. Its context is
+    /// [`context`](Options::context) without a test name.
     pub overall: bool,
 }
 
@@ -65,7 +65,7 @@ impl Default for Options {
     }
 }
 
-/// Evaluates the tests of all targets of the projects.
+/// Evaluates the tests of all targets in the projects.
 pub struct Engine<D: Database> {
     db: D,
     options: Options,
@@ -92,20 +92,20 @@ impl<D: Database> Engine<D> {
         }
     }
 
-    /// Returns the content of the metadata branch as inputs of terms.
+    /// Returns the content of the metadata branch as term inputs.
     #[must_use]
     pub fn metadata(&self) -> Arc<Metadata> {
         self.metadata.clone()
     }
 
-    /// Returns a view of the jobs, which shows all later changes.
+    /// Returns a view of the jobs. The view reflects all later changes.
     #[must_use]
     pub fn view(&self) -> View {
         self.view.clone()
     }
 
-    /// Makes the engine show its jobs in `view` and count its work in `counters`, which may have
-    /// belonged to an engine with another connection. All targets in the view are removed.
+    /// Makes the engine show its jobs in `view` and count its work in `counters`. Both can come
+    /// from an earlier engine that used another connection. All targets in the view are removed.
     #[must_use]
     pub fn with_view(mut self, view: View, counters: Counters) -> Engine<D> {
         view.clear();
@@ -113,7 +113,7 @@ impl<D: Database> Engine<D> {
         self
     }
 
-    /// Returns the counters of the engine's work.
+    /// Returns the engine's counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters.clone()
@@ -128,7 +128,7 @@ impl<D: Database> Engine<D> {
     /// Call the method again with a new connection to resume.
     ///
     /// # Errors
-    /// Returns the error of the database.
+    /// Returns the database error.
     pub async fn run(&mut self) -> Result<()> {
         let branch = ensure_branch(&self.db, &self.options.branch).await?;
         self.monitor(&branch).await?;
@@ -162,7 +162,7 @@ impl<D: Database> Engine<D> {
         }
     }
 
-    /// Marks the repositories of the projects as monitored, so that the bridge writes their targets.
+    /// Marks the projects' repositories as monitored, so the bridge writes their targets.
     async fn monitor(&self, branch: &D::Branch) -> Result<()> {
         let repos: Vec<Repo> = self.projects.iter().map(|project| project.repo.clone()).collect();
         let added = branch.with_transaction(async |transaction| {
@@ -204,7 +204,7 @@ impl<D: Database> Engine<D> {
         Ok(())
     }
 
-    /// Shows the changed targets in the view and marks their results as not written.
+    /// Updates the changed targets in the view and marks their results as not yet written.
     fn changed(&mut self, changed: BTreeSet<Target>) {
         let snapshot = self.metadata.snapshot();
         for target in &changed {

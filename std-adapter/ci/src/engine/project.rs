@@ -8,7 +8,7 @@ use datakit_github::Repo;
 use crate::term::Term;
 use crate::{Metadata, Target};
 
-/// The names of the tests of a target, and their terms.
+/// The terms of a target's tests, keyed by test name.
 pub type Tests = Vec<(String, Term<String>)>;
 
 /// The name of the test that shows whether the tests of a target are known. Only projects that were
@@ -34,14 +34,14 @@ pub(super) enum Planned {
 }
 
 impl Project {
-    /// Creates a project. `tests` is called for each target and returns the tests of the target.
+    /// Creates a project. `tests` is called for each target and returns its tests.
     pub fn new(repo: Repo, tests: impl Fn(&TestInput) -> Tests + Send + Sync + 'static) -> Project {
         Project { repo, plan: Arc::new(move |input| Planned::Fixed(tests(input))) }
     }
 
     /// Creates a project whose tests depend on the commit under test. `tests` is called for each
-    /// target and returns a term for the tests of the target. While the term is pending and after it
-    /// has failed, the target has only the test [`PIPELINE`], which shows the reason.
+    /// target and returns a term for its tests. If the term is pending or has failed, the target
+    /// has only the [`PIPELINE`] test, which shows the reason.
     pub fn dynamic(
         repo: Repo,
         tests: impl Fn(&TestInput) -> Term<Arc<Tests>> + Send + Sync + 'static,
@@ -60,7 +60,7 @@ impl fmt::Debug for Project {
     }
 }
 
-/// The inputs on which the tests of a target may depend.
+/// The inputs on which the tests of a target can depend.
 #[derive(Debug, Clone)]
 pub struct TestInput {
     /// The target.

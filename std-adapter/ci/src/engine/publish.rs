@@ -18,14 +18,14 @@ use crate::Target;
 use crate::state::{History, INDEX_BRANCH, JobResult, JobStatus, Record, index_path};
 
 /// The time after a restart during which a pending result does not replace an older result of the
-/// same commit. The results of most builds are read from the database within this time.
+/// same commit. Most build results are read from the database within this time.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The histories of the targets, and the statuses that still have to be written.
+/// The target histories, and the statuses that still have to be written.
 pub(super) struct Published<D: Database> {
     /// The open histories, and the times at which they were opened.
     histories: BTreeMap<Target, (History<D>, Instant)>,
-    /// The targets whose results may differ from those in the database.
+    /// The targets whose results might differ from those in the database.
     waiting: BTreeSet<Target>,
     /// The statuses that were written but are not in the snapshot yet.
     statuses: BTreeMap<StatusId, Status>,
@@ -33,7 +33,7 @@ pub(super) struct Published<D: Database> {
     index: BTreeMap<(Commit, Target), String>,
 }
 
-/// The results that a round writes.
+/// The results to be written in a round.
 pub(super) struct Round<'r, D: Database> {
     pub(super) options: &'r Options,
     pub(super) jobs: &'r Jobs,
@@ -59,24 +59,24 @@ impl<D: Database> Published<D> {
         }
     }
 
-    /// Returns whether the last round could not write everything.
+    /// Returns `true` if the last round could not write everything.
     pub(super) fn is_incomplete(&self) -> bool {
         !self.waiting.is_empty() || !self.index.is_empty()
     }
 
-    /// Adds targets whose results may differ from those in the database.
+    /// Adds targets whose results might differ from those in the database.
     pub(super) fn add(&mut self, targets: impl IntoIterator<Item = Target>) {
         self.waiting.extend(targets);
     }
 
-    /// Removes the statuses that are in the snapshot from the written statuses.
+    /// Removes statuses that are in the snapshot from the list of written statuses.
     pub(super) fn seen(&mut self, snapshot: &Snapshot) {
         self.statuses.retain(|id, status| snapshot.statuses().get(id) != Some(status));
     }
 
-    /// Writes the results of the waiting targets. If the database refuses a write, the error is
-    /// logged and the write is repeated in the next round. Targets that no longer exist are
-    /// skipped. Returns the number of statuses written.
+    /// Writes the results of the waiting targets. If a write fails, the error is logged and the
+    /// write is retried in the next round. Targets that no longer exist are skipped. Returns the
+    /// number of statuses written.
     pub(super) async fn write(
         &mut self,
         db: &D,
@@ -111,10 +111,10 @@ impl<D: Database> Published<D> {
         }
     }
 
-    /// Keeps the targets for the next round. Returns `error` if the connection has failed.
+    /// Keeps the targets for the next round. Returns `error` if the connection was lost.
     fn postpone(&mut self, targets: impl IntoIterator<Item = Target>, error: Error) -> Result<()> {
         for target in targets {
-            // The next round reads the history again, because it may have changed.
+            // The next round reads the history again, because it might have changed.
             self.histories.remove(&target);
             self.waiting.insert(target);
         }
@@ -152,7 +152,7 @@ impl<D: Database> Published<D> {
             };
             jobs.insert(test.to_owned(), result);
         }
-        // Until the tests of the target are known, its earlier results remain.
+        // The target keeps its earlier results until its tests are known.
         if !round.jobs.is_planned(target) && history.last().source == Some(head.hash) {
             for (test, result) in &history.last().jobs {
                 jobs.entry(test.clone()).or_insert_with(|| result.clone());
@@ -202,8 +202,7 @@ impl<D: Database> Published<D> {
     }
 }
 
-/// Returns the result of a job in the history if the job has finished and has tested the same
-/// commit.
+/// Returns a job's result from the history if the job finished and tested the same commit.
 fn finished_before<'r>(last: &'r Record, head: &Commit, test: &str) -> Option<&'r JobResult> {
     let result = last.jobs.get(test).filter(|_| last.source == Some(head.hash))?;
     (result.status != JobStatus::Pending).then_some(result)
@@ -245,7 +244,7 @@ fn overall(results: &BTreeMap<String, JobResult>) -> JobResult {
     JobResult { status, text, logs: crate::term::Logs::None }
 }
 
-/// Returns the status for a result, or `None` if a context cannot contain the name of the test.
+/// Returns the status for a result, or `None` if the test name is not valid in a context.
 fn status(options: &Options, head: &Commit, test: &str, result: &JobResult) -> Option<Status> {
     let repo = &head.repo;
     let (context, url) =
@@ -267,7 +266,7 @@ fn status(options: &Options, head: &Commit, test: &str, result: &JobResult) -> O
     })
 }
 
-/// Encodes a name as part of the query of a URL.
+/// Encodes a name for use in a URL query.
 fn percent_encode(name: &str) -> String {
     let mut encoded = String::new();
     for byte in name.bytes() {
@@ -281,8 +280,8 @@ fn percent_encode(name: &str) -> String {
     encoded
 }
 
-/// Describes the written statuses: `Set TARGET:TEST to TEXT`, `Update N jobs in TARGET`, or `N updates`
-/// and a list.
+/// Describes the written statuses: `Set TARGET:TEST to TEXT`, `Update N jobs in TARGET`, or `N
+/// updates` followed by a list.
 fn message(changed: &[ChangedStatus]) -> String {
     let text = |change: &ChangedStatus| {
         change.status.description.as_ref().map(ToString::to_string).unwrap_or_default()

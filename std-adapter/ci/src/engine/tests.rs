@@ -32,7 +32,7 @@ fn hash(number: usize) -> Hash {
     Hash::parse(format!("{number:040x}")).unwrap()
 }
 
-/// A database in memory and its metadata branch.
+/// An in-memory database and its metadata branch.
 struct Fixture {
     db: DirectDb,
     branch: <DirectDb as datakit_client::db::Database>::Branch,
@@ -105,7 +105,7 @@ fn status_path(head: usize, test: &str, file: &str) -> String {
     format!("me/app/commit/{}/status/ci/datakit/{test}/{file}", hash(head))
 }
 
-/// A project with the test `build`, which succeeds if the number of the commit is even.
+/// A project with a `build` test, which succeeds if the commit number is even.
 fn even_project() -> Project {
     Project::new(repo(), |input| {
         let build = input.head().map(|commit| {
@@ -253,8 +253,7 @@ async fn only_canaries_are_tested() -> Done {
     Ok(())
 }
 
-/// A project whose tests depend on the commit. If the number of the commit is 9, the tests cannot be
-/// determined.
+/// A project whose tests depend on the commit. For commit number 9, the tests cannot be determined.
 fn dynamic_project(ready: &Input<()>) -> Project {
     let ready = ready.term();
     Project::dynamic(repo(), move |input| {

@@ -1,4 +1,4 @@
-//! Shows the jobs of an engine to other parts of the program, for example to the web pages.
+//! Makes an engine's jobs visible to other parts of the program, for example the web pages.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::Target;
 use crate::state::JobResult;
 use crate::term::AnyNode;
 
-/// The number of changes that a receiver may fall behind.
+/// The number of changes by which a receiver can fall behind.
 const CHANGES_MAX: usize = 1024;
 
 /// A read-only view of the jobs of an engine. All clones show the same jobs. The view remains valid
@@ -38,7 +38,7 @@ pub struct TargetView {
     pub head: Commit,
     /// The title of a pull request. Branches and tags have no title.
     pub title: Option<String>,
-    /// The jobs, in the order of their names.
+    /// The jobs, sorted by name.
     pub jobs: Vec<JobView>,
 }
 
@@ -50,14 +50,14 @@ pub struct JobView {
     /// The last result.
     pub result: JobResult,
     /// The node of the job's term. Call [`explain`](crate::term::explain) to find out what the job
-    /// waits for.
+    /// is waiting for.
     pub node: Arc<dyn AnyNode>,
     /// The time at which the status last changed.
     pub since: SystemTime,
 }
 
 impl View {
-    /// Creates a view without targets.
+    /// Creates an empty view.
     #[must_use]
     pub fn new() -> View {
         let changes = broadcast::Sender::new(CHANGES_MAX);
@@ -77,7 +77,7 @@ impl View {
     }
 
     /// Returns a receiver that reports each target that has changed. After
-    /// [`RecvError::Lagged`](broadcast::error::RecvError::Lagged), any target may have changed.
+    /// [`RecvError::Lagged`](broadcast::error::RecvError::Lagged), any target could have changed.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Target> {
         self.shared.changes.subscribe()

@@ -15,7 +15,7 @@ use crate::pool::{Holder, Pool};
 
 const VALUE: &str = "value";
 
-/// Fetches the commits of targets. The result is stored in the branch `git-pull-of-HASH`.
+/// Fetches the commits of targets. The result is stored in the `git-pull-of-HASH` branch.
 #[derive(Debug, Clone)]
 pub struct FetchHead {
     repository: Repository,
@@ -24,7 +24,7 @@ pub struct FetchHead {
 /// The key of [`FetchHead`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchKey {
-    /// The target whose reference is fetched.
+    /// The target whose ref is fetched.
     pub target: Target,
     /// The commit.
     pub commit: Commit,
@@ -69,7 +69,7 @@ impl Builder for FetchHead {
     }
 
     async fn load<T: TreeOps>(&self, _: &T, key: &FetchKey) -> db::Result<Commit> {
-        // The directory of the repository may be newer than the result in the database.
+        // The repository directory can be newer than the result in the database.
         let log = BuildLog::new(&self.title(key), Vec::new(), LogLimits::default());
         let fetched = self.repository.fetch_quietly(&key.target, &key.commit, &log);
         fetched.await.map_err(|error| db::Error::Backend(db::BackendError::new(error)))?;
@@ -81,7 +81,7 @@ impl Builder for FetchHead {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ShellOptions {
-    /// The maximum time of each command. The default is one hour.
+    /// The time limit for each command. The default is one hour.
     pub timeout: Duration,
     /// The sandbox.
     pub sandbox: Sandbox,
@@ -109,7 +109,7 @@ impl Default for ShellOptions {
 }
 
 /// Runs shell commands in a worktree of a commit. The commit must have been fetched. The result is
-/// stored in the branch `shell-of-LABEL-on-HASH`.
+/// stored in the `shell-of-LABEL-on-HASH` branch.
 #[derive(Debug, Clone)]
 pub struct Shell {
     repository: Repository,
@@ -123,13 +123,13 @@ pub struct Shell {
 pub struct ShellKey {
     /// The commit.
     pub commit: Commit,
-    /// The target, which is shown to users who wait for the same pool.
+    /// The target, which is shown to users waiting for the same pool.
     pub target: Target,
 }
 
 impl Shell {
-    /// Creates a builder that runs commands one after the other. The first command that fails ends
-    /// the build. Use another label for other commands.
+    /// Creates a builder that runs commands one after the other. The build ends at the first
+    /// command that fails. Use a different label for each list of commands.
     pub fn new<C: Into<String>>(
         repository: Repository,
         label: &str,
@@ -221,7 +221,7 @@ async fn write_value<T: TransactionOps>(transaction: &T, value: &[u8]) -> Result
     written.await.map_err(|error: db::Error| with_causes(&error))
 }
 
-/// Returns the message of an error and the messages of its causes.
+/// Returns the error message followed by the messages of its causes.
 fn with_causes(error: &dyn Error) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
@@ -231,9 +231,10 @@ fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// Replaces the characters that the name of a branch cannot contain. Every byte other than letters,
-/// digits, `-`, `_` and a single `.` becomes `_` and two hexadecimal digits. If two hexadecimal digits
-/// follow a `_`, the `_` is replaced too, because otherwise two labels could have the same name.
+/// Escapes characters that are not allowed in branch names. Every byte other than a letter, a
+/// digit, `-`, `_` or a single `.` becomes `_` followed by two hexadecimal digits. A `_` that
+/// precedes two hexadecimal digits is escaped as well; otherwise, two labels could produce the same
+/// name.
 fn branch_part(label: &str) -> String {
     let mut part = String::new();
     for (index, byte) in label.bytes().enumerate() {

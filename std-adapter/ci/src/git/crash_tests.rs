@@ -1,4 +1,5 @@
-//! Kills a process that fetches a commit and runs commands, and checks that nothing of it is left.
+//! Kills a process that fetches a commit and runs commands, and checks that it leaves nothing
+//! behind.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,11 +12,12 @@ use crate::command::{Cgroup, Command, Limits, Sandbox, find_program};
 use crate::pool::Holder;
 use datakit_github::{Commit, Hash};
 
-/// The variable that contains the directory of the test, and the marker of all processes.
+/// The variable that contains the test directory and marks all processes.
 const DIR: &str = "DATAKIT_CI_CRASH_DIR";
 const URL: &str = "DATAKIT_CI_CRASH_URL";
 
-/// The victim: runs until it is killed. Does nothing unless the other test has started this test.
+/// The process to kill: runs until it is killed. Does nothing unless it was started by the other
+/// test.
 #[tokio::test(flavor = "multi_thread")]
 async fn victim() {
     let (Some(dir), Ok(url)) = (std::env::var_os(DIR), std::env::var(URL)) else { return };
@@ -100,7 +102,7 @@ async fn nothing_of_a_killed_process_is_left() -> Done {
     if Cgroup::create(&Limits::NONE).join_files().next().is_some() {
         assert!(until(|| processes(&marker).is_empty()).await, "{:?}", processes(&marker));
     } else {
-        // Without control groups, a process that has left its group is only killed in a sandbox.
+        // Without control groups, a process that has left its group is killed only in a sandbox.
         println!("not checked: processes outside of a sandbox");
         for id in processes(&marker).into_iter().filter_map(rustix::process::Pid::from_raw) {
             rustix::process::kill_process(id, rustix::process::Signal::KILL)?;

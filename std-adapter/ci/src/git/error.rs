@@ -1,4 +1,4 @@
-//! The errors of operations on repositories.
+//! Errors returned by repository operations.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use datakit_github::Commit;
 use super::url::UrlError;
 use crate::pool::PoolError;
 
-/// The reason why an operation on a repository failed.
+/// The error returned if a repository operation fails.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GitError {
@@ -24,26 +24,26 @@ pub enum GitError {
         /// The cause.
         source: std::io::Error,
     },
-    /// Another process, or another [`Repository`](super::Repository) of this process, uses the
-    /// directory.
+    /// The directory is in use by another process or by another [`Repository`](super::Repository)
+    /// in this process.
     InUse {
         /// The directory.
         dir: PathBuf,
     },
-    /// A command of `git` failed.
+    /// A `git` command failed.
     Failed {
         /// The command, such as `fetch`.
         command: String,
-        /// The last lines that the command has written to standard error.
+        /// The last lines that the command wrote to standard error.
         message: String,
     },
-    /// A command of `git` was killed because it exceeded its time limit.
+    /// A `git` command was killed because it exceeded its time limit.
     TimedOut {
         /// The command, such as `fetch`.
         command: String,
         /// The limit.
         limit: Duration,
-        /// Whether the limit is the time without output instead of the total time.
+        /// Whether the limit applies to the time without output rather than the total time.
         idle: bool,
     },
     /// The remote repository does not have the commit.
@@ -69,14 +69,14 @@ pub enum GitError {
         /// The mode of the entry, such as `120000` for a symbolic link.
         mode: String,
     },
-    /// `git` has written something unexpected.
+    /// `git` produced unexpected output.
     Unexpected {
         /// The command, such as `ls-tree`.
         command: String,
         /// The output.
         output: String,
     },
-    /// Too many jobs wait for the repository.
+    /// Too many jobs are waiting for the repository.
     Pool(PoolError),
 }
 
@@ -127,7 +127,7 @@ impl GitError {
         move |source| GitError::Io { path, source }
     }
 
-    /// Returns whether the same command may succeed later, for example after a network error.
+    /// Returns `true` if the command might succeed later, for example after a network error.
     pub(super) fn is_temporary(&self) -> bool {
         matches!(self, GitError::Failed { .. } | GitError::TimedOut { .. })
     }

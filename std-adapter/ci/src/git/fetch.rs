@@ -12,9 +12,9 @@ use crate::pool::Holder;
 use crate::term::Progress;
 
 impl Repository {
-    /// Downloads the commit of a target and its history, unless the commit is already there. Waits
-    /// for other fetches of this repository. While it waits, `progress` shows
-    /// `Waiting for lock on DIR`.
+    /// Downloads a target's commit and its history, unless the commit has already been fetched.
+    /// Waits for other fetches of this repository. While it waits, `progress` shows `Waiting for
+    /// lock on DIR`.
     ///
     /// If the future is dropped, `git` is killed.
     ///
@@ -31,7 +31,7 @@ impl Repository {
         self.fetch_with(target, commit, Some(progress), log).await
     }
 
-    /// Does the same as [`fetch`](Repository::fetch) without reporting its progress.
+    /// Same as [`fetch`](Repository::fetch), but without progress reports.
     pub(super) async fn fetch_quietly(
         &self,
         target: &Target,
@@ -88,8 +88,8 @@ impl Repository {
         if self.contains(commit).await? {
             return Ok(());
         }
-        // The branch has been reset since the commit was its head. Servers such as GitHub still send
-        // the commit by its hash.
+        // The branch has moved away from the commit, for example after a force push. Servers such
+        // as GitHub still provide the commit by its hash.
         let absent = || GitError::NoCommit { commit: commit.clone(), url: self.url() };
         match self.fetch_ref(commit.hash.to_string().as_ref(), log).await {
             Ok(()) if self.contains(commit).await? => Ok(()),
@@ -100,13 +100,13 @@ impl Repository {
 
     async fn fetch_ref(&self, reference: &OsStr, log: &BuildLog) -> Result<(), GitError> {
         log.line(&format!("$ git fetch {} {}", self.url(), reference.display()));
-        // With progress reports, a slow download can be told from one that makes no progress.
+        // Progress reports distinguish a slow download from one that makes no progress.
         let options = ["fetch", "--progress", "--no-tags", "--no-write-fetch-head", "source"];
         let args: Vec<&OsStr> = options.iter().map(OsStr::new).chain([reference]).collect();
         self.remote(&self.git_dir(), log).run(&args).await.map(drop)
     }
 
-    /// Returns whether the commit has been downloaded.
+    /// Returns `true` if the commit has been downloaded.
     ///
     /// # Errors
     /// Returns an error if `git` cannot be run.
@@ -116,15 +116,15 @@ impl Repository {
         Ok(found.code == Some(0))
     }
 
-    /// Adds a reference to the commit, so that garbage collection does not remove the commit and the
-    /// next fetch does not download it again.
+    /// Adds a ref to the commit, so garbage collection does not remove the commit and the next
+    /// fetch does not download it again.
     async fn keep(&self, commit: &Commit) -> Result<(), GitError> {
         let hash = commit.hash.to_string();
         let name = format!("{KEPT}{hash}");
         self.local(&self.git_dir(), 0).run(&["update-ref", &name, &hash]).await.map(drop)
     }
 
-    /// Packs the objects if there are many packs.
+    /// Repacks the objects if there are many packs.
     async fn collect_garbage(&self, log: &BuildLog) {
         let args = ["gc", "--auto", "--quiet"];
         if let Err(error) = self.local(&self.git_dir(), 0).run(&args).await {
@@ -133,7 +133,7 @@ impl Repository {
         }
     }
 
-    /// Removes the references to the oldest commits.
+    /// Removes the refs to the oldest commits.
     pub(super) async fn forget_old_commits(&self) -> Result<(), GitError> {
         let dir = self.git_dir();
         let list = ["for-each-ref", "--sort=-creatordate", "--format=%(refname)", KEPT];
@@ -146,10 +146,10 @@ impl Repository {
     }
 }
 
-/// The prefix of the references to downloaded commits.
+/// The prefix of the refs to downloaded commits.
 const KEPT: &str = "refs/ci/";
 
-/// Returns the name of a target's reference in the remote repository.
+/// Returns the name of a target's ref in the remote repository.
 fn reference(target: &Target) -> OsString {
     match target {
         Target::Pr(id) => format!("refs/pull/{}/head", id.number).into(),

@@ -2,7 +2,7 @@
 //!
 //! A [`Repository`] is a directory with a bare clone of a remote repository. [`Repository::fetch`]
 //! downloads the commit of a target, and [`Repository::worktree`] checks out a commit for one job.
-//! All operations run the program `git`.
+//! All operations run the `git` program.
 
 #[cfg(test)]
 mod builder_tests;
@@ -42,26 +42,25 @@ pub use worktree::Worktree;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RepositoryOptions {
-    /// The maximum time for which a fetch may receive no data. The default is two minutes.
+    /// The maximum time that a fetch waits without receiving data. The default is two minutes.
     pub idle_timeout: Duration,
-    /// The maximum time of a fetch. The default is one hour.
+    /// The time limit for a fetch. The default is one hour.
     pub fetch_timeout: Duration,
-    /// The policy for retries of a fetch after a network error. The result of a build is stored even
-    /// if the build fails, so a short interruption of the network should not be a failure. The
-    /// default is three attempts, with pauses of two and four seconds.
+    /// The policy for retrying a fetch after a network error. Build results are stored even for
+    /// failed builds, so a short network outage should not cause a failure. The default is three
+    /// attempts, with delays of two and four seconds.
     pub retry: Retry,
-    /// The maximum time of other commands, such as a checkout. The default is ten minutes.
+    /// The time limit for other commands, such as a checkout. The default is ten minutes.
     pub timeout: Duration,
     /// The maximum size of a pack that a fetch receives, in bytes. The default is 10 GiB.
     pub pack_max: u64,
     /// The maximum number of worktrees. Other jobs wait. The default is 32.
     pub worktrees: usize,
-    /// The number of fetched commits that are kept when the repository is opened. The default is
-    /// 10,000.
+    /// The number of fetched commits to keep when the repository is opened. The default is 10,000.
     pub commits: usize,
-    /// The value of the header `Authorization` in requests to the remote repository, for example
-    /// `Bearer TOKEN`. Unlike a password in the URL, other users of the machine cannot see this value
-    /// in the list of processes.
+    /// The value of the `Authorization` header in requests to the remote repository, for example
+    /// `Bearer TOKEN`. Unlike a password in the URL, this value is not visible to other users in
+    /// the process list.
     pub authorization: Option<String>,
 }
 
@@ -103,27 +102,27 @@ struct Shared {
     /// Only one fetch runs at a time.
     fetching: Pool,
     worktrees: Pool,
-    /// The number of worktrees that have been created.
+    /// The number of worktrees created so far.
     created: AtomicU64,
     /// The lock on the directory, which is released when the file is closed.
     _lock: File,
 }
 
 impl Repository {
-    /// Opens the clone in the directory `dir`, or creates the directory. The first fetch downloads
-    /// the history. `url` is a URL or a local path.
+    /// Opens the clone in the directory `dir`, or creates the directory if it does not exist. The
+    /// first fetch downloads the history. `url` is a URL or a local path.
     ///
-    /// The directory is locked as long as the value exists. Worktrees and locks that remain from a
-    /// process that has crashed are removed.
+    /// The directory remains locked while the value exists. Worktrees and locks left behind by a
+    /// crashed process are removed.
     ///
     /// # Errors
-    /// Returns [`GitError::Url`] if the URL is not acceptable, and [`GitError::InUse`] if the
-    /// directory is in use.
+    /// Returns [`GitError::Url`] if the URL is rejected, and [`GitError::InUse`] if the directory
+    /// is in use.
     pub async fn open_or_clone(url: &str, dir: impl Into<PathBuf>) -> Result<Repository, GitError> {
         Repository::open_with(url, dir, RepositoryOptions::default()).await
     }
 
-    /// Does the same as [`open_or_clone`](Repository::open_or_clone) with other options.
+    /// Same as [`open_or_clone`](Repository::open_or_clone), but with explicit options.
     ///
     /// # Errors
     /// Returns the same errors as `open_or_clone`.
@@ -149,14 +148,15 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Returns the URL of the remote repository without user and password.
+    /// Returns the URL of the remote repository without the username and password.
     #[must_use]
     pub fn url(&self) -> String {
         self.0.url.shown()
     }
 
-    /// Returns the git directory. Programs in a worktree need to read this directory if they run
-    /// `git`. No build may write to it, because `git` runs programs that its configuration names.
+    /// Returns the git directory. Programs in a worktree need read access to this directory if they
+    /// run `git`. Builds must not be able to write to it, because `git` runs programs that are
+    /// named in its configuration.
     #[must_use]
     pub fn git_dir(&self) -> PathBuf {
         open::git_dir(&self.0.dir)
@@ -172,15 +172,15 @@ impl Repository {
         &self.0.dir
     }
 
-    /// Returns the environment of a command that does not use the network. The output of the command
-    /// has up to `output` bytes.
+    /// Returns the environment for a command that does not use the network. The output of the
+    /// command is limited to `output` bytes.
     fn local<'a>(&'a self, dir: &'a Path, output: usize) -> Git<'a> {
         let limits = RunLimits { idle: None, total: self.0.options.timeout, output };
         let url = &self.0.url;
         Git { dir, limits, url, log: None, file_size: None, authorization: None }
     }
 
-    /// Returns the environment of a command that uses the network.
+    /// Returns the environment for a command that uses the network.
     fn remote<'a>(&'a self, dir: &'a Path, log: &'a BuildLog) -> Git<'a> {
         let options = &self.0.options;
         let limits =

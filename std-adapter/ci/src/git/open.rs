@@ -1,8 +1,7 @@
 //! The directory of a repository.
 //!
-//! The directory contains `repository.git`, which is the bare clone, `worktrees`, which contains one
-//! directory per job, `trash`, which contains directories that are being removed, and the file
-//! `lock`.
+//! The directory contains `repository.git` (the bare clone), `worktrees` (one directory per job),
+//! `trash` (directories that are being removed), and the `lock` file.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,14 +15,14 @@ use super::{GitError, Repository};
 pub(super) const WORKTREES: &str = "worktrees";
 pub(super) const TRASH: &str = "trash";
 
-/// The maximum depth of the directories that are searched for stale locks.
+/// The maximum directory depth of the search for stale locks.
 const DEPTH_MAX: usize = 16;
 
 pub(super) fn git_dir(dir: &Path) -> PathBuf {
     dir.join("repository.git")
 }
 
-/// Creates the directory, locks it, and removes everything that a process that has crashed has left.
+/// Creates the directory, locks it, and removes everything that a crashed process left behind.
 pub(super) async fn prepare(dir: PathBuf) -> Result<File, GitError> {
     let blocking = tokio::task::spawn_blocking(move || prepare_blocking(&dir));
     blocking.await.unwrap_or_else(|error| Err(GitError::at("open")(io::Error::other(error))))
@@ -39,7 +38,7 @@ fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(GitError::InUse { dir: dir.to_owned() }),
         Err(error) => return Err(GitError::at(path)(error.into())),
     }
-    // The processes may still write to the directory.
+    // The processes could still write to the directory.
     crate::command::remove_stale_groups();
     let git_dir = git_dir(dir);
     for name in [dir.join(WORKTREES), dir.join(TRASH), git_dir.join("worktrees")] {
@@ -52,7 +51,7 @@ fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
     Ok(lock)
 }
 
-/// Removes the locks and temporary files of `git` processes that have been killed. No `git` process
+/// Removes locks and temporary files left by `git` processes that were killed. No `git` process
 /// uses the directory, because this process holds the lock on it.
 fn remove_locks(dir: &Path, depth: usize) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {

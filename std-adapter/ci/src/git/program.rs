@@ -1,4 +1,4 @@
-//! Runs the program `git` with time limits.
+//! Runs the `git` program with time limits.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const MESSAGE_MAX: usize = 2000;
 
 /// Environment variables that select another repository or configuration. Git sets these variables
-/// when it runs hooks and aliases, and a hook may have started the CI.
+/// when it runs hooks and aliases, and the CI could have been started by a hook.
 const OUTER_GIT: [&str; 13] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -39,14 +39,14 @@ const OUTER_GIT: [&str; 13] = [
     "GIT_TRACE",
 ];
 
-/// Settings that apply to every command and override the settings of the user.
+/// Settings that apply to every command and override the user's settings.
 const SETTINGS: [(&str, &str); 18] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.askPass", ""),
     ("credential.interactive", "false"),
     ("fetch.fsckObjects", "true"),
-    // Old repositories contain such objects, and they do no harm.
+    // Old repositories contain such objects, which are harmless.
     ("fetch.fsck.badTimezone", "ignore"),
     ("fetch.fsck.missingSpaceBeforeDate", "ignore"),
     ("fetch.fsck.zeroPaddedFilemode", "ignore"),
@@ -62,14 +62,14 @@ const SETTINGS: [(&str, &str); 18] = [
     ("submodule.recurse", "false"),
 ];
 
-/// The limits of a command of `git`.
+/// Limits for a `git` command.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RunLimits {
     /// The maximum time without output on standard error or standard output.
     pub(super) idle: Option<Duration>,
     /// The maximum total time.
     pub(super) total: Duration,
-    /// The maximum size of standard output in bytes. The rest of the output is dropped.
+    /// The maximum size of standard output in bytes. Further output is discarded.
     pub(super) output: usize,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Git<'a> {
     pub(super) log: Option<&'a BuildLog>,
     /// The maximum size of each file that the command writes, in bytes.
     pub(super) file_size: Option<u64>,
-    /// The value of the header `Authorization` in requests to the remote repository.
+    /// The value of the `Authorization` header in requests to the remote repository.
     pub(super) authorization: Option<&'a str>,
 }
 
@@ -111,8 +111,8 @@ impl Git<'_> {
         if find_program("git").is_none() {
             return Err(GitError::NotInstalled);
         }
-        // The group of a command that uses the network also contains programs such as `ssh`. If the
-        // CI is killed, these programs do not notice at once, and the next process kills them.
+        // The control group of a network command also contains programs such as `ssh`. If the CI is
+        // killed, these programs do not exit immediately; the next CI process kills them.
         let group = self.limits.idle.map(|_| Cgroup::create(&Limits::NONE));
         let mut command = self.command(args, group.as_ref());
         let mut process = Process::spawn(&mut command).map_err(|source| match source.kind() {
@@ -174,16 +174,16 @@ impl Git<'_> {
         for (name, value) in SETTINGS {
             command.arg("-c").arg(format!("{name}={value}"));
         }
-        // Other users can see the arguments of a process, so a password must not be among them.
+        // Do not pass a password as an argument: other users can see the arguments of a process.
         let mut settings = vec![("remote.source.url".to_owned(), self.url.text.clone())];
         if let Some(value) = self.authorization {
             let key = format!("http.{}.extraHeader", self.url.shown());
             settings.push((key, format!("Authorization: {value}")));
-            // `git` would send the header to the host of a redirection, too.
+            // Otherwise, `git` would also send the header to the target of a redirect.
             settings.push(("http.followRedirects".to_owned(), "false".to_owned()));
         }
         if let Some(idle) = self.limits.idle {
-            // The program for HTTP then ends even if nothing kills it.
+            // This makes git's HTTP helper program exit even if nothing kills it.
             let seconds = idle.as_secs().saturating_add(10);
             settings.push(("http.lowSpeedLimit".to_owned(), "1".to_owned()));
             settings.push(("http.lowSpeedTime".to_owned(), seconds.to_string()));
@@ -199,8 +199,8 @@ impl Git<'_> {
     }
 }
 
-/// Returns the programs that start `git`: one that makes the kernel kill `git` if the CI dies, and
-/// one that sets the limit on the size of files.
+/// Returns the programs that start `git`: one makes the kernel kill `git` if the CI dies, and one
+/// limits the file size.
 fn wrappers(file_size: Option<u64>) -> Vec<OsString> {
     let mut line = killed_with_parent();
     if let (Some(prlimit), Some(size)) = (find_program("prlimit"), file_size) {
@@ -242,8 +242,8 @@ impl Sink for Bytes<'_> {
     }
 }
 
-/// Copies the lines of standard error to the log and keeps the last lines. Lines that end with a
-/// carriage return are dropped, because they only report progress.
+/// Copies lines from standard error to the log and keeps the last ones. Lines that end with a
+/// carriage return are discarded, because they only report progress.
 struct Messages<'a> {
     line: Vec<u8>,
     tail: String,

@@ -4,14 +4,14 @@ use datakit_github::{Commit, Hash};
 
 use super::{GitError, Repository};
 
-/// The maximum length of a path in the output of `git`.
+/// The maximum length of a path in the output from `git`.
 const PATH_MAX: usize = 4096;
 
 /// The paths that differ between two commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChangedPaths {
-    /// The paths, in the order of their bytes. Invalid UTF-8 is replaced with U+FFFD.
+    /// The paths, sorted bytewise. Invalid UTF-8 is replaced with U+FFFD.
     pub paths: Vec<String>,
     /// Whether there are more paths than the limit.
     pub truncated: bool,
@@ -55,10 +55,11 @@ impl Repository {
         Ok(Some(content.stdout))
     }
 
-    /// Returns the paths that differ between two commits, but not more than `max`. A renamed file
-    /// counts as two paths.
+    /// Returns at most `max` paths that differ between two commits. A renamed file counts as two
+    /// paths.
     ///
-    /// To get the changes of a pull request, use [`merge_base`](Repository::merge_base) for `base`.
+    /// To get the changes in a pull request, pass its [`merge_base`](Repository::merge_base) as
+    /// `base`.
     ///
     /// # Errors
     /// Returns an error if the commits have not been fetched.
@@ -73,14 +74,14 @@ impl Repository {
         let limit = max.saturating_add(1).saturating_mul(PATH_MAX).min(1 << 26);
         let output = self.local(&self.git_dir(), limit).run(&args).await?;
         let mut paths = output.stdout.split(|byte| *byte == 0).collect::<Vec<_>>();
-        // The last part is empty, or incomplete if the output is truncated.
+        // The last part is empty; if the output is truncated, it is incomplete instead.
         paths.pop();
         let truncated = output.truncated || paths.len() > max;
         let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
         Ok(ChangedPaths { paths: paths.into_iter().take(max).map(text).collect(), truncated })
     }
 
-    /// Returns whether `commit` is `ancestor` or a descendant of `ancestor`.
+    /// Returns `true` if `commit` is `ancestor` or a descendant of `ancestor`.
     ///
     /// # Errors
     /// Returns an error if the commits have not been fetched.
@@ -95,8 +96,9 @@ impl Repository {
         }
     }
 
-    /// Returns a best common ancestor of two commits, or `None` if there is none. The files that a
-    /// pull request changes are the difference between this commit and the head.
+    /// Returns a best common ancestor of two commits, or `None` if they have no common ancestor.
+    /// The difference between this commit and the head of a pull request is what the pull request
+    /// changes.
     ///
     /// # Errors
     /// Returns an error if the commits have not been fetched.

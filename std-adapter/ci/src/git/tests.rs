@@ -222,7 +222,7 @@ async fn branches_may_have_any_legal_name() -> Done {
             repo: fixture.repo.clone(),
             name: datakit_github::RefName::parse(&reference[5..])?,
         };
-        // The branch `main` is not fetched.
+        // The `main` branch is not fetched.
         repository.fetch_quietly(&Target::Ref(id), &commit, &log).await?;
         assert!(repository.contains(&commit).await?);
     }
@@ -280,8 +280,8 @@ async fn worktree_is_removed_when_it_is_dropped() -> Done {
         assert_eq!(std::fs::read_to_string(dir.join("dir/file")).unwrap(), "content");
         let head = StdCommand::new("git").arg("-C").arg(dir).args(["rev-parse", "HEAD"]).output();
         assert_eq!(String::from_utf8_lossy(&head.unwrap().stdout).trim(), hash);
-        // A build may leave directories that cannot be removed without changing their permissions,
-        // and files that make `git` run other programs.
+        // A build can leave behind directories that cannot be removed without changing their
+        // permissions, and files that make `git` run other programs.
         std::fs::remove_file(dir.join(".git")).unwrap();
         std::fs::create_dir(dir.join(".git")).unwrap();
         let read_only = std::os::unix::fs::PermissionsExt::from_mode(0o500);
@@ -368,7 +368,7 @@ async fn unacceptable_urls_are_refused() {
 async fn fetch_that_receives_nothing_is_ended() -> Done {
     let fixture = Fixture::new();
     let commit = fixture.commit(&[("a", "1")]);
-    // The listener accepts connections, but nobody answers.
+    // The listener accepts connections but never responds.
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://me:hunter2@{}/app", listener.local_addr()?);
     let options = RepositoryOptions {

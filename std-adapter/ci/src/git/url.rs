@@ -1,22 +1,21 @@
-//! Validates the URLs of repositories.
+//! Validates repository URLs.
 
 use std::fmt;
 
-/// The schemes that may be used.
+/// The allowed schemes.
 const SCHEMES: [&str; 5] = ["git", "ssh", "http", "https", "file"];
 
-/// The reason for rejecting the URL of a repository.
+/// The reason for rejecting a repository URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
     /// The URL is empty.
     Empty,
-    /// `git` or `ssh` would interpret the URL, the user, the host or the path as an option.
+    /// `git` or `ssh` would interpret the URL, username, host or path as an option.
     Option(String),
     /// The URL contains a control character.
     ControlCharacter,
-    /// The URL has the form `HELPER::ADDRESS`, which would make `git` run the program
-    /// `git-remote-HELPER`.
+    /// The URL has the form `HELPER::ADDRESS`, which would make `git` run `git-remote-HELPER`.
     TransportHelper(String),
     /// The scheme is not supported.
     UnknownScheme(String),
@@ -40,17 +39,17 @@ impl fmt::Display for UrlError {
 
 impl std::error::Error for UrlError {}
 
-/// The URL or the local path of a repository.
+/// The URL or local path of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RemoteUrl {
-    /// The URL, which may contain a user and a password. A local path is absolute.
+    /// The URL, which can contain a username and password. A local path is absolute.
     pub(super) text: String,
     /// The part of the URL before `@`.
     user: Option<String>,
 }
 
 impl RemoteUrl {
-    /// Checks the URL by the same rules by which `git` finds the scheme.
+    /// Checks the URL, using the same rules as `git` to find the scheme.
     pub(super) fn parse(url: &str) -> Result<RemoteUrl, UrlError> {
         if url.is_empty() {
             return Err(UrlError::Empty);
@@ -83,7 +82,7 @@ impl RemoteUrl {
             return Ok(RemoteUrl { text: text.unwrap_or_else(|| url.to_owned()), user: None });
         }
         let (host, path) = url.split_once(':').unwrap_or_default();
-        // The user of a URL for `ssh` is not a secret.
+        // The username in an `ssh` URL is not a secret.
         user_of(host)?;
         if path.starts_with('-') {
             return Err(UrlError::Option(path.to_owned()));
@@ -91,7 +90,7 @@ impl RemoteUrl {
         Ok(RemoteUrl { text: url.to_owned(), user: None })
     }
 
-    /// Replaces the user and the password of the URL in a text.
+    /// Masks the username and password of the URL in a string.
     pub(super) fn mask(&self, text: &str) -> String {
         match &self.user {
             Some(user) => text.replace(user, "********"),
@@ -99,7 +98,7 @@ impl RemoteUrl {
         }
     }
 
-    /// Returns the URL without user and password.
+    /// Returns the URL without the username and password.
     pub(super) fn shown(&self) -> String {
         match &self.user {
             Some(user) => self.text.replacen(&format!("{user}@"), "", 1),

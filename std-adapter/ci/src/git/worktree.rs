@@ -1,4 +1,4 @@
-//! The working directories of jobs.
+//! The jobs' working directories.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,13 +17,13 @@ use crate::term::Progress;
 
 /// A directory that contains the files of a commit. Dropping the value removes the directory.
 ///
-/// The directory belongs to one job. The CI never runs `git` in it, because the job may have changed
-/// the configuration that `git` would read.
+/// The directory belongs to one job. The CI never runs `git` in it, because the job could have
+/// changed the configuration that `git` would read.
 pub struct Worktree {
     path: PathBuf,
     commit: Commit,
     repository: Repository,
-    /// Gives the place to the next job after the directory has been removed.
+    /// Releases the pool slot to the next job after the directory has been removed.
     place: Option<PoolGuard>,
 }
 
@@ -43,8 +43,8 @@ impl Repository {
         self.worktree_with(commit, holder, Some(progress)).await
     }
 
-    /// Does the same as [`worktree`](Repository::worktree), but does not report the wait if there is
-    /// no `progress`.
+    /// Same as [`worktree`](Repository::worktree), but does not report the wait if `progress` is
+    /// `None`.
     pub(super) async fn worktree_with(
         &self,
         commit: &Commit,
@@ -98,7 +98,7 @@ impl Drop for Worktree {
     fn drop(&mut self) {
         let name = self.path.file_name().unwrap_or_default().to_owned();
         let trash = self.repository.dir().join(TRASH).join(&name);
-        // Renaming is fast, so no other code sees a directory that is partly removed.
+        // Rename the directory first, so no other code sees it partly removed.
         let path = match fs::rename(&self.path, &trash) {
             Ok(()) => trash,
             Err(_) => self.path.clone(),
@@ -141,7 +141,8 @@ pub(super) fn remove_tree(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes all directories in a directory writable. A build may have made them read-only.
+/// Makes all subdirectories of a directory writable, because a build could have made them
+/// read-only.
 fn allow_removal(dir: &Path) -> io::Result<()> {
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -8,20 +8,21 @@ use std::path::Path;
 
 use super::files::{self, FileLimits};
 
-/// The limits of the artifacts of one step.
+/// The limits for the artifacts of one step.
 pub const ARTIFACT_LIMITS: FileLimits = FileLimits { count: 1000, bytes: 32 << 20 };
 
-/// The maximum length of the path of an artifact, in bytes.
+/// The maximum length of an artifact path, in bytes.
 const PATH_MAX: usize = 1024;
 
-/// The contents of artifacts by their paths relative to the work tree, and the reasons why others were
-/// not read.
+/// The contents of artifacts, keyed by path relative to the work tree, and the reasons why other
+/// artifacts could not be read.
 pub(super) type Artifacts = (BTreeMap<Vec<u8>, Vec<u8>>, Vec<String>);
 
-/// Reads the artifacts. A path is a file, or a directory with all files in it.
+/// Reads the artifacts. A path names either a file or a directory, which includes all files in it.
 ///
-/// A path that is missing, is neither a file nor a directory, or exceeds the limits is a problem. So is
-/// a link, because it could lead to a file of the CI. The other paths are still read.
+/// It is a problem if a path does not exist, is neither a file nor a directory, or exceeds the
+/// limits. Links are also a problem, because they could point to a file that belongs to the CI. The
+/// other paths are still read.
 pub(super) fn read(dir: &Path, paths: &[String], mut limits: FileLimits) -> Artifacts {
     let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
     for path in paths {

@@ -1,8 +1,8 @@
-//! The caches of steps: directories that later builds use again.
+//! Step caches: directories that later builds reuse.
 //!
-//! A cache is a directory on the disk of the CI, not a branch of the database, because caches are
-//! large and can be lost. Its name contains a hash of everything that its key consists of. A cache is
-//! never changed after it has been written.
+//! A cache is a directory on the CI server's disk rather than a database branch, because caches are
+//! large and can be recreated. Its name contains a hash of all parts of its key. A cache never
+//! changes after it has been written.
 
 use std::fs;
 use std::io;
@@ -17,17 +17,17 @@ use super::names::{hex, part};
 use super::plan::Task;
 use super::trust::Trust;
 
-/// The maximum size of a file whose content is part of a key.
+/// The maximum size of a file whose contents are part of a key.
 const KEY_FILE_MAX: u64 = 16 << 20;
 
-/// The directory of caches that steps with secrets have written. Steps of commits that are not
-/// trusted do not read these caches, because they may contain a secret.
+/// The directory for caches written by steps with secrets. Steps of untrusted commits do not read
+/// these caches, because they could contain a secret.
 const PRIVATE: &str = "private";
 const PUBLIC: &str = "public";
 /// The prefix of a cache that is being written.
 const TEMPORARY: &str = ".tmp-";
 
-/// The caches of a CI.
+/// All caches of a CI server.
 #[derive(Debug, Clone)]
 pub struct Caches {
     dir: PathBuf,
@@ -35,11 +35,11 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Uses the caches in a directory, which is created if it does not exist. Removes what a crashed
-    /// process has left.
+    /// Opens the cache directory, or creates it if it does not exist. Removes everything that a
+    /// crashed process left behind.
     ///
     /// # Errors
-    /// Returns the error of the operating system.
+    /// Returns any I/O error.
     pub fn open(dir: impl Into<PathBuf>) -> io::Result<Caches> {
         let caches =
             Caches { dir: dir.into(), limits: FileLimits { count: 500_000, bytes: 4 << 30 } };
@@ -68,11 +68,11 @@ impl Caches {
         self
     }
 
-    /// Removes the caches that have not been used for the longest time until the sizes of all caches
-    /// add up to at most `bytes`. Returns the number of removed caches.
+    /// Removes the least recently used caches until the total size of all caches is at most
+    /// `bytes`. Returns the number of removed caches.
     ///
     /// # Errors
-    /// Returns the error of the operating system.
+    /// Returns any I/O error.
     pub fn prune(&self, bytes: u64) -> io::Result<usize> {
         let mut entries = Vec::new();
         for entry in self.entries()? {
@@ -86,7 +86,7 @@ impl Caches {
             if total <= bytes {
                 break;
             }
-            // No step sees a cache that is partly removed.
+            // Steps never see a partly removed cache.
             let hidden = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent(&entry))?;
             fs::rename(&entry, hidden.path().join("removed"))?;
             (total, removed) = (total.saturating_sub(size), removed + 1);
@@ -97,7 +97,7 @@ impl Caches {
     /// Returns the directories of all caches.
     fn entries(&self) -> io::Result<Vec<PathBuf>> {
         let mut level = vec![self.dir.join(PRIVATE), self.dir.join(PUBLIC)];
-        // The kinds contain the repositories, and these contain the caches.
+        // Each kind directory contains repository directories, which contain the caches.
         for _ in 0..2 {
             let mut next = Vec::new();
             for dir in level {
@@ -110,7 +110,7 @@ impl Caches {
         Ok(level)
     }
 
-    /// Copies the caches of a task to a new work tree. Returns the caches that do not exist yet.
+    /// Copies a task's caches to a new work tree. Returns the caches that do not exist yet.
     ///
     /// # Errors
     /// Returns a message if a cache cannot be copied.
@@ -155,7 +155,7 @@ impl Caches {
         for (index, path) in cache.paths.iter().enumerate() {
             let from = entry.join(index.to_string());
             let to = files::inside_or_create(dir, path)?;
-            // The repository may contain the path.
+            // The repository could already contain the path.
             if exists(&from) && !exists(&to) {
                 files::copy(&from, &to, &mut limits)?;
             }
@@ -166,7 +166,7 @@ impl Caches {
     /// Stores a cache that does not exist yet. The caller has checked that the commit is trusted.
     ///
     /// # Errors
-    /// Returns the error of the operating system, or an error if the limits are exceeded.
+    /// Returns any I/O error, or an error if the limits are exceeded.
     pub(super) fn save(&self, cache: &CacheSpec, entry: &Path, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(parent(entry))?;
         let new = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent(entry))?;
@@ -190,7 +190,7 @@ impl Caches {
     }
 }
 
-/// Returns the hash of everything that distinguishes a cache from others with the same name.
+/// Returns a hash of everything that distinguishes this cache from others with the same name.
 fn key(cache: &CacheSpec, task: &Task, dir: &Path) -> Option<String> {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -220,7 +220,7 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Returns the size of all files in a directory.
+/// Returns the total size of all files in a directory.
 fn size(dir: &Path) -> io::Result<u64> {
     let (mut waiting, mut total) = (vec![dir.to_owned()], 0u64);
     while let Some(dir) = waiting.pop() {

@@ -17,7 +17,7 @@ use crate::Target;
 use crate::build::{Build, Builder};
 use crate::pool::{Holder, Pool, Pools};
 
-/// The maximum number of changed paths. If more paths have changed, all steps run.
+/// The maximum number of changed paths. If more paths changed, all steps run.
 const CHANGED_MAX: usize = 3000;
 
 /// The name of the pool that limits how many pipelines are read at the same time.
@@ -27,17 +27,17 @@ pub const PIPELINES_POOL: &str = "pipelines";
 /// and tags are read.
 const CAPACITY: usize = 8;
 
-/// The maximum number of pipelines of a repository that wait to be read.
+/// The maximum number of pipelines per repository that can wait to be read.
 const QUEUE_MAX: usize = 100_000;
 
-/// A commit whose pipeline is read.
+/// A commit whose pipeline is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefinitionKey {
     /// A target whose head is the commit.
     pub target: Target,
     /// The commit.
     pub commit: Commit,
-    /// The branch into which a pull request is to be merged, and its head.
+    /// The base branch of a pull request, and its head.
     pub base: Option<(String, Option<Commit>)>,
 }
 
@@ -115,7 +115,7 @@ fn value(name: &str) -> db::Result<Path> {
     Path::from_names(["value", name])
 }
 
-/// Returns the text for a status, which shows only one line.
+/// Returns a description for the status, which is limited to one line.
 fn summary(errors: &PipelineErrors) -> String {
     let text = errors.to_string();
     let first = text.lines().next().unwrap_or_default();

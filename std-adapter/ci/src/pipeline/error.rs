@@ -2,20 +2,21 @@
 
 use std::fmt;
 
-/// The number of errors that are reported for one file. More errors are counted, but not kept.
+/// The maximum number of errors to report for a file. Any further errors are counted but not kept.
 pub(super) const ERRORS_MAX: usize = 50;
 
 /// A position in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The number of the line, starting at 1.
+    /// The line number, starting at 1.
     pub line: usize,
-    /// The number of the character in the line, starting at 1.
+    /// The column in characters, starting at 1.
     pub column: usize,
 }
 
 impl Position {
-    /// Returns the position of the character at a byte offset. An offset behind the end is the end.
+    /// Returns the position of the character at a byte offset. An offset past the end is treated as
+    /// the end.
     pub(super) fn at(text: &str, offset: usize) -> Position {
         let end = (0..=offset.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         let before = text.get(..end.unwrap_or(0)).unwrap_or_default();
@@ -32,7 +33,7 @@ impl Position {
 pub struct PipelineError {
     /// The position.
     pub position: Position,
-    /// Describes what is wrong and what would be right.
+    /// Describes what is wrong and what is expected.
     pub message: String,
 }
 
@@ -43,7 +44,7 @@ pub struct PipelineErrors {
     pub name: String,
     /// The errors. The list is not empty.
     pub errors: Vec<PipelineError>,
-    /// The number of further errors, which are left out.
+    /// The number of errors that were left out.
     pub more: usize,
 }
 
@@ -74,7 +75,7 @@ impl fmt::Display for PipelineErrors {
 
 impl std::error::Error for PipelineErrors {}
 
-/// Returns the message of an error and the messages of its causes.
+/// Returns the error message followed by the messages of its causes.
 pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {

@@ -24,17 +24,17 @@ pub(super) struct Job {
     pub(super) repo: Repo,
     /// The hash of the commit.
     pub(super) commit: String,
-    /// The target, if the result belongs to the target.
+    /// The target, if the result is specific to it.
     pub(super) target: Option<Target>,
     pub(super) trust: Trust,
     /// The images that may be downloaded if the commit is not trusted.
     pub(super) images: Arc<[String]>,
-    /// The sandbox without the image and the network of the task.
+    /// The sandbox, without the task's image and network setting.
     pub(super) sandbox: Sandbox,
     pub(super) settings: Arc<Settings>,
 }
 
-/// The reason why a task did not succeed.
+/// The reason why a task failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TaskError {
     /// The task cannot run on this machine.
@@ -51,7 +51,7 @@ impl fmt::Display for TaskError {
     }
 }
 
-/// A cache that is stored if the task succeeds, and its directory.
+/// A cache to store if the task succeeds, and its directory.
 type Unsaved = Vec<(CacheSpec, PathBuf)>;
 
 impl Job {
@@ -60,7 +60,7 @@ impl Job {
     /// If the future is dropped, all processes are killed.
     ///
     /// # Errors
-    /// Returns the reason why the task did not succeed.
+    /// Returns the reason why the task failed.
     pub(super) async fn run(&self, dir: &Path, log: &BuildLog) -> Result<(), TaskError> {
         let sandbox = self.sandbox().map_err(TaskError::Setup)?;
         let secrets = self.settings.secrets_of(&self.task, self.trust).map_err(TaskError::Setup)?;
@@ -125,7 +125,7 @@ impl Job {
                     isolation = isolation.image(self.image(image)?);
                 }
                 if let Some(caches) = &self.settings.caches {
-                    // The files of caches must only be read by steps that may use the cache.
+                    // Cache files must be readable only by steps that are allowed to use the cache.
                     isolation = isolation.hide(caches.dir());
                 }
                 Ok(isolation.network(network).into())
@@ -198,9 +198,10 @@ impl Job {
         tokio::task::spawn_blocking(restore).await.map_err(|error| error.to_string())?
     }
 
-    /// Stores new caches. A cache that cannot be stored is not a failure of the task.
+    /// Stores new caches. The task does not fail if a cache cannot be stored.
     async fn save(&self, unsaved: Unsaved, dir: &Path, log: &BuildLog) {
-        // `restore` returns no caches if the commit is not trusted. This is the second check.
+        // `restore` does not return any caches if the commit is not trusted; check again to be
+        // safe.
         let caches = self.settings.caches.clone().filter(|_| self.trust == Trust::Trusted);
         let Some(caches) = caches else { return };
         for (cache, entry) in unsaved {

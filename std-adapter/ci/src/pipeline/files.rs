@@ -1,8 +1,8 @@
-//! Access to the files that a build has written.
+//! Access to files written by a build.
 //!
-//! A build is not trusted, so its directory may contain links that lead out of the directory, named
-//! pipes, and very many files. The functions in this module never follow a link and have limits. They
-//! are called only while no process of the build is running.
+//! Builds are not trusted, so a build directory can contain links that point outside the directory,
+//! named pipes, or a very large number of files. The functions in this module never follow links
+//! and enforce limits. They are called only while no process of the build is running.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// The depth of the directories below a path.
+/// The maximum depth of directories below a path.
 const DEPTH_MAX: usize = 200;
 
-/// The limits of a copy.
+/// The limits for a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileLimits {
     /// The number of files and directories.
@@ -24,7 +24,7 @@ pub struct FileLimits {
 }
 
 impl FileLimits {
-    /// Subtracts a file, and fails if the limit is exceeded.
+    /// Subtracts a file from the remaining limits. Fails if a limit is exceeded.
     pub(super) fn take(&mut self, bytes: u64) -> io::Result<()> {
         let left = self.count.checked_sub(1).zip(self.bytes.checked_sub(bytes));
         let Some((count, bytes)) = left else {
@@ -35,7 +35,8 @@ impl FileLimits {
     }
 }
 
-/// Joins a relative path to a directory. Fails if a directory on the way is a link or is missing.
+/// Joins a relative path to a directory. Fails if a directory along the path is a link or does not
+/// exist.
 pub(super) fn inside(dir: &Path, path: &str) -> io::Result<PathBuf> {
     let mut names: Vec<&str> = path.split('/').collect();
     let last = names.pop().unwrap_or_default();
@@ -49,7 +50,7 @@ pub(super) fn inside(dir: &Path, path: &str) -> io::Result<PathBuf> {
     Ok(at.join(last))
 }
 
-/// Does the same as [`inside`], and creates missing directories.
+/// Same as [`inside`], but creates missing directories.
 pub(super) fn inside_or_create(dir: &Path, path: &str) -> io::Result<PathBuf> {
     let mut names: Vec<&str> = path.split('/').collect();
     let last = names.pop().unwrap_or_default();
@@ -70,7 +71,7 @@ fn not_a_directory(path: &Path, dir: &Path) -> io::Error {
     io::Error::other(format!("`{path}` is not a directory"))
 }
 
-/// Opens a file for reading. Fails if the path is a link or anything else than a file.
+/// Opens a file for reading. Fails if the path is a link or is not a regular file.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -90,11 +91,11 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Copies a file, a link or a directory with its content. Links are copied as links. Sockets, pipes
-/// and devices are left out.
+/// Copies a file, a link, or a directory with its contents. Links are copied as links. Sockets,
+/// pipes and devices are skipped.
 pub(super) fn copy(from: &Path, to: &Path, limits: &mut FileLimits) -> io::Result<()> {
     let mut waiting = vec![(from.to_owned(), to.to_owned(), 0)];
-    // The permissions of directories are set at the end, because a directory may be read-only.
+    // Directory permissions are set at the end, because a directory can be read-only.
     let mut dirs = Vec::new();
     while let Some((from, to, depth)) = waiting.pop() {
         let found = from.symlink_metadata()?;
@@ -128,14 +129,14 @@ fn copy_file(from: &Path, to: &Path, limits: &FileLimits) -> io::Result<()> {
     let from = open(from)?;
     let found = from.metadata()?;
     let mut target = OpenOptions::new().write(true).create_new(true).open(to)?;
-    // The file may have grown since the limit was checked.
+    // The file could have grown since the limit was checked.
     let max = found.size().saturating_add(limits.bytes);
     io::copy(&mut (&from).take(max), &mut target)?;
     target.set_permissions(plain(&found.permissions()))?;
     target.set_modified(found.modified()?)
 }
 
-/// Returns the permissions without set-user-ID and similar bits.
+/// Returns the permissions without the set-user-ID, set-group-ID and sticky bits.
 fn plain(permissions: &Permissions) -> Permissions {
     Permissions::from_mode(permissions.mode() & 0o777)
 }

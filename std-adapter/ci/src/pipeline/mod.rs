@@ -1,15 +1,15 @@
-//! Pipelines: the steps that a file in the repository under test describes.
+//! Pipelines: the steps defined by a file in the repository under test.
 //!
-//! The file `.datakit-ci.toml` is read at the commit under test. The file `docs/pipelines.md` of this
-//! crate describes the format, and `pipeline.schema.json` is a JSON Schema for editors.
+//! The `.datakit-ci.toml` file is read at the commit under test. Its format is described in
+//! `docs/pipelines.md` in this crate, and `pipeline.schema.json` is a JSON Schema for editors.
 //!
 //! [`Pipelines`] runs the pipelines of all targets of a repository, and [`local`] runs the pipeline of
 //! a work tree.
 //!
 //! | branch of the database | content |
 //! |---|---|
-//! | `pipeline-USER-REPO-of-HASH` | the pipeline file of a commit; with `-into-BRANCH` for a pull request |
-//! | `step-USER-REPO-STEP-of-HASH` | the result of a step; with `-for-TARGET` and `-untrusted` if they apply |
+//! | `pipeline-USER-REPO-of-HASH` | the pipeline file at a commit; `-into-BRANCH` is added for a pull request |
+//! | `step-USER-REPO-STEP-of-HASH` | the result of a step; `-for-TARGET` and `-untrusted` are added if they apply |
 
 mod artifacts;
 mod caches;

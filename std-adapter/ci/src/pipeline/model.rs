@@ -8,10 +8,11 @@ use super::pattern::{Pattern, selects};
 use crate::command::Limits;
 use crate::term::Retry;
 
-/// A pipeline: the steps in the order of the file. The defaults of the file are part of the steps.
+/// A pipeline: the steps in file order. The file's defaults have been applied to the steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pipeline {
-    /// The steps. The list is not empty, the names are unique, and the needs contain no cycle.
+    /// The steps. The list is not empty, the step names are unique, and the dependencies are
+    /// acyclic.
     pub steps: Vec<Arc<Step>>,
 }
 
@@ -22,11 +23,11 @@ pub struct Step {
     pub name: Arc<str>,
     /// The scripts, which run one after the other until one fails.
     pub run: Vec<String>,
-    /// The names of the steps that must have succeeded before this step.
+    /// The names of the steps that must succeed before this step starts.
     pub needs: Vec<Arc<str>>,
-    /// The environment variables. The values may refer to axes of the matrix.
+    /// The environment variables. The values can refer to matrix axes.
     pub env: BTreeMap<String, String>,
-    /// The directories that later builds use again.
+    /// The directories that later builds reuse.
     pub caches: Vec<CacheSpec>,
     /// The image that contains the programs. `None` is the host. The name may refer to axes.
     pub image: Option<String>,
@@ -40,16 +41,16 @@ pub struct Step {
     pub artifacts: Vec<String>,
     /// The names of the secrets. Each is the name of an environment variable.
     pub secrets: Vec<String>,
-    /// The pool that limits how many steps run at the same time. The name may refer to axes.
+    /// The pool that limits how many steps run at the same time. The name can refer to axes.
     pub pool: Option<String>,
-    /// Whether the step uses the network.
+    /// Whether the step can use the network.
     pub network: bool,
     /// The limits on resources.
     pub limits: Limits,
-    /// The attempts after a failure.
+    /// How the step is retried after a failure.
     pub retry: Retry,
-    /// Whether the result belongs to a target. Otherwise, all targets with the same commit share the
-    /// result.
+    /// Whether the result is specific to a target. Otherwise, all targets with the same commit
+    /// share the result.
     pub per_target: bool,
 }
 
@@ -60,9 +61,9 @@ pub struct CacheSpec {
     pub name: String,
     /// The directories and files, relative to the work tree.
     pub paths: Vec<String>,
-    /// A text that is part of the key. The text may refer to axes.
+    /// A string that is part of the key. It can refer to axes.
     pub key: String,
-    /// The files whose content is part of the key.
+    /// The files whose contents are part of the key.
     pub files: Vec<String>,
 }
 
@@ -73,21 +74,22 @@ pub struct When {
     pub branches: Option<Vec<Pattern>>,
     /// The tags.
     pub tags: Option<Vec<Pattern>>,
-    /// The branches into which a pull request is to be merged.
+    /// The base branches of pull requests.
     pub prs: Option<Vec<Pattern>>,
-    /// The paths. The step runs for a pull request only if it changes one of these paths. The empty
+    /// The paths. The step runs for a pull request only if it changes one of these paths. An empty
     /// list selects every change.
     pub paths: Vec<Pattern>,
 }
 
 impl When {
-    /// Returns whether the lists for the kinds of targets are all missing, which selects all targets.
+    /// Returns `true` if the lists for branches, tags and pull requests are all missing, which
+    /// selects all targets.
     #[must_use]
     pub fn is_any_target(&self) -> bool {
         self.branches.is_none() && self.tags.is_none() && self.prs.is_none()
     }
 
-    /// Returns whether one of the changed paths is selected.
+    /// Returns `true` if any of the changed paths is selected.
     #[must_use]
     pub fn selects_change(&self, changed: &[String]) -> bool {
         self.paths.is_empty() || changed.iter().any(|path| selects(&self.paths, path.as_bytes()))
@@ -97,9 +99,10 @@ impl When {
 /// The variants of a step: all combinations of one value from each axis, except for excluded ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matrix {
-    /// The axes in the order of the file, with their values.
+    /// The axes with their values, in file order.
     pub axes: Vec<(String, Vec<String>)>,
-    /// Combinations to leave out. A combination is left out if it contains all pairs of an entry.
+    /// Combinations to leave out. A combination is excluded if it contains all pairs of an item in
+    /// this list.
     pub exclude: Vec<BTreeMap<String, String>>,
 }
 

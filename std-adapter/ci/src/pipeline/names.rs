@@ -7,12 +7,12 @@ use super::trust::Trust;
 use crate::Target;
 use crate::state::{escape, target_suffix};
 
-/// The maximum length of a name. A longer name is shortened and gets a hash.
+/// The maximum length of a name. Longer names are truncated and end with a hash.
 const NAME_MAX: usize = 190;
 
-/// Returns the branch that contains the result of a task: `step-USER-REPO-TASK-of-HASH`, followed by
-/// `-for-TARGET` if the result belongs to a target, and by `-untrusted` if the commit is not trusted.
-/// Characters are escaped as in the names of history branches.
+/// Returns the branch that contains the result of a task: `step-USER-REPO-TASK-of-HASH`, followed
+/// by `-for-TARGET` if the result belongs to a target, and by `-untrusted` if the commit is not
+/// trusted. Characters are escaped in the same way as in the names of history branches.
 pub(super) fn task_branch(
     task: &str,
     commit: &Commit,
@@ -45,14 +45,15 @@ fn repo(commit: &Commit) -> String {
     format!("{}-{}", part(user.as_bytes()), part(name.as_bytes()))
 }
 
-/// Escapes a part of a name. Git does not allow two dots in a row in the name of a branch.
+/// Escapes a part of a name. Git does not allow two consecutive dots in a branch name.
 pub(super) fn part(text: &[u8]) -> String {
     escape(text).replace("..", "_2e_2e")
 }
 
-/// Shortens a name that is too long for a file name.
+/// Truncates a name that is too long for a file name.
 fn limited(name: String) -> String {
-    // `-for-TARGET` may contain two dots in a row only if the name of the ref did, which Git refuses.
+    // `-for-TARGET` could contain two consecutive dots only if the ref name did, which Git does not
+    // allow.
     if name.len() <= NAME_MAX {
         return name;
     }
@@ -97,7 +98,7 @@ mod tests {
         );
     }
 
-    /// All bytes that Git allows in the name of a ref lead to valid and different branches.
+    /// Every byte that Git allows in a ref name results in a valid and unique branch name.
     #[test]
     fn every_legal_character_gives_a_valid_branch() {
         let mut seen = std::collections::BTreeSet::new();

@@ -1,13 +1,14 @@
-//! Patterns for the names of branches and tags and for paths.
+//! Patterns for branch names, tag names and paths.
 
 use std::fmt;
 
 /// The maximum length of a pattern, in bytes.
 const LENGTH_MAX: usize = 256;
 
-/// A pattern. `*` matches any text without a slash, `**` matches any text, `?` matches one character
-/// other than a slash, and a backslash makes the next character literal. `**/` also matches nothing,
-/// so `**/x` matches `x`. A pattern that begins with `!` excludes what the rest of it matches.
+/// A pattern. `*` matches any string without a slash, `**` matches any string, `?` matches one
+/// character other than a slash, and a backslash makes the next character literal. `**/` also
+/// matches the empty string, so `**/x` matches `x`. A pattern that begins with `!` excludes what
+/// the rest of it matches.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -20,11 +21,11 @@ enum Token {
     Byte(u8),
     /// One character other than a slash.
     One,
-    /// Any text without a slash.
+    /// Any string without a slash.
     Segment,
     /// Any text.
     Any,
-    /// Nothing, or any text that ends with a slash.
+    /// The empty string, or any string that ends with a slash.
     Dirs,
 }
 
@@ -51,20 +52,20 @@ impl Pattern {
         Ok(Pattern { text: text.to_owned(), tokens: tokens(body.as_bytes())?, exclude })
     }
 
-    /// Returns the text from which the pattern was parsed.
+    /// Returns the string from which the pattern was parsed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Returns the number of steps that matching one byte of a name takes at most.
+    /// Returns the maximum number of steps for matching one byte of a name.
     pub(super) fn cost(&self) -> usize {
         self.tokens.len() + 1
     }
 
-    /// Returns whether the pattern, without a leading `!`, matches the whole name.
+    /// Returns `true` if the pattern (without a leading `!`) matches the whole name.
     ///
-    /// The time is proportional to the product of both lengths, whatever the pattern is.
+    /// For any pattern, the run time is at most proportional to the product of both lengths.
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
         // `reached[i]`: the tokens so far match the first `i` bytes of the name.
@@ -79,10 +80,10 @@ impl Pattern {
     }
 }
 
-/// Returns the lengths that are reached after a token.
+/// Returns the prefix lengths that are matched after a token.
 fn advance(token: Token, reached: &[bool], name: &[u8]) -> Vec<bool> {
     let mut next = Vec::with_capacity(reached.len());
-    // Whether the token has matched some text that ends here and may be continued.
+    // Whether the token has matched a string that ends here and can still grow.
     let mut open = false;
     let mut before = None;
     for (index, here) in reached.iter().enumerate() {
@@ -90,7 +91,7 @@ fn advance(token: Token, reached: &[bool], name: &[u8]) -> Vec<bool> {
         let matched = match token {
             Token::Byte(byte) => before == Some(true) && last == Some(byte),
             Token::One => {
-                // The bytes of a character after its first byte belong to the character.
+                // A match consumes a whole character, including its continuation bytes.
                 let continued = name.get(index).is_some_and(|byte| byte & 0xc0 == 0x80);
                 open = last.is_some_and(|last| last != b'/') && (before == Some(true) || open);
                 let matched = open && !continued;
@@ -152,8 +153,8 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// Returns whether a list of patterns selects a name. The last pattern that matches decides. If the
-/// list begins with an excluding pattern, names that no pattern matches are selected.
+/// Returns `true` if a list of patterns selects a name. The last matching pattern decides. If the
+/// first pattern in the list is an exclusion, names that match no pattern are selected.
 #[must_use]
 pub fn selects(patterns: &[Pattern], name: &[u8]) -> bool {
     let last = patterns.iter().rev().find(|pattern| pattern.matches(name));

@@ -1,4 +1,4 @@
-//! Plans a pipeline for a target: which steps run, with which variants, and in which order.
+//! Plans a pipeline for a target: which steps run, in which variants, and in which order.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,9 +11,9 @@ use super::pattern::{Pattern, selects};
 use super::template::expand;
 use crate::Target;
 
-/// The limit on the time for matching the changed paths with the patterns of all steps. The unit is one
-/// step of the match, which takes about a nanosecond. A term plans the pipeline, so planning must be
-/// fast even if a stranger has written the file and the paths.
+/// Limits the time for matching the changed paths against the patterns of all steps. The unit is
+/// one step of the match, which takes about a nanosecond. Pipelines are planned by a term, so
+/// planning must be fast even if the file and the paths come from a stranger.
 const COST_MAX: usize = 30_000_000;
 
 /// The target and the changes for which a pipeline is planned.
@@ -21,16 +21,16 @@ const COST_MAX: usize = 30_000_000;
 pub struct Trigger {
     /// The target.
     pub target: Target,
-    /// The branch into which a pull request is to be merged.
+    /// The base branch of a pull request.
     pub base: Option<String>,
-    /// The changed paths of a pull request. `None` selects all steps, whatever their paths are.
+    /// The changed paths of a pull request. `None` selects all steps, regardless of their paths.
     pub changed: Option<Vec<String>>,
 }
 
 /// The tasks of a pipeline for a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The tasks. Every task comes after the tasks that it needs.
+    /// The tasks. Every task appears after the tasks that it needs.
     pub tasks: Vec<Arc<Task>>,
     /// The steps that do not run.
     pub skipped: Vec<Skipped>,
@@ -69,7 +69,7 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// The error returned if the file has no step with a name.
+/// The error returned if the file has no step with the given name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownStep {
     /// The name.
@@ -98,14 +98,14 @@ impl Plan {
         Plan::with(pipeline, |step| skip_reason(&step.when, trigger, changed))
     }
 
-    /// Plans all steps, whatever the conditions in `when` are.
+    /// Plans all steps, regardless of the conditions in `when`.
     #[must_use]
     pub fn all(pipeline: &Pipeline) -> Plan {
         Plan::with(pipeline, |_| None)
     }
 
-    /// Removes all tasks except for the named ones and the tasks that they need. A name is the name
-    /// of a task, or the name of a step, which stands for all its tasks.
+    /// Removes all tasks except the named ones and the tasks that they need. A name is either a
+    /// task name or a step name, which stands for all tasks of the step.
     ///
     /// # Errors
     /// Returns the first name that no task or step has.

@@ -10,11 +10,11 @@ use tempfile::TempDir;
 
 use super::super::files::{self, FileLimits};
 
-/// The limits of a work tree.
+/// The limits for a work tree.
 const LIMITS: FileLimits = FileLimits { count: 1_000_000, bytes: 20 << 30 };
 
-/// Copies the tracked files and the untracked files that are not ignored to a temporary directory. If
-/// `dir` is not in a Git repository, copies all files.
+/// Copies all tracked files, and all untracked files that are not ignored, to a temporary
+/// directory. If `dir` is not in a Git repository, copies all files.
 pub(super) fn work_tree(dir: &Path) -> io::Result<TempDir> {
     let to = tempfile::Builder::new().prefix("datakit-ci-").tempdir()?;
     let mut limits = LIMITS;
@@ -32,7 +32,7 @@ pub(super) fn work_tree(dir: &Path) -> io::Result<TempDir> {
         let from = dir.join(OsStr::from_bytes(path));
         let kind = match from.symlink_metadata() {
             Ok(found) => found.file_type(),
-            // The file has been removed from the work tree.
+            // The file was deleted from the work tree.
             Err(error) if is_absent(&error) => continue,
             Err(error) => return Err(error),
         };

@@ -51,18 +51,18 @@ impl ExitStatus {
 /// The options of a local run.
 #[derive(Debug, Clone, Default)]
 pub struct LocalOptions {
-    /// The names of the steps to run. The steps that they need run too, and `when` has no effect. If
-    /// the list is empty, all steps that `when` selects for the target run.
+    /// The names of the steps to run. The steps that they need also run, and `when` is ignored. If
+    /// the list is empty, all steps selected by `when` for the target run.
     pub steps: Vec<String>,
     /// The target. The default is the current branch of the repository `local/DIRECTORY`.
     pub target: Option<Target>,
-    /// The branch into which the target is to be merged, if the target is a pull request.
+    /// The base branch, if the target is a pull request.
     pub base: Option<String>,
     /// The directory in which caches and container images are kept for the next run, for example
     /// [`user_cache_dir`]. If it is `None`, and `settings` have no directories for them, caches have no
     /// effect and container images cannot be used.
     pub cache_dir: Option<PathBuf>,
-    /// What the steps may use. Commits are trusted, so all steps may use the secrets.
+    /// What the steps can use. Commits are trusted, so all steps can use the secrets.
     pub settings: Settings,
 }
 
@@ -88,7 +88,7 @@ pub enum LocalError {
         /// The cause.
         source: io::Error,
     },
-    /// The name of the directory or of the branch cannot be part of a target.
+    /// The name of the directory or branch is not valid in a target.
     NoTarget {
         /// The directory.
         dir: PathBuf,
@@ -134,7 +134,7 @@ pub fn lint(path: &Path) -> Result<Pipeline, LocalError> {
     Pipeline::parse(&name, &text).map_err(LocalError::Invalid)
 }
 
-/// Reads at most one byte more than a pipeline file may have.
+/// Reads at most one byte more than the maximum size of a pipeline file.
 fn read_limited(file: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
     let mut content = Vec::new();
@@ -142,24 +142,24 @@ fn read_limited(file: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Returns a text that lists the steps that run for a target, and the reasons why others do not run.
-/// `base` is the branch into which a pull request is to be merged.
+/// Returns a list of the steps that run for a target, and the reasons why other steps do not run.
+/// `base` is the base branch of a pull request.
 ///
 /// # Errors
-/// Returns the errors of [`lint`].
+/// Returns the same errors as [`lint`].
 pub fn explain(path: &Path, target: &Target, base: Option<&str>) -> Result<String, LocalError> {
     let trigger = Trigger { target: target.clone(), base: base.map(str::to_owned), changed: None };
     Ok(Plan::new(&lint(path)?, &trigger).to_string())
 }
 
-/// Runs the pipeline of the work tree in `dir`, one step after the other. Each step runs in a copy of
-/// the work tree with the tracked files and the untracked files that are not ignored.
+/// Runs the pipeline of the work tree in `dir`, one step after the other. Each step runs in a copy
+/// of the work tree, which contains all tracked files and all untracked files that are not ignored.
 ///
-/// In the sandbox, the directories of `PATH` and the toolchains of rustup are visible even if they are
-/// in the home directory, which is hidden otherwise.
+/// In the sandbox, the directories in `PATH` and the rustup toolchains are visible even if they are
+/// in the home directory, which is otherwise hidden.
 ///
-/// Every line of `output` begins with the name of the step. If `output` returns an error, the run
-/// stops.
+/// Every line written to `output` is prefixed with the name of the step. If `output` returns an
+/// error, the run stops.
 ///
 /// If the future is dropped, all processes are killed.
 pub async fn run(
@@ -216,7 +216,7 @@ fn plan(dir: &Path, options: &LocalOptions) -> Result<(Plan, Target), LocalError
     Ok((plan, target))
 }
 
-/// Returns the current branch in the repository `local/DIRECTORY`.
+/// Returns the current branch as a target in the repository `local/DIRECTORY`.
 fn local_target(dir: &Path) -> Option<Target> {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let directory = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -275,7 +275,7 @@ impl Run<'_> {
         Ok(status)
     }
 
-    /// Runs a task. The outer error is an error of `output`.
+    /// Runs a task. The outer error comes from `output`.
     async fn task(
         &self,
         task: &Arc<Task>,
@@ -302,7 +302,7 @@ impl Run<'_> {
                         printer.finish(output)?;
                         return Ok(result);
                     }
-                    // The log is finished only when the attempts have ended.
+                    // The log is finished only after all attempts have ended.
                     (None, None) => ended = Some((&mut attempts).await),
                 },
             }

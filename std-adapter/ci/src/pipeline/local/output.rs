@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 
-/// Prints lines with the name of the step in front.
+/// Prints lines prefixed with the name of the step.
 pub(super) struct Printer {
     prefix: String,
     /// The beginning of a line whose end has not been read yet.
     partial: String,
 }
 
-/// The length from which a line is printed although its end has not been read.
+/// The length at which a line is printed even if its end has not been read yet.
 const LINE_MAX: usize = 64 << 10;
 
 impl Printer {

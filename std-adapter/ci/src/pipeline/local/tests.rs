@@ -1,4 +1,4 @@
-//! Tests for local runs. The tests of the sandbox need bubblewrap.
+//! Tests for local runs. The sandbox tests require bubblewrap.
 
 use std::fs;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn options(steps: &[&str], sandbox: bool) -> LocalOptions {
     LocalOptions { steps, settings, ..LocalOptions::default() }
 }
 
-/// Runs the pipeline and returns the status and the output without times.
+/// Runs the pipeline and returns its status and its output with times removed.
 async fn run_in(dir: &Path, options: &LocalOptions) -> (ExitStatus, Vec<String>) {
     let mut output = Vec::new();
     let status = run(dir, options, &mut output).await;
@@ -185,7 +185,7 @@ async fn caches_are_kept_for_the_next_run() -> Done {
     Ok(())
 }
 
-/// Fails every write after the first one.
+/// A writer that fails on every write after the first.
 struct Closed(bool);
 
 impl Write for Closed {
@@ -230,7 +230,7 @@ async fn the_sandbox_is_the_default() -> Done {
         println!("skipped: bubblewrap is not installed");
         return Ok(());
     }
-    // A variable that the file sets must not change the program that creates the sandbox.
+    // A variable set by the pipeline file must not affect which program creates the sandbox.
     let file = "[step.a]\nrun=['touch /usr/probe', 'true']\n\
                 [step.b]\nrun='test \"$LD_PRELOAD\" = ./none.so; touch here; test -w /tmp'\n\
                 env={LD_PRELOAD='./none.so'}\n";

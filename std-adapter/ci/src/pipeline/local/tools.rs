@@ -1,4 +1,4 @@
-//! Makes the programs of the user visible in the sandbox.
+//! Makes the user's programs visible in the sandbox.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::super::Settings;
 use crate::command::Sandbox;
 
-/// Makes the directories of `PATH` that the sandbox hides visible, and the toolchains of rustup, which
-/// are in the home directory too. Other files in the home directory stay hidden.
+/// Makes hidden `PATH` directories visible, as well as the rustup toolchains, which are in the home
+/// directory. Other files in the home directory remain hidden.
 pub(super) fn share(
     mut settings: Settings,
     variable: impl Fn(&str) -> Option<OsString>,
