@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::{Controller, PREFIX, Parent, remove};
 
-/// Finds the groups in which this process can create groups, and removes the groups of processes
-/// that have crashed.
+/// Finds the groups in which this process can create groups, and removes groups left by crashed
+/// processes.
 pub(super) fn find_parents() -> Vec<Parent> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let found = own_groups(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
     let mut parents = Vec::new();
     for (dir, version2) in found {
         remove_stale(&dir, true);
-        // This directory only shows whether groups can be created.
+        // This directory is only created to find out whether groups can be created.
         let probe = dir.join(format!("{PREFIX}{}-probe", std::process::id()));
         if let Err(error) = fs::create_dir(&probe) {
             tracing::info!(dir = %dir.display(), %error, "cannot create control groups");
@@ -28,8 +28,8 @@ pub(super) fn find_parents() -> Vec<Parent> {
     parents
 }
 
-/// Returns the groups of this process in the version 2 hierarchy and in the version 1 hierarchy with
-/// the controller `pids`. The second value is `true` for version 2.
+/// Returns this process's groups in the version 2 hierarchy and in the version 1 hierarchy that has
+/// the `pids` controller. The second value is `true` for version 2.
 fn own_groups(cgroup: &str, mountinfo: &str) -> Vec<(PathBuf, bool)> {
     let mut found = Vec::new();
     for line in cgroup.lines() {
@@ -60,7 +60,7 @@ fn own_groups(cgroup: &str, mountinfo: &str) -> Vec<(PathBuf, bool)> {
     found
 }
 
-/// Makes the controllers available to the groups in a version 2 group. Returns those that are
+/// Enables the controllers for the children of a version 2 group. Returns the controllers that are
 /// available.
 fn enable_controllers(dir: &Path) -> BTreeSet<Controller> {
     let read = |file: &str| -> BTreeSet<Controller> {
@@ -69,8 +69,9 @@ fn enable_controllers(dir: &Path) -> BTreeSet<Controller> {
         Controller::ALL.into_iter().filter(has).collect()
     };
     let (available, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
-    // Only the root group can have processes and make controllers available to its groups. It does
-    // not have this file. The CI therefore moves itself to another group.
+    // Only the root group can both contain processes and enable controllers for its children. The
+    // root group does not have this file. In any other group, the CI therefore moves itself to a
+    // child group.
     if enabled != available && dir.join("cgroup.type").exists() {
         let own = dir.join(format!("{PREFIX}main"));
         let _ = fs::create_dir(&own);
@@ -79,9 +80,9 @@ fn enable_controllers(dir: &Path) -> BTreeSet<Controller> {
             tracing::info!(dir = %own.display(), %error, "cannot move to a control group");
         }
     }
-    // A single write either enables all controllers or fails because the group has processes. With
-    // only some controllers, the group would become threaded, and processes could not join the groups
-    // in it.
+    // A single write either enables all controllers or fails because the group has processes. If
+    // only some of the controllers were enabled, the group would become threaded and processes
+    // could not join its children.
     let all: Vec<String> = available.iter().map(|found| format!("+{}", found.name())).collect();
     if let Err(error) = fs::write(dir.join("cgroup.subtree_control"), all.join(" ")) {
         tracing::info!(dir = %dir.display(), %error, "cannot enable the controllers of control groups");
@@ -89,8 +90,8 @@ fn enable_controllers(dir: &Path) -> BTreeSet<Controller> {
     read("cgroup.subtree_control")
 }
 
-/// Removes the groups of processes that no longer exist. `own` says whether a group with the id of
-/// this process is left from an earlier process that had the same id.
+/// Removes the groups of processes that no longer exist. If `own` is `true`, a group with the id of
+/// this process was left by an earlier process with the same id.
 pub(super) fn remove_stale(dir: &Path, own: bool) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
@@ -127,7 +128,7 @@ mod tests {
             (PathBuf::from("/sys/fs/cgroup/unified/ci.service"), true),
         ];
         assert_eq!(own_groups(groups, MOUNTS), expected);
-        // The group is not below the root of the mount.
+        // The group is outside the root of the mount.
         assert_eq!(own_groups("0::/user.slice", MOUNTS), []);
         assert_eq!(own_groups("", MOUNTS), []);
     }

@@ -1,12 +1,12 @@
-//! Control groups, which limit the resources of all processes of a command together.
+//! Control groups, which limit the combined resources of all processes of a command.
 //!
 //! Each command runs in its own control group. When the command ends, the kernel kills all processes
 //! in the group, including those that have left the process group of the command.
 //!
-//! The CI uses the version 2 hierarchy if it may create groups in it, for example because its systemd
-//! unit contains `Delegate=yes`. Some systems attach the controller `pids` to a version 1 hierarchy.
-//! The CI then uses this controller too, because nothing else limits the number of processes of
-//! root.
+//! The CI uses the version 2 hierarchy if it can create groups there, for example because its
+//! systemd unit contains `Delegate=yes`. Some systems attach the `pids` controller to a version 1
+//! hierarchy. The CI then uses this controller as well, because nothing else limits the number of
+//! processes of the root user.
 
 mod detect;
 
@@ -23,11 +23,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::Limits;
 use detect::{find_parents, remove_stale};
 
-/// The prefix of the names of groups. The process id of the CI and a number follow.
+/// The prefix of group names. It is followed by the process id of the CI and a number.
 const PREFIX: &str = "datakit-ci-";
 
-/// The time for which the removal of a group is repeated. A group can be removed when all of its
-/// processes have ended.
+/// How long to retry the removal of a group. A group can be removed once all of its processes have
+/// ended.
 const REMOVAL: Duration = Duration::from_secs(10);
 
 /// A controller that limits a resource.
@@ -108,7 +108,7 @@ impl Cgroup {
         self.dirs.iter().map(|dir| dir.join("cgroup.procs"))
     }
 
-    /// Returns the limits that the command has reached.
+    /// Returns the limits that the command hit.
     pub(super) fn reached(&self) -> Vec<&'static str> {
         let files = [
             ("memory.events", "oom_kill ", "memory"),
@@ -189,7 +189,7 @@ fn remove(dirs: &[PathBuf]) {
     let deadline = Instant::now() + REMOVAL;
     for dir in dirs {
         loop {
-            // A process may have been forked after the last attempt.
+            // A process could have forked after the last attempt.
             kill(dir);
             match fs::remove_dir(dir) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
@@ -208,8 +208,8 @@ fn remove(dirs: &[PathBuf]) {
     }
 }
 
-/// Kills the processes that earlier processes of the CI have left in their control groups. A process
-/// leaves some behind only if it was killed itself.
+/// Kills the processes that earlier CI processes left in their control groups. A CI process leaves
+/// such processes behind only if it is killed.
 pub(crate) fn remove_stale_groups() {
     for parent in PARENTS.get_or_init(find_parents) {
         remove_stale(&parent.dir, false);
