@@ -4,7 +4,7 @@ mod memory;
 mod redis;
 mod resp;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fmt;
 use std::io;

@@ -66,14 +66,14 @@ fn invalid_backends_are_refused() {
 }
 
 /// A Redis server on a Unix socket.
-struct RedisServer {
+pub(in crate::web::auth) struct RedisServer {
     process: std::process::Child,
     dir: tempfile::TempDir,
 }
 
 impl RedisServer {
     /// Starts the server. Returns `None` and prints a message if it is not installed.
-    async fn start(options: &[&str]) -> Option<RedisServer> {
+    pub(in crate::web::auth) async fn start(options: &[&str]) -> Option<RedisServer> {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("redis.sock");
         let mut command = std::process::Command::new("redis-server");
@@ -98,7 +98,7 @@ impl RedisServer {
         Some(server)
     }
 
-    fn backend(&self) -> SessionsBackend {
+    pub(in crate::web::auth) fn backend(&self) -> SessionsBackend {
         format!("redis+unix://{}/redis.sock", self.dir.path().display()).parse().unwrap()
     }
 }

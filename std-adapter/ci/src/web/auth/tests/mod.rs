@@ -4,7 +4,9 @@
 
 mod attacks;
 mod github;
+mod listener;
 mod local;
+mod restart;
 mod roles;
 
 use std::net::SocketAddr;
