@@ -1,7 +1,7 @@
 //! Removes old logs without removing the results.
 //!
-//! A branch of a build keeps its value or its failure, but the new commit of the branch has neither
-//! the `log` file nor a parent. Git's garbage collection can then remove the old log.
+//! A build's branch keeps its value or failure, but its new commit has no `log` file and no parent,
+//! so Git's garbage collection can remove the old log.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,13 +11,13 @@ use datakit_client::db::{
 
 use crate::build::LiveLogs;
 
-/// The prefix of the branches that hold a result while its branch is replaced.
+/// The prefix of temporary branches, which hold a result while its branch is being replaced.
 const TEMPORARY: &str = "pruned-";
 
 /// The message of a commit without a log.
 const MESSAGE: &str = "Removed the log";
 
-/// The logs to keep. A log that violates one of the limits is removed.
+/// The logs to keep. A log that exceeds any of the limits is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogPolicy {
     /// The maximum age of a log.
@@ -26,10 +26,10 @@ pub struct LogPolicy {
     pub max_count: Option<usize>,
 }
 
-/// Removes the logs of builds that violate the policy and returns the number of logs removed. Does
-/// not remove logs in `live`, which are being written.
+/// Removes build logs that violate the policy and returns the number of logs removed. Does not
+/// remove the logs in `live`, which are still being written.
 ///
-/// If the future is dropped or the process is killed, every result remains. The next call finishes
+/// No results are lost if the future is dropped or the process is killed; the next call finishes
 /// the work.
 ///
 /// # Errors
@@ -63,7 +63,7 @@ pub async fn prune_logs<D: Database>(
     Ok(removed)
 }
 
-/// Returns the time of the result of a branch, or `None` if the branch has no result or no log.
+/// Returns the time of a branch's result, or `None` if the branch has no result or no log.
 async fn time_of_log<D: Database>(db: &D, name: &str) -> Result<Option<SystemTime>> {
     let Some(head) = db.branch(name).await?.head().await? else { return Ok(None) };
     let tree = head.tree();
@@ -76,7 +76,8 @@ async fn time_of_log<D: Database>(db: &D, name: &str) -> Result<Option<SystemTim
     Ok(time.map(SystemTime::from))
 }
 
-/// Replaces the branch by a commit without a log. Returns `false` if the branch has changed meanwhile.
+/// Replaces the branch with a commit without a log. Returns `false` if the branch has changed in
+/// the meantime.
 async fn remove_log<D: Database>(db: &D, name: &str) -> Result<bool> {
     let Some(head) = db.branch(name).await?.head().await? else { return Ok(false) };
     let temporary = db.branch(format!("{TEMPORARY}{name}")).await?;
@@ -100,7 +101,7 @@ async fn remove_log<D: Database>(db: &D, name: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Moves a result from its temporary branch to its branch, unless the branch exists.
+/// Moves a result from its temporary branch back to its original branch, unless that branch exists.
 async fn finish<D: Database>(db: &D, name: &str) -> Result<()> {
     let temporary = db.branch(format!("{TEMPORARY}{name}")).await?;
     let branch = db.branch(name).await?;

@@ -1,4 +1,4 @@
-//! Builds branches again at fixed times.
+//! Rebuilds branches on a schedule.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// The maximum time between two looks at the clock, which may be set while the program waits.
+/// The maximum time between two clock checks. The clock can be changed while the program is
+/// waiting.
 const LOOK_INTERVAL: Duration = Duration::from_secs(20);
 
-/// The times at which to build a branch again, in UTC.
+/// The times at which to rebuild a branch, in UTC.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     text: String,
@@ -23,7 +24,7 @@ impl Schedule {
     /// Parses a cron expression with five fields.
     ///
     /// # Errors
-    /// Returns an error with the rule that the expression violates.
+    /// Returns an error that states which rule the expression violates.
     pub(crate) fn parse(text: &str) -> Result<Schedule, InvalidSchedule> {
         let invalid = |cause| InvalidSchedule { text: text.to_owned(), cause };
         if text.split_whitespace().count() != 5 {
@@ -38,18 +39,19 @@ impl Schedule {
         }
     }
 
-    /// Returns the first time of the schedule after `time`.
+    /// Returns the first scheduled time after `time`.
     fn after(&self, time: DateTime) -> Option<DateTime> {
         self.cron.find_next_occurrence(&time, false).ok()
     }
 
-    /// Waits until the next time of the schedule. Returns immediately if this time has passed since
-    /// `last`, which is the time returned by the last call. If several times have passed, for example
-    /// while the computer was suspended, they count as one.
+    /// Waits until the next scheduled time. Returns immediately if this time has passed since
+    /// `last`, which is the time returned by the last call. If multiple scheduled times have
+    /// passed, for example while the computer was suspended, they count as one.
     pub(crate) async fn next(&self, last: DateTime) -> DateTime {
         loop {
             let now = now();
-            // If the clock was set back, the times between `now` and `last` do not occur again.
+            // If the clock was set back, the scheduled times between `now` and `last` are not
+            // repeated.
             match self.after(last) {
                 Some(due) if due <= now => return now,
                 Some(due) => tokio::time::sleep(pause(now, due)).await,
@@ -75,7 +77,7 @@ fn pause(now: DateTime, due: DateTime) -> Duration {
     Duration::try_from(pause).unwrap_or_default().clamp(Duration::from_millis(10), LOOK_INTERVAL)
 }
 
-/// The error returned if a text is not a cron expression.
+/// The error returned if a string is not a valid cron expression.
 #[derive(Debug)]
 pub(crate) struct InvalidSchedule {
     text: String,
@@ -96,7 +98,7 @@ impl fmt::Display for InvalidSchedule {
     }
 }
 
-// The text of the error contains the cause.
+// The error message already contains the cause.
 impl std::error::Error for InvalidSchedule {}
 
 #[cfg(test)]
@@ -134,7 +136,7 @@ mod tests {
         let first = often.next(time("2020-01-01T00:00:00")).await;
         assert!(first > time("2026-01-01T00:00:00"));
         let second = tokio::time::timeout(Duration::from_millis(1), often.next(first)).await;
-        // The next minute may begin between the two calls.
+        // A new minute can begin between the two calls.
         assert!(second.is_err() || second.is_ok_and(|second| second > first));
     }
 

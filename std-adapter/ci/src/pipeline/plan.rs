@@ -108,7 +108,7 @@ impl Plan {
     /// task name or a step name, which stands for all tasks of the step.
     ///
     /// # Errors
-    /// Returns the first name that no task or step has.
+    /// Returns the first name that does not match any task or step.
     pub fn only(mut self, names: &[String]) -> Result<Plan, UnknownStep> {
         let named = |task: &Task, name: &str| *task.name == *name || *task.step.name == *name;
         for name in names {
@@ -118,7 +118,7 @@ impl Plan {
             }
         }
         let mut wanted: Vec<Arc<str>> = Vec::new();
-        // A task comes after its needs, so one pass from the end finds all of them.
+        // A task appears after the tasks it needs, so a single backward pass finds all of them.
         for task in self.tasks.iter().rev() {
             if wanted.contains(&task.name) || names.iter().any(|name| named(task, name)) {
                 wanted.push(task.name.clone());
@@ -197,8 +197,8 @@ fn matrix_variable(axis: &str) -> String {
     format!("MATRIX_{}", axis.to_ascii_uppercase())
 }
 
-/// Sorts the steps so that each comes after the steps that it needs. Otherwise, the order of the
-/// file is kept. The reader has refused cycles.
+/// Sorts the steps so that each step comes after the steps it needs. Otherwise, file order is
+/// preserved. The reader has already rejected cycles.
 fn in_order<'s>(steps: &[&'s Arc<Step>]) -> Vec<&'s Arc<Step>> {
     let (mut waiting, mut sorted) = (steps.to_vec(), Vec::<&Arc<Step>>::new());
     while !waiting.is_empty() {
@@ -209,7 +209,7 @@ fn in_order<'s>(steps: &[&'s Arc<Step>]) -> Vec<&'s Arc<Step>> {
     sorted
 }
 
-/// Returns an upper bound of the time for matching the changed paths.
+/// Returns an upper bound for the time needed to match the changed paths.
 fn cost(pipeline: &Pipeline, changed: &[String]) -> usize {
     let patterns = pipeline.steps.iter().flat_map(|step| &step.when.paths);
     let patterns: usize = patterns.map(Pattern::cost).sum();
@@ -354,7 +354,7 @@ when = { branches = ['master', 'release/*'], tags = true, prs = 'master', paths 
             ("me/app/prs/1", Some("master"), Some(&["README", "src/a/b"][..]), true),
             ("me/app/prs/1", Some("master"), Some(&["README"][..]), false),
             ("me/app/prs/1", Some("master"), Some(&[][..]), false),
-            // A branch runs all steps, because the CI does not know which commits are new.
+            // All steps run for a branch, because the CI does not know which commits are new.
             ("me/app/heads/master", None, Some(&["README"][..]), true),
         ] {
             assert_eq!(runs(target, base, changed), expected, "{target} {base:?} {changed:?}");

@@ -1,4 +1,4 @@
-//! The settings of the operator: what the steps of a pipeline may use.
+//! The operator's settings: what the steps of a pipeline can use.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,42 +11,42 @@ use crate::build::LogLimits;
 use crate::command::{Image, Sandbox};
 use crate::pool::Pools;
 
-/// The capacity of the pool for steps that name no pool.
+/// The capacity of the default pool.
 const DEFAULT_CAPACITY: usize = 4;
 
-/// The name of the pool for steps that name no pool.
+/// The name of the default pool, for steps that do not set a pool.
 pub const DEFAULT_POOL: &str = "steps";
 
-/// What the steps of a pipeline may use.
+/// What the steps of a pipeline can use.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
     /// The secrets by name. Only the steps of trusted commits receive them.
     pub secrets: BTreeMap<String, String>,
-    /// The images by the names that pipelines use.
+    /// The images, keyed by the names that pipelines use.
     pub images: BTreeMap<String, Image>,
-    /// The directory for images that `podman` downloads. If it is set, pipelines may use any image.
+    /// The directory for images that `podman` downloads. If set, pipelines can use any image.
     pub podman: Option<PathBuf>,
-    /// Additional environment variables of all steps, for example `RUSTUP_HOME`. A step may replace
-    /// them.
+    /// Additional environment variables for all steps, for example `RUSTUP_HOME`. A step can
+    /// override them.
     pub env: BTreeMap<String, String>,
-    /// The caches. If there are none, the caches of steps have no effect.
+    /// The caches. If this is `None`, step caches have no effect.
     pub caches: Option<Caches>,
-    /// The pools. A step that names a pool which does not exist fails.
+    /// The pools. A step that names a nonexistent pool fails.
     pub pools: Pools,
-    /// The sandbox of steps on the host. The image and the network are set for each step. Hide the
-    /// directories that steps must not read, for example those with secrets. Without a sandbox, a
-    /// step can read and change everything that this process can.
+    /// The sandbox for steps on the host. The image and network access are set for each step. Hide
+    /// directories that steps must not read, for example those that contain secrets. Without a
+    /// sandbox, a step can read and change everything that this process can.
     pub sandbox: Sandbox,
-    /// Whether the steps of commits that are not trusted may use the network. The network is the
-    /// network of the host, so they can then reach services that only the host can reach.
+    /// Whether steps of untrusted commits can use the network. This is the host's network, so the
+    /// steps can then reach services that are only accessible from the host.
     pub untrusted_network: bool,
-    /// The limits of the log of a step.
+    /// The limits for a step's log.
     pub log: LogLimits,
 }
 
 impl Default for Settings {
-    /// Returns settings with the sandbox and one pool of four places, and without anything else.
+    /// Returns settings with a sandbox and the default pool, and nothing else.
     fn default() -> Settings {
         let pools = Pools::new();
         let _ = pools.get_or_add(DEFAULT_POOL, DEFAULT_CAPACITY);
@@ -65,8 +65,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Returns the texts that must not occur in logs: the secrets, and each line of a secret that has
-    /// several lines, because programs often print only one of them.
+    /// Returns the strings that must not occur in logs: the secrets, and each line of a multi-line
+    /// secret, because programs often print a single line.
     pub(super) fn masked(&self) -> Vec<String> {
         let lines = self.secrets.values().flat_map(|secret| secret.lines());
         let lines = lines.filter(|line| line.len() >= 4).map(str::to_owned);

@@ -15,7 +15,7 @@ use crate::pool::Holder;
 /// The commit that a job tests.
 #[derive(Debug, Clone)]
 pub struct Request<'b> {
-    /// The target, whose head is the commit.
+    /// The target. The commit is its head.
     pub target: &'b Target,
     /// The commit.
     pub commit: &'b Commit,
@@ -25,13 +25,13 @@ pub struct Request<'b> {
     pub build: &'b Build,
 }
 
-/// A directory with the files of a commit. Dropping the value removes the directory.
+/// A directory that contains the files of a commit. Dropping the value removes the directory.
 pub trait Checkout: Send + Sync {
     /// Returns the directory.
     fn path(&self) -> &Path;
 
-    /// Changes the sandbox of a step that runs in the directory, for example to hide the directories of
-    /// other steps. The directory itself is visible in any case.
+    /// Adjusts the sandbox for a step that runs in the directory, for example to hide the
+    /// directories of other steps. The directory itself is always visible.
     fn isolate(&self, isolation: Isolation) -> Isolation {
         isolation
     }
@@ -39,14 +39,14 @@ pub trait Checkout: Send + Sync {
 
 /// Provides the files of commits.
 pub trait Source: Send + Sync + 'static {
-    /// A directory with the files of a commit.
+    /// A directory that contains the files of a commit.
     type Checkout: Checkout;
 
-    /// Reads a file of the commit. Returns `None` if the commit has no entry with this path.
+    /// Reads a file in the commit. Returns `None` if the path does not exist in the commit.
     ///
     /// # Errors
-    /// Returns a message if the commit cannot be read, if the entry is not a file, or if the file has
-    /// more than `max` bytes.
+    /// Returns a message if the commit cannot be read, if the path is not a file, or if the file
+    /// has more than `max` bytes.
     fn read_file(
         &self,
         request: &Request<'_>,
@@ -54,9 +54,9 @@ pub trait Source: Send + Sync + 'static {
         max: usize,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, String>> + Send;
 
-    /// Returns the paths that differ between the commit and its merge base with `base`, which is the
-    /// head of the branch with the name `branch`. Returns `None` if the paths are not known, or if
-    /// there are more than `max`.
+    /// Returns the paths that differ between the commit and its merge base with `base`, which is
+    /// the head of the branch named `branch`. Returns `None` if the paths are unknown or if there
+    /// are more than `max` of them.
     ///
     /// # Errors
     /// Returns a message if one of the commits cannot be read.
@@ -78,7 +78,7 @@ pub trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Checkout, String>> + Send;
 }
 
-/// A clone provides the files of the commits that it fetches.
+/// A clone provides the files of commits that it fetches.
 impl Source for Repository {
     type Checkout = GitCheckout;
 

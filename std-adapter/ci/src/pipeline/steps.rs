@@ -35,19 +35,19 @@ pub struct StepKey {
     pub images: Arc<[String]>,
 }
 
-/// The result of a successful task. The file `value/result` contains it as JSON.
+/// The result of a successful task, stored as JSON in `value/result`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepResult {
-    /// The time from the first attempt to the end of the last attempt, in milliseconds.
+    /// The time from the start of the first attempt to the end of the last one, in milliseconds.
     pub milliseconds: u64,
     /// The number of attempts.
     pub attempts: u32,
-    /// The paths and sizes of the artifacts. The artifacts are in the directory `value/artifacts`.
+    /// The paths and sizes of the artifacts, which are stored in `value/artifacts`.
     pub artifacts: BTreeMap<String, u64>,
 }
 
 impl StepResult {
-    /// Returns the text of the status, for example `Passed in 12 s`.
+    /// Returns the description for the status, for example `Passed in 12 s`.
     #[must_use]
     pub fn text(&self) -> String {
         let seconds = self.milliseconds / 1000;
@@ -76,7 +76,7 @@ impl<S: Source> StepBuilder<S> {
         StepBuilder { source, settings: Arc::new(settings) }
     }
 
-    /// Waits for a place in the pool of a task.
+    /// Waits for a free slot in the task's pool.
     async fn place(&self, key: &StepKey, build: &Build) -> Result<PoolGuard, String> {
         let name = key.task.pool.as_deref().unwrap_or(DEFAULT_POOL);
         let Some(pool) = self.settings.pools.get(name) else {
@@ -128,13 +128,13 @@ impl<S: Source> StepBuilder<S> {
             build.log().line(problem);
         }
         ended?;
-        // If the commands have failed, they may not have written the artifacts.
+        // If the commands failed, they might not have written the artifacts.
         problems.into_iter().next().map_or(Ok(sizes), |problem| Err(TaskError::Failed(problem)))
     }
 }
 
-/// Writes the artifacts of a task to `value/artifacts`. Returns their paths and sizes, and the reasons
-/// why others are not stored.
+/// Writes the artifacts of a task to `value/artifacts`. Returns their paths and sizes, and the
+/// reasons why other artifacts were not stored.
 async fn store_artifacts<T: TransactionOps>(
     transaction: &T,
     task: &Arc<Task>,
@@ -227,7 +227,7 @@ impl<S: Source> Builder for StepBuilder<S> {
 
     async fn load<T: TreeOps>(&self, tree: &T, _: &StepKey) -> db::Result<StepResult> {
         let json = tree.read_file(&result_file()?).await?;
-        // A result that another version has written still counts as a success.
+        // A result that was written by another version still counts as a success.
         Ok(serde_json::from_slice(&json).unwrap_or(StepResult {
             milliseconds: 0,
             attempts: 1,

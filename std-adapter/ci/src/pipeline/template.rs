@@ -1,7 +1,7 @@
-//! Texts that refer to the axes of a matrix, for example `rust:${matrix.rust}`.
+//! Strings that refer to matrix axes, for example `rust:${matrix.rust}`.
 //!
-//! Commands are not such texts, because a value of an axis could then change the meaning of a
-//! command. Commands use the environment variables `MATRIX_NAME` instead.
+//! References are not expanded in commands, because an axis value could change the meaning of a
+//! command. Commands use the `MATRIX_NAME` environment variables instead.
 
 /// Checks that every reference names an axis.
 ///
@@ -28,7 +28,7 @@ pub(super) fn check(text: &str, axes: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Replaces the references to axes.
+/// Expands the references to axes.
 pub(super) fn expand(text: &str, axes: &[(&str, &str)]) -> String {
     axes.iter().fold(text.to_owned(), |text, (axis, value)| {
         text.replace(&format!("${{matrix.{axis}}}"), value)

@@ -39,7 +39,7 @@ pub struct Pipelines<D: Database, S: Source> {
 }
 
 impl<D: Database, S: Source> Pipelines<D, S> {
-    /// Creates the caches of the results. Call this function only once for each repository.
+    /// Creates the result caches. Call this function only once for each repository.
     pub fn new(db: D, source: S, settings: Settings, logs: LiveLogs) -> Pipelines<D, S> {
         let source = Arc::new(source);
         let definitions = DefinitionBuilder::new(source.clone(), &settings.pools);
@@ -49,14 +49,14 @@ impl<D: Database, S: Source> Pipelines<D, S> {
         }
     }
 
-    /// Adds the caches to the builds that users can repeat and cancel.
+    /// Adds the caches to `builds`, so users can rebuild and cancel their builds.
     pub fn add_to(&self, builds: &Builds) {
         builds.add(&self.definitions);
         builds.add(&self.steps);
     }
 
-    /// Returns a term for the tests of a target. There is one test for each task of the pipeline at
-    /// the head of the target. The term fails if the head has no valid pipeline file.
+    /// Returns a term for the tests of a target. There is one test for each task in the pipeline at
+    /// the target's head. The term fails if the head does not have a valid pipeline file.
     #[must_use]
     pub fn tests(&self, input: &TestInput) -> Term<Arc<Tests>> {
         let (target, metadata) = (input.target.clone(), input.metadata.clone());
@@ -80,7 +80,8 @@ impl<D: Database, S: Source> Pipelines<D, S> {
         let key = key.clone();
         let steps = self.steps.clone();
         self.definitions.find(&key).bind(move |definition: Definition| {
-            // The file was valid when it was stored, but another version may have stored it.
+            // The file was valid when it was stored, but it could have been stored by another
+            // version.
             match definition.plan(&key) {
                 Ok(plan) => {
                     let images = definition.images.into();
@@ -92,8 +93,8 @@ impl<D: Database, S: Source> Pipelines<D, S> {
     }
 }
 
-/// Returns a term that is `true` once `term` has been `true`. A commit that somebody with write access
-/// has pushed stays trusted when its branch moves on, so its steps do not run again.
+/// Returns a term that stays `true` once `term` has been `true`. A commit pushed by somebody with
+/// write access stays trusted when its branch moves on, so its steps do not run again.
 fn ever(term: &Term<bool>) -> Term<bool> {
     let seen = AtomicBool::new(false);
     term.map(move |now| seen.fetch_or(now, Ordering::Relaxed) || now)
@@ -120,7 +121,7 @@ fn tests<D: Database, S: Source>(
     plan.tasks.iter().filter_map(name).collect()
 }
 
-/// Returns a term that starts a task after the tasks that it needs.
+/// Returns a term that starts a task after the tasks it needs.
 fn after_needs(
     task: &Task,
     terms: &BTreeMap<Arc<str>, Term<String>>,
@@ -129,13 +130,12 @@ fn after_needs(
     if task.needs.is_empty() {
         return passed;
     }
-    // The logs of the needed tasks belong to the jobs of these tasks.
+    // The logs of the needed tasks are shown with the jobs of those tasks.
     let need = |name: &Arc<str>| Some((name.clone(), terms.get(name)?.without_logs().unit()));
     wait_for_all(task.needs.iter().filter_map(need)).bind(move |()| passed.clone())
 }
 
-/// Returns a term for the head of a target, and for the branch into which a pull request is to be
-/// merged.
+/// Returns a term for the head of a target and, for a pull request, its base branch.
 fn head(input: &TestInput) -> Term<(Commit, Option<String>)> {
     let missing = format!("Target {} does not exist", input.target);
     let outcome =
@@ -147,8 +147,8 @@ fn head(input: &TestInput) -> Term<(Commit, Option<String>)> {
     outcome.of_state()
 }
 
-/// Returns the current head of a branch in the repository of a target. The terms do not depend on the
-/// branch: a new head of the branch does not change the paths that a pull request changes.
+/// Returns the current head of a branch in the target's repository. The terms do not depend on the
+/// branch, because a new branch head does not affect which paths a pull request changes.
 fn head_of(metadata: &Metadata, target: &Target, branch: &str) -> Option<Commit> {
     let name = RefName::new(RefKind::Heads, branch).ok()?;
     let id = RefId { repo: target.repo().clone(), name };

@@ -2,21 +2,23 @@
 
 use crate::Target;
 
-/// Whether the commit under test comes from somebody who may write to the repository.
+/// Whether the commit under test comes from somebody with write access to the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trust {
-    /// The commit was pushed to the repository. Its steps may use secrets and write caches.
+    /// The commit was pushed to the repository. Its steps can use secrets and write caches.
     Trusted,
-    /// The commit comes from a pull request. Anybody may have written it, including its pipeline file.
+    /// The commit comes from a pull request. Anybody could have written it, including its pipeline
+    /// file.
     Untrusted,
 }
 
 impl Trust {
-    /// Returns the trust in the head of a target. `is_head` says whether the commit is the head of a
-    /// branch or a tag in the repository of the target.
+    /// Returns the trust in the head of a target. `is_head` says whether the commit is the head of
+    /// a branch or tag in the target's repository.
     ///
-    /// A branch or a tag is trusted. A pull request is trusted only if its head is also the head of a
-    /// branch or a tag. The metadata contains no other evidence for the origin of a pull request.
+    /// Branches and tags are trusted. A pull request is trusted only if its head is also the head
+    /// of a branch or tag. The metadata does not contain any other evidence of a pull request's
+    /// origin.
     #[must_use]
     pub fn of(target: &Target, is_head: bool) -> Trust {
         match target {

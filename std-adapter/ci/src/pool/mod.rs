@@ -1,8 +1,8 @@
 //! Pools limit the number of jobs that use a resource at the same time.
 //!
-//! Jobs that wait form a queue. If jobs of several projects wait, the projects take turns, so a
-//! project with many jobs does not delay the others. The jobs of one project are served in the order
-//! of their arrival.
+//! Waiting jobs form a queue. If jobs from multiple projects are waiting, the projects take turns,
+//! so a project with many jobs does not delay the others. Jobs from the same project are served in
+//! order of arrival.
 
 mod queue;
 mod registry;
@@ -22,11 +22,11 @@ use queue::{Queue, Waiter};
 
 pub use registry::Pools;
 
-/// The default limit on the number of waiting jobs of a project in one pool.
+/// The default limit on the number of waiting jobs per project in one pool.
 pub const QUEUE_MAX: usize = 1000;
 
-/// The minimum time between two reports of a waiting job. A pool with many waiting jobs would
-/// otherwise report the new positions of all jobs each time that one job ends.
+/// The minimum time between two reports for a waiting job. Otherwise, a pool with many waiting jobs
+/// would report new positions for all of them whenever one job ends.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A job that waits for a resource or holds it.
@@ -37,8 +37,8 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Creates a holder. Projects take turns if several of them wait. The name is shown to users who
-    /// ask which jobs hold a resource.
+    /// Creates a holder. If multiple projects are waiting, they take turns. The name is shown to
+    /// users who ask which jobs hold a resource.
     pub fn new(project: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Holder {
         Holder { project: project.into(), name: name.into() }
     }
@@ -65,7 +65,7 @@ struct Shared {
     name: Arc<str>,
     capacity: usize,
     queue_max: usize,
-    /// The text of a job that waits.
+    /// The status text of a waiting job.
     waiting: Arc<str>,
     state: Mutex<State>,
     /// Reports that the holders or the queue have changed.
@@ -87,7 +87,7 @@ struct Held {
     began: Instant,
 }
 
-/// The number of times that something has happened, and the total time that it has taken.
+/// The number of times that something happened, and the total time that it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Times {
     /// The number.
@@ -111,11 +111,11 @@ pub struct PoolStatus {
     pub name: String,
     /// The maximum number of holders.
     pub capacity: usize,
-    /// The names of the jobs that hold the resource and the times since which they hold it, in the
-    /// order in which they received it.
+    /// The jobs that hold the resource, each with its name and the time at which it received the
+    /// resource, in the order in which they received it.
     pub holders: Vec<(String, SystemTime)>,
-    /// The names of the jobs that wait and the times since which they wait, in the order in which
-    /// they will be served.
+    /// The waiting jobs, each with its name and the time at which it started to wait, in the order
+    /// in which they will be served.
     pub queue: Vec<(String, SystemTime)>,
     /// The completed waits, including those of jobs that received the resource immediately.
     pub waits: Times,
@@ -127,13 +127,13 @@ pub struct PoolStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// Too many jobs of the project wait already.
+    /// Too many jobs from the project are already waiting.
     QueueFull {
         /// The name of the pool.
         pool: String,
         /// The project.
         project: String,
-        /// The maximum number of waiting jobs of a project.
+        /// The maximum number of waiting jobs per project.
         limit: usize,
     },
 }
@@ -147,7 +147,7 @@ impl fmt::Display for PoolError {
 
 impl std::error::Error for PoolError {}
 
-/// The right to use a resource. Dropping the guard gives the resource to the next job.
+/// The right to use a resource. Dropping the guard passes the resource to the next job.
 #[must_use = "dropping the guard gives the resource back"]
 pub struct PoolGuard {
     pool: Pool,
@@ -156,21 +156,21 @@ pub struct PoolGuard {
 }
 
 impl Pool {
-    /// Creates a pool in which up to [`QUEUE_MAX`] jobs of each project can wait. A capacity of 0
-    /// counts as 1.
+    /// Creates a pool in which up to [`QUEUE_MAX`] jobs per project can wait. A capacity of 0 is
+    /// treated as 1.
     pub fn new(name: impl Into<Arc<str>>, capacity: usize) -> Pool {
         Pool::with_queue(name, capacity, QUEUE_MAX)
     }
 
-    /// Creates a pool in which up to `queue_max` jobs of each project can wait.
+    /// Creates a pool in which up to `queue_max` jobs per project can wait.
     pub fn with_queue(name: impl Into<Arc<str>>, capacity: usize, queue_max: usize) -> Pool {
         let name = name.into();
         let waiting = format!("Waiting for resource in \"{name}\"").into();
         Pool::create(name, capacity, queue_max, waiting)
     }
 
-    /// Creates a lock on a directory, which is a pool with a capacity of 1. While a job waits, its
-    /// progress shows `Waiting for lock on DIR`.
+    /// Creates a lock on a directory, that is, a pool with a capacity of 1. While a job is waiting,
+    /// its progress shows `Waiting for lock on DIR`.
     pub fn lock(name: impl Into<Arc<str>>) -> Pool {
         let name = name.into();
         let waiting = format!("Waiting for lock on {name}").into();
@@ -189,13 +189,13 @@ impl Pool {
         &self.0.name
     }
 
-    /// Waits until the job may use the resource. While the job waits, `progress` shows
-    /// `Waiting for resource in "POOL"`, the position of the job and the holders.
+    /// Waits until the job can use the resource. While the job is waiting, `progress` shows
+    /// `Waiting for resource in "POOL"`, the job's position and the current holders.
     ///
     /// If the future is dropped, the job leaves the queue.
     ///
     /// # Errors
-    /// Returns [`PoolError::QueueFull`] if too many jobs of the project wait already.
+    /// Returns [`PoolError::QueueFull`] if too many jobs from the project are already waiting.
     pub async fn acquire(
         &self,
         holder: &Holder,
@@ -204,8 +204,7 @@ impl Pool {
         self.acquire_with(holder, Some(progress)).await
     }
 
-    /// Does the same as [`acquire`](Pool::acquire), but does not report the wait if there is no
-    /// `progress`.
+    /// Same as [`acquire`](Pool::acquire), but does not report the wait if `progress` is `None`.
     pub(crate) async fn acquire_with(
         &self,
         holder: &Holder,
@@ -226,7 +225,7 @@ impl Pool {
             }
             let next_report = async {
                 tokio::time::sleep(REPORT_INTERVAL).await;
-                // The sender is part of the pool, so it still exists.
+                // This cannot fail, because the pool owns the sender.
                 let _ = changed.changed().await;
             };
             tokio::select! {
@@ -241,8 +240,8 @@ impl Pool {
         Ok(guard)
     }
 
-    /// Makes the job a holder, or adds the job to the queue. In the second case, also returns the
-    /// notification for the time at which the job becomes a holder.
+    /// Makes the job a holder, or adds it to the queue. If the job is queued, also returns a
+    /// `Notify` that is triggered when the job becomes a holder.
     fn enter(&self, holder: &Holder) -> Result<(PoolGuard, Option<Arc<Notify>>), PoolError> {
         let mut state = self.0.state.lock();
         let id = state.next_id;
@@ -289,7 +288,7 @@ impl Pool {
         }
     }
 
-    /// Returns whether no job holds the resource or waits for it.
+    /// Returns `true` if no job is holding or waiting for the resource.
     fn is_idle(&self) -> bool {
         self.0.state.lock().holders.is_empty()
     }
@@ -305,7 +304,7 @@ impl State {
 }
 
 impl PoolGuard {
-    /// Returns the description of the wait, or `None` if the job holds the resource.
+    /// Returns a description of the wait, or `None` if the job holds the resource.
     fn wait(&self) -> Option<Wait> {
         let state = self.pool.0.state.lock();
         let (position, waiter) = state.queue.find(&self.project, self.id)?;

@@ -17,8 +17,8 @@ pub(super) struct Waiter {
     pub(super) granted: Arc<Notify>,
 }
 
-/// The jobs that wait. The first project in the list is the next to be served. A project that has
-/// been served moves to the end of the list. Projects without waiting jobs are not in the list.
+/// The jobs that wait. The first project in the list is served next and then moves to the end of
+/// the list. Projects without waiting jobs are not in the list.
 #[derive(Debug, Default)]
 pub(super) struct Queue(VecDeque<(Arc<str>, VecDeque<Waiter>)>);
 
@@ -34,7 +34,7 @@ impl Queue {
         }
     }
 
-    /// Removes the job that is served next.
+    /// Removes the job that is next to be served.
     pub(super) fn pop(&mut self) -> Option<Waiter> {
         let (project, mut jobs) = self.0.pop_front()?;
         let next = jobs.pop_front();
@@ -56,12 +56,12 @@ impl Queue {
         }
     }
 
-    /// Returns a job and its position. The job that is served next has the position 1.
+    /// Returns a job and its position. The job that is next to be served has position 1.
     pub(super) fn find(&self, project: &str, id: u64) -> Option<(usize, &Waiter)> {
         let rank = self.0.iter().position(|(name, _)| **name == *project)?;
         let (_, jobs) = self.0.get(rank)?;
         let at = jobs.binary_search_by_key(&id, |job| job.id).ok()?;
-        // In each round, every project is served once, in the order of the list.
+        // In each round, every project is served once, in list order.
         let before: usize = self
             .0
             .iter()

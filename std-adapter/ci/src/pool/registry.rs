@@ -1,4 +1,4 @@
-//! The pools of a CI, by name.
+//! The pools of a CI server, keyed by name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 
 use super::{Pool, PoolStatus};
 
-/// If there are more pools, those that no job uses are removed.
+/// If there are more pools than this, idle pools are removed.
 const POOLS_MAX: usize = 1000;
 
-/// The pools of a CI. All clones refer to the same pools.
+/// The pools of a CI server. All clones refer to the same pools.
 #[derive(Clone, Default)]
 pub struct Pools(Arc<Mutex<BTreeMap<String, Pool>>>);
 
@@ -22,22 +22,22 @@ impl Pools {
         Pools::default()
     }
 
-    /// Returns the pool with this name. If there is no such pool, adds a pool with this capacity. The
-    /// capacity of an existing pool does not change.
+    /// Returns the pool with the given name, or adds a pool with the given capacity if it does not
+    /// exist. The capacity of an existing pool does not change.
     #[must_use]
     pub fn get_or_add(&self, name: &str, capacity: usize) -> Pool {
         self.get_or_insert_with(name, || Pool::new(name, capacity))
     }
 
-    /// Returns the pool with this name. If there is no such pool, adds the pool that `create`
-    /// returns.
+    /// Returns the pool with the given name, or adds the pool returned by `create` if it does not
+    /// exist.
     pub fn get_or_insert_with(&self, name: &str, create: impl FnOnce() -> Pool) -> Pool {
         let mut pools = self.0.lock();
         if let Some(pool) = pools.get(name) {
             return pool.clone();
         }
         if pools.len() >= POOLS_MAX {
-            // The names may come from files in the repositories under test.
+            // The names can come from files in the repositories under test.
             pools.retain(|_, pool| !pool.is_idle() || Arc::strong_count(&pool.0) > 1);
         }
         let pool = create();
@@ -45,7 +45,7 @@ impl Pools {
         pool
     }
 
-    /// Returns the pool with this name.
+    /// Returns the pool with the given name, if it exists.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Pool> {
         self.0.lock().get(name).cloned()

@@ -44,7 +44,7 @@ fn names(list: &[(String, SystemTime)]) -> Vec<&str> {
     list.iter().map(|(name, _)| name.as_str()).collect()
 }
 
-/// Waits until the queue has this length.
+/// Waits until the queue has the given length.
 async fn queue_of(pool: &Pool, length: usize) {
     let mut changed = pool.0.changed.subscribe();
     let reached = async {
@@ -55,7 +55,7 @@ async fn queue_of(pool: &Pool, length: usize) {
     tokio::time::timeout(LIMIT, reached).await.unwrap();
 }
 
-/// Starts the wait of a job and waits until the job is in the queue.
+/// Makes a job start waiting, and returns when the job is in the queue.
 async fn queued(pool: &Pool, project: &str, name: &str) -> Term<Acquired> {
     let before = pool.status().queue.len();
     let term = acquire(pool, project, name);

@@ -1,16 +1,16 @@
-//! Checks the needs of the steps.
+//! Checks the dependencies between steps.
 
 use super::reader::{Reader, list, shown, similar};
 use super::step::ReadStep;
 use crate::pipeline::plan::task_name;
 
-/// The maximum number of variants of all steps together.
+/// The maximum total number of variants of all steps.
 const TASKS_MAX: usize = 256;
 
-/// The maximum length of the name of a variant. The name is a file name in the metadata.
+/// The maximum length of a variant's name, which is used as a file name in the metadata branch.
 const TASK_NAME_MAX: usize = 200;
 
-/// Reports needs that name no step, cycles, and too many variants.
+/// Reports unknown steps in `needs`, cycles, and too many variants.
 pub(super) fn graph(reader: &mut Reader<'_>, steps: &[ReadStep]) {
     let names: Vec<&str> = steps.iter().map(|read| &*read.step.name).collect();
     for read in steps {
@@ -66,7 +66,8 @@ fn cycles(needs: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut done = vec![false; needs.len()];
     let mut cycles = Vec::new();
     for start in 0..needs.len() {
-        // The steps from `start` to the current step, with the position in the needs of each.
+        // The steps from `start` to the current step, each with the position in its list of needed
+        // steps.
         let mut path = vec![(start, 0)];
         if done.get(start) != Some(&false) {
             continue;

@@ -7,7 +7,7 @@ use super::reader::{Reader, Value, list, shown};
 
 /// The maximum number of variants of a step.
 pub(super) const VARIANTS_MAX: usize = 64;
-/// The maximum length of a value of an axis, in bytes.
+/// The maximum length of an axis value, in bytes.
 const AXIS_VALUE_MAX: usize = 50;
 
 /// Reads the matrix of a step.
@@ -87,7 +87,7 @@ fn axis_value(reader: &mut Reader<'_>, value: &Value<'_>, what: &str) -> Option<
         return Some(number.as_str().to_owned());
     }
     if value.get_ref().is_float() {
-        // 1.10 and 1.1 are the same number.
+        // Reject floats, because 1.10 and 1.1 are the same number.
         reader.error(value.span(), format!("{what} contains a float; write it as a string"));
         return None;
     }

@@ -23,11 +23,11 @@ pub const FILE_MAX: usize = 64 << 10;
 /// The maximum number of steps in a file.
 pub const STEPS_MAX: usize = 100;
 
-/// The keys at the top of the file.
+/// The top-level keys of the file.
 pub(super) const TOP_KEYS: [&str; 4] = ["env", "image", "step", "timeout"];
 
 impl Pipeline {
-    /// Parses a pipeline file. `name` is the name of the file in messages.
+    /// Parses a pipeline file. `name` is the file name to use in messages.
     ///
     /// ```
     /// use datakit_ci::pipeline::Pipeline;
@@ -55,8 +55,8 @@ impl Pipeline {
         }
         let (table, syntax) = DeTable::parse_recoverable(text);
         let mut reader = Reader::new(text);
-        // After any other syntax error, parts of the file may have been skipped, so errors in the
-        // content may be wrong.
+        // After any other syntax error, parts of the file might have been skipped, so errors in the
+        // content could be misleading.
         let complete = syntax.iter().all(|error| error.message() == "duplicate key");
         for error in &syntax {
             reader.error(error.span().unwrap_or_default(), sentence(error.message()));

@@ -1,4 +1,4 @@
-//! Reads values of a TOML table and collects the errors.
+//! Reads values from a TOML table and collects the errors.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::super::error::{ERRORS_MAX, PipelineError, Position};
 use super::super::pattern::Pattern;
 
-/// The number of items in a list.
+/// The maximum number of items in a list.
 const ITEMS_MAX: usize = 100;
 
 pub(super) type Key<'t> = Spanned<DeString<'t>>;
@@ -21,11 +21,11 @@ pub(super) struct Reader<'t> {
     errors: Vec<PipelineError>,
 }
 
-/// A table of the file.
+/// A table in the file.
 pub(super) struct Table<'a, 't> {
     pub(super) entries: &'a DeTable<'t>,
     pub(super) span: Span,
-    /// Describes the table in messages, for example "the step `test`".
+    /// The description of the table in messages, for example "the step `test`".
     pub(super) what: String,
 }
 
@@ -38,7 +38,7 @@ impl<'a, 't> Table<'a, 't> {
         self.get(key).map(|(_, value)| value)
     }
 
-    /// Returns the entries in the order of the file.
+    /// Returns the entries in file order.
     pub(super) fn in_order(&self) -> Vec<(&'a Key<'t>, &'a Value<'t>)> {
         let mut entries: Vec<_> = self.entries.iter().collect();
         entries.sort_by_key(|(key, value)| (key.span().start, value.span().start));
@@ -62,8 +62,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Returns whether there are so many errors that more are not collected. Computing the position of
-    /// an error takes time proportional to the size of the file.
+    /// Returns `true` if there are too many errors to collect any more. The limit is needed because
+    /// computing the position of an error takes time proportional to the size of the file.
     fn is_full(&self) -> bool {
         self.errors.len() >= 4 * ERRORS_MAX
     }
@@ -84,7 +84,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Reports that a value has a wrong type.
+    /// Reports that a value has the wrong type.
     pub(super) fn wrong_type(&mut self, value: &Value<'_>, what: &str, right: &str) {
         let found = value.get_ref().type_str();
         let article = if matches!(found, "integer" | "array") { "an" } else { "a" };
@@ -212,19 +212,20 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Returns a list of names for a message.
+/// Formats a list of names for a message.
 pub(super) fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns a name from the file for a message, without control characters and not too long.
+/// Prepares a name from the file for a message: removes control characters and truncates long
+/// names.
 pub(super) fn shown(name: &str) -> String {
     let short: String = name.chars().take(60).collect();
     let dots = if short.len() < name.len() { "..." } else { "" };
     format!("{}{dots}", short.escape_debug())
 }
 
-/// Returns the name with the smallest edit distance, if the distance is small.
+/// Returns the name with the smallest edit distance, if that distance is small.
 pub(super) fn similar<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     if name.len() > 60 {
         return None;
@@ -235,8 +236,8 @@ pub(super) fn similar<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     (near.0 <= limit && near.0 < length).then_some(near.1)
 }
 
-/// Returns the number of insertions, removals, replacements and exchanges of neighbours between two
-/// texts.
+/// Returns the number of insertions, deletions, substitutions and transpositions of adjacent
+/// characters between two strings.
 fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows = vec![(0..=to.len()).collect::<Vec<usize>>()];

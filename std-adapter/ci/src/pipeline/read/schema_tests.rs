@@ -1,4 +1,4 @@
-//! Compares the JSON Schema for editors with the reader.
+//! Tests that the JSON Schema for editors matches the reader.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ fn schema() -> Value {
     serde_json::from_str(include_str!("../../../pipeline.schema.json")).unwrap()
 }
 
-/// Asserts that an object of the schema has exactly these keys.
+/// Asserts that an object in the schema has exactly these keys.
 fn has_keys(object: &Value, keys: &[&str]) {
     let found: BTreeSet<&str> =
         object["properties"].as_object().unwrap().keys().map(String::as_str).collect();

@@ -13,7 +13,7 @@ use super::{matrix, units};
 use crate::command::Limits;
 use crate::term::Retry;
 
-/// The number of attempts after the first one.
+/// The maximum number of retries.
 const RETRIES_MAX: u64 = 5;
 
 pub(in super::super) const STEP_KEYS: [&str; 15] = [
@@ -38,14 +38,14 @@ pub(in super::super) const LIMIT_KEYS: [&str; 4] = ["cpu", "disk", "memory", "pr
 pub(in super::super) const RETRY_KEYS: [&str; 2] = ["pause", "times"];
 pub(in super::super) const WHEN_KEYS: [&str; 4] = ["branches", "paths", "prs", "tags"];
 
-/// The keys at the top of the file, which apply to all steps.
+/// The top-level keys of the file, which apply to all steps.
 pub(super) struct Defaults {
     image: Option<String>,
     env: BTreeMap<String, String>,
     timeout: Duration,
 }
 
-/// A step and the positions that later checks need.
+/// A step, and the positions that are needed for later checks.
 pub(super) struct ReadStep {
     pub(super) step: Step,
     pub(super) name_span: Span,
@@ -54,7 +54,7 @@ pub(super) struct ReadStep {
 
 impl Defaults {
     pub(super) fn read(reader: &mut Reader<'_>, top: &Table<'_, '_>) -> Defaults {
-        // Steps inherit the defaults, and not all steps have the same axes.
+        // Defaults cannot refer to axes, because steps that inherit them can have different axes.
         let axes = &Matrix::default();
         let image = top.value("image").and_then(|value| image(reader, value, axes));
         let env = top.value("env").map(|value| env(reader, value, axes)).unwrap_or_default();
@@ -66,7 +66,7 @@ impl Defaults {
     }
 }
 
-/// Reads a step. Returns `None` if there is no table or the name is wrong.
+/// Reads a step. Returns `None` if the value is not a table or the name is invalid.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     key: &Key<'_>,
@@ -169,7 +169,7 @@ fn env(reader: &mut Reader<'_>, value: &Value<'_>, axes: &Matrix) -> BTreeMap<St
     variables
 }
 
-/// Reads a text that may refer to the axes of the matrix.
+/// Reads a string that can refer to matrix axes.
 fn templated(
     reader: &mut Reader<'_>,
     value: &Value<'_>,
@@ -180,7 +180,7 @@ fn templated(
     reader.parsed(value, what, |text| template::check(text, &axes).map(|()| text.to_owned()))
 }
 
-/// Reads the name of an image. The inner option is `None` for the host.
+/// Reads an image name. The inner option is `None` for the host.
 fn image(reader: &mut Reader<'_>, value: &Value<'_>, axes: &Matrix) -> Option<Option<String>> {
     let text = templated(reader, value, "`image`", axes)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./:@${}".contains(c);

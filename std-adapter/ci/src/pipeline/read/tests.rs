@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::super::model::Pipeline;
 use super::*;
 
-/// Returns the errors of a file whose name is `f`.
+/// Returns the errors for a file named `f`.
 fn errors(text: &str) -> Vec<String> {
     let errors = Pipeline::parse("f", text).unwrap_err();
     errors.to_string().lines().map(|line| line.strip_prefix("f:").unwrap().to_owned()).collect()
 }
 
-/// Returns the errors of a step with these lines. The first of the lines is line 3.
+/// Returns the errors for a step that contains the given lines, which start at line 3.
 fn step_errors(lines: &str) -> Vec<String> {
     errors(&format!("[step.a]\nrun = 'x'\n{lines}\n"))
 }

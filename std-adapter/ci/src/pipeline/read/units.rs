@@ -1,8 +1,8 @@
-//! The texts of names, paths, durations and sizes.
+//! Parses names, paths, durations and sizes.
 
 use std::time::Duration;
 
-/// The maximum length of the name of a step or a cache.
+/// The maximum length of a step name or cache name.
 const NAME_MAX: usize = 50;
 /// The maximum length of a path, in bytes.
 const PATH_MAX: usize = 1024;
@@ -11,10 +11,11 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The largest size in bytes.
 const SIZE_MAX: u64 = 1 << 40;
 
-/// Names that would conflict with files in the metadata, or with the job that reads the pipeline.
+/// Names that would conflict with files in the metadata branch or with the job that reads the
+/// pipeline.
 const RESERVED: [&str; 4] = ["description", "pipeline", "state", "target_url"];
 
-/// Parses the name of a step, a cache or a pool.
+/// Parses the name of a step, cache or pool.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());

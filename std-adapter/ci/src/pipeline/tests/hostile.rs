@@ -32,7 +32,8 @@ async fn an_endless_step_ends_at_its_time_limit() -> Done {
     Ok(())
 }
 
-/// Branch names with every character that Git allows reach the log, and the results have valid names.
+/// Branch names that contain any character Git allows appear in the log, and the results have valid
+/// names.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_with_every_legal_character_are_tested() -> Done {
     let printable: String = ('!'..='~').filter(|c| !"~^:?*[\\/.".contains(*c)).collect();
@@ -70,7 +71,7 @@ async fn values_of_axes_do_not_change_commands() -> Done {
     let ci = Ci::new(Commits::default().with(1, file), unsandboxed());
     ci.set([branch("master", 1)]);
     let results = ci.results("me/app/heads/master").await?;
-    // The shell refuses `${matrix.v}`, because the CI does not replace it in commands.
+    // The shell rejects `${matrix.v}`, because the CI does not expand it in commands.
     let names: Vec<&String> = results.keys().collect();
     assert_eq!(names, ["a:v=+x:y", "a:v=1.88"]);
     assert!(results.values().all(|outcome| matches!(outcome, Outcome::Failure(_))));
@@ -90,7 +91,7 @@ async fn a_long_chain_of_steps_runs_to_its_end() -> Done {
     Ok(())
 }
 
-/// Terms read and plan pipelines, so neither may take long.
+/// Pipelines are read and planned by terms, so both must be fast.
 #[test]
 fn a_file_with_many_patterns_is_planned_quickly() -> Done {
     let pattern = "**a".repeat(80);

@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The files of a commit.
 type Files = BTreeMap<&'static str, String>;
 
-/// A source whose commits are in memory.
+/// A source that keeps commits in memory.
 #[derive(Default)]
 struct Commits {
     files: BTreeMap<usize, Files>,
@@ -127,7 +127,7 @@ fn unsandboxed() -> Settings {
     Settings { sandbox: Sandbox::Unsandboxed, ..Settings::default() }
 }
 
-/// The pipelines of a repository, and everything that they need.
+/// The pipelines of a repository and everything they need.
 struct Ci {
     db: DirectDb,
     metadata: Arc<Metadata>,
@@ -172,7 +172,7 @@ impl Ci {
         Ok(results)
     }
 
-    /// Returns a file of the head of a branch of the database.
+    /// Reads a file from the head of a database branch.
     async fn read(&self, branch: &str, path: &str) -> Option<String> {
         let head = self.db.branch(branch).await.unwrap().head().await.unwrap()?;
         let content = head.tree().read_file_if_present(&path.parse().unwrap()).await.unwrap();
@@ -184,7 +184,7 @@ impl Ci {
     }
 }
 
-/// Evaluates a term until it is not pending.
+/// Evaluates a term until it is no longer pending.
 async fn settle<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Outcome<T> {
     let watcher = Watcher::new(term);
     let settled = async {
@@ -244,9 +244,9 @@ async fn each_step_has_a_result_in_the_database() -> Done {
         assert!(log.lines().any(|found| found == line), "{log}");
     }
     assert!(log.contains(&format!("DATAKIT_CI_COMMIT={}\n", hash(1))));
-    // The result does not belong to a target, so the commands do not see the target.
+    // The result is not specific to a target, so the commands do not see the target.
     assert!(!log.contains("DATAKIT_CI_TARGET"));
-    // Another target with the same commit, and another process, use the same results.
+    // Another target with the same commit and another process both use the same results.
     assert_eq!(ci.results("me/app/heads/other").await?.len(), 4);
     let again = Ci::with_db(ci.db.clone(), Commits::default(), unsandboxed());
     again.set([branch("master", 1)]);
@@ -278,7 +278,7 @@ async fn errors_of_the_file_are_in_the_log() -> Done {
     );
     let log = ci.read(&format!("pipeline-me-app-of-{}", hash(1)), "log").await.unwrap();
     assert!(log.contains("\n.datakit-ci.toml:2:1: unknown key `rn` in the step `a`"), "{log}");
-    // The next commit repairs the file.
+    // The next commit fixes the file.
     ci.set([branch("master", 2)]);
     assert_eq!(ci.results("me/app/heads/master").await?.len(), 4);
     let log = ci.read(&format!("pipeline-me-app-of-{}", hash(2)), "log").await.unwrap();

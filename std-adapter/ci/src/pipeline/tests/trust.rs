@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A pipeline that a stranger has changed to print the secrets and to fill the cache.
+/// A pipeline that a stranger has changed to print the secrets and fill the cache.
 const STRANGER: &str = "
 [step.steal]
 run = 'echo \"token=<$TOKEN> trusted=$DATAKIT_CI_TRUSTED\"; cat cached/file || true; mkdir -p cached; echo evil >cached/file'
@@ -52,7 +52,7 @@ async fn a_stranger_gets_no_secrets_and_writes_no_trusted_cache() -> Done {
     let ci = Ci::new(source, settings(dir.path()));
     ci.set([branch("master", 1), pr(7, 2)]);
 
-    // The stranger's steps run first, when there is no cache.
+    // The stranger's steps run first, while there is no cache.
     let results = ci.results("me/app/prs/7").await?;
     assert_eq!(results["steal"], passed());
     assert_eq!(
@@ -67,7 +67,7 @@ async fn a_stranger_gets_no_secrets_and_writes_no_trusted_cache() -> Done {
     let text = log(&ci, "poison", 2, "-untrusted").await;
     assert!(!text.contains("Stored the cache"), "{text}");
 
-    // The owner's steps find no cache, and write it.
+    // The owner's steps do not find a cache, so they write one.
     ci.results("me/app/heads/master").await?;
     let text = log(&ci, "poison", 1, "").await;
     assert!(text.contains("Stored the cache c") && !text.contains("evil"), "{text}");
@@ -125,7 +125,7 @@ fn only_heads_of_the_same_repository_make_a_pull_request_trusted() {
     assert_eq!(Trust::of(&master, false), Trust::Trusted);
 }
 
-/// The bridge may write the pull request before the branch.
+/// The bridge can write the pull request before the branch.
 #[tokio::test(flavor = "multi_thread")]
 async fn trust_follows_the_metadata() -> Done {
     let dir = tempfile::tempdir()?;
@@ -134,7 +134,7 @@ async fn trust_follows_the_metadata() -> Done {
     let tests = ci.term("me/app/prs/7");
     let watcher = Watcher::new(&tests);
     let Outcome::Success(first) = settle(&tests).await else { panic!("no tests") };
-    // A change of another branch does not change the tests.
+    // A change to another branch does not change the tests.
     ci.set([branch("master", 1), branch("other", 1), pr(7, 2)]);
     let Outcome::Success(same) = settle(&tests).await else { panic!("no tests") };
     assert!(Arc::ptr_eq(&first, &same));
@@ -146,7 +146,8 @@ async fn trust_follows_the_metadata() -> Done {
         settle(term).await;
     }
     assert!(log(&ci, "steal", 2, "").await.contains("trusted=true"));
-    // The branch moves on, but the commit was pushed by somebody who may write to the repository.
+    // The branch moves on, but the commit was pushed by somebody with write access to the
+    // repository.
     ci.set([branch("master", 1), branch("fix", 1), pr(7, 2)]);
     let Outcome::Success(still) = settle(&tests).await else { panic!("no tests") };
     assert!(Arc::ptr_eq(&trusted, &still));
@@ -168,7 +169,7 @@ async fn a_link_in_the_repository_does_not_lead_the_cache_out_of_the_work_tree()
     Ok(())
 }
 
-/// The files of the host are visible in the sandbox, but not the caches.
+/// The host's files are visible in the sandbox, but the caches are not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_in_the_sandbox_cannot_read_the_caches_directly() -> Done {
     if crate::command::find_program("bwrap").is_none() {
@@ -184,7 +185,7 @@ async fn a_step_in_the_sandbox_cannot_read_the_caches_directly() -> Done {
         dir.path().display(),
         env!("CARGO_MANIFEST_DIR")
     );
-    // The repository may be in the home directory, which is hidden by default.
+    // The repository can be in the home directory, which is hidden by default.
     let mut isolation = crate::command::Isolation::default();
     isolation.hidden.clear();
     let settings = Settings { sandbox: isolation.into(), ..settings(dir.path()) };
