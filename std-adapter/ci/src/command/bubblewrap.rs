@@ -22,7 +22,7 @@ pub(super) struct Root {
 }
 
 impl Root {
-    fn is_host(&self) -> bool {
+    pub(super) fn is_host(&self) -> bool {
         self.dir == Path::new("/")
     }
 

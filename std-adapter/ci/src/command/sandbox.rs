@@ -59,7 +59,8 @@ pub struct Isolation {
     pub seccomp: bool,
     /// The program (with its arguments) that restricts the command with Landlock, in addition to
     /// the mounts. The program calls [`restrict_and_run`](super::landlock::restrict_and_run) and
-    /// must be able to run in the image. By default, Landlock is not used.
+    /// must be visible in the sandbox. The option has no effect on other images, because the program
+    /// may need libraries that they do not contain. By default, Landlock is not used.
     pub landlock: Option<Vec<PathBuf>>,
 }
 

@@ -62,9 +62,11 @@ impl Repository {
             return self.keep(commit).await;
         }
         show(format!("Fetching {target}"));
+        self.remove_incomplete_packs().await?;
         let retry = self.0.options.retry;
         let (mut attempt, mut pause) = (1, retry.pause);
         while let Err(error) = self.download(target, commit, log).await {
+            self.remove_incomplete_packs().await?;
             if attempt >= retry.attempts || !error.is_temporary() {
                 return Err(error);
             }

@@ -47,13 +47,19 @@ fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
     for name in [dir.join(WORKTREES), dir.join(TRASH)] {
         fs::create_dir_all(&name).map_err(GitError::at(&name))?;
     }
-    remove_locks(&git_dir, DEPTH_MAX).map_err(GitError::at(&git_dir))?;
+    let is_left = |name: &str| name.ends_with(".lock") || name == "gc.pid" || is_temporary(name);
+    // No `git` process uses the directory, because this process holds the lock on it.
+    remove_files(&git_dir, DEPTH_MAX, &is_left).map_err(GitError::at(&git_dir))?;
     Ok(lock)
 }
 
-/// Removes locks and temporary files left by `git` processes that were killed. No `git` process
-/// uses the directory, because this process holds the lock on it.
-fn remove_locks(dir: &Path, depth: usize) -> io::Result<()> {
+/// Returns whether `git` gives this name to an object or a pack that is not complete.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with("tmp_")
+}
+
+/// Removes files left by `git` processes that were killed. `is_left` selects them by name.
+fn remove_files(dir: &Path, depth: usize, is_left: &dyn Fn(&str) -> bool) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -64,9 +70,9 @@ fn remove_locks(dir: &Path, depth: usize) -> io::Result<()> {
         let name = name.to_string_lossy();
         if entry.file_type()?.is_dir() {
             if depth > 0 {
-                remove_locks(&entry.path(), depth - 1)?;
+                remove_files(&entry.path(), depth - 1, is_left)?;
             }
-        } else if name.ends_with(".lock") || name == "gc.pid" || name.starts_with("tmp_") {
+        } else if is_left(&name) {
             fs::remove_file(entry.path())?;
         }
     }
@@ -74,6 +80,15 @@ fn remove_locks(dir: &Path, depth: usize) -> io::Result<()> {
 }
 
 impl Repository {
+    /// Removes the incomplete packs of earlier fetches, which may be large. The caller holds the lock
+    /// for fetches.
+    pub(super) async fn remove_incomplete_packs(&self) -> Result<(), GitError> {
+        let dir = self.git_dir().join("objects/pack");
+        let error = GitError::at(dir.clone());
+        let removed = tokio::task::spawn_blocking(move || remove_files(&dir, 0, &is_temporary));
+        removed.await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(error)
+    }
+
     /// Creates the bare clone if it does not exist.
     pub(super) async fn init(&self) -> Result<(), GitError> {
         let (git_dir, new) = (self.git_dir(), self.dir().join("repository.new"));

@@ -365,6 +365,67 @@ async fn unacceptable_urls_are_refused() {
 }
 
 #[tokio::test]
+async fn pack_that_is_too_large_is_refused_and_removed() -> Done {
+    if crate::command::find_program("prlimit").is_none() {
+        return Ok(());
+    }
+    let fixture = Fixture::new();
+    // This text cannot be compressed well.
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'!' + ((state >> 33) % 90) as u8)
+    };
+    let text: String = (0..1_000_000).map(|_| next()).collect();
+    let commit = fixture.commit(&[("large", &text)]);
+    let options = RepositoryOptions {
+        pack_max: 100_000,
+        retry: Retry::NEVER,
+        ..RepositoryOptions::default()
+    };
+    let source = fixture.source();
+    let repository =
+        Repository::open_with(source.to_str().unwrap(), fixture.clone_dir(), options).await?;
+    let error = repository.fetch_quietly(&main_branch(), &commit, &new_log()).await.unwrap_err();
+    assert!(matches!(error, GitError::Failed { .. }), "{error}");
+    assert_eq!(entries(&repository.git_dir().join("objects/pack")), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_fetch_runs_at_a_time() -> Done {
+    let fixture = Fixture::new();
+    let commit = fixture.commit(&[("a", "1")]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}/app", listener.local_addr()?);
+    let repository = Repository::open_or_clone(&url, fixture.clone_dir()).await?;
+    let fetch = || {
+        let (repository, commit) = (repository.clone(), commit.clone());
+        with_progress(move |progress| {
+            let (repository, commit) = (repository.clone(), commit.clone());
+            async move {
+                let log = new_log();
+                let fetched = repository.fetch(&main_branch(), &commit, &progress, &log).await;
+                fetched.map_err(|error| error.to_string())
+            }
+        })
+    };
+    let (first, second) = (fetch(), fetch());
+    let shows =
+        |text: String| move |outcome: &Outcome<()>| outcome.state().to_string().starts_with(&text);
+    settle(&first, shows("pending: Fetching me/app/heads/main".to_owned())).await;
+    let dir = fixture.clone_dir();
+    let waiting = format!("pending: Waiting for lock on {0} ({0}, position 1", dir.display());
+    settle(&second, shows(waiting)).await;
+    let pending = second.evaluate().outcome.state().to_string();
+    assert!(pending.ends_with("held by me/app/heads/main)"), "{pending}");
+    // The first fetch is cancelled.
+    drop(first);
+    settle(&second, shows("pending: Fetching me/app/heads/main".to_owned())).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn fetch_that_receives_nothing_is_ended() -> Done {
     let fixture = Fixture::new();
     let commit = fixture.commit(&[("a", "1")]);
