@@ -110,23 +110,32 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         self.staged.iter().find(|staged| staged.address == address)
     }
 
-    /// Stages a value, replacing any staged value of the same parameter. Returns `false` if
+    fn find_mut(&mut self, address: usize) -> Option<&mut StagedValue<TEXT>> {
+        self.staged.iter_mut().find(|staged| staged.address == address)
+    }
+
+    /// Stages a value of at most `TEXT` bytes, replacing any staged value of the same parameter. Returns `false` if
     /// `VALUES` other values are already staged.
-    pub(super) fn stage(&mut self, value: StagedValue<TEXT>) -> bool {
+    pub(super) fn stage(&mut self, address: usize, version: u32, text: &[u8]) -> bool {
         count_change();
-        let place = self.staged.iter_mut().find(|staged| staged.address == value.address);
-        match place {
-            Some(place) => {
-                *place = value;
-                true
+        if self.find(address).is_none() {
+            let value = StagedValue { address, version, changed_by: None, text: Vec::new() };
+            if self.staged.push(value).is_err() {
+                return false;
             }
-            None => self.staged.push(value).is_ok(),
         }
+        if let Some(staged) = self.find_mut(address) {
+            (staged.version, staged.changed_by) = (version, None);
+            staged.text.clear();
+            // The caller has checked that the text fits.
+            let _ = staged.text.extend_from_slice(text);
+        }
+        true
     }
 
     /// Records that `client` changed the parameter with this address.
     pub(super) fn record_change(&mut self, address: usize, client: Client) {
-        if let Some(staged) = self.staged.iter_mut().find(|staged| staged.address == address) {
+        if let Some(staged) = self.find_mut(address) {
             staged.changed_by = Some(client);
         }
     }

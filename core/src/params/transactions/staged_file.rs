@@ -3,10 +3,7 @@
 use core::fmt;
 use core::task::{Context, Poll};
 
-use heapless::Vec;
-
 use super::Slot;
-use super::memory::StagedValue;
 use crate::Decimal;
 use crate::files::{Count, Flags, PieceTarget, apply_piece, check_plain_mode, render, write_piece};
 use crate::params::Parameter;
@@ -43,14 +40,14 @@ impl<const VALUES: usize, const TEXT: usize> StagedFile<'_, VALUES, TEXT> {
         // The version is read first, so that any later change counts as a conflict.
         let version = parameter.version();
         parameter.check_limits(text)?;
-        let text = Vec::from_slice(text).map_err(|_| {
+        if text.len() > TEXT {
             let most = Decimal::from(TEXT);
-            Error::TooLarge
-                .with_message(format_args!("a value in a transaction has at most {most} bytes"))
-        })?;
-        let value = StagedValue { address: parameter.address(), version, changed_by: None, text };
+            return Err(Error::TooLarge
+                .with_message(format_args!("a value in a transaction has at most {most} bytes")));
+        }
+        let address = parameter.address();
         let staged = slot.with_transaction(|transaction| match transaction.holder() {
-            Some(holder) if holder == client => Ok(transaction.stage(value)),
+            Some(holder) if holder == client => Ok(transaction.stage(address, version, text)),
             other => Err(other),
         });
         match staged {
