@@ -1,4 +1,4 @@
-//! The `i2c/` directory: a simulated temperature sensor on an I2C bus.
+//! The `i2c/` directory, which represents a simulated temperature sensor on an I2C bus.
 //!
 //! A bus transfer takes [`TRANSFER_MS`] milliseconds, so the files pass their requests to
 //! [`serve_sensor`], which runs as a task. The sensor has the registers of an LM75. A register

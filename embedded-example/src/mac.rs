@@ -17,8 +17,8 @@ pub const IRQ: u16 = 42;
 
 /// The maximum length of a frame without its checksum: 1500 bytes plus the Ethernet header.
 const FRAME_MAX: usize = 1514;
-/// The size of a buffer, which has room for the length halfword, the frame, and its checksum,
-/// rounded up to a whole number of words.
+/// The size of a buffer for the length halfword, the frame and its checksum, rounded up to a whole
+/// number of words.
 const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {

@@ -100,7 +100,7 @@ def collect(name, files, modules):
 def uncompressed(image):
     """Returns the ELF file contained in a bzImage, or None if it cannot be extracted.
 
-    If the emulated kernel had to unpack the file itself, unpacking would take up most of the boot time.
+    If the emulated kernel had to unpack the file, that would take up most of the boot time.
     """
     start = image.find(b"\xfd7zXZ\0")
     if start < 0:

@@ -14,8 +14,8 @@ mod tests;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Generates a parameter struct, which is a directory, from a settings struct. This crate's README
-/// describes the attributes.
+/// Generates a parameter struct, which represents a directory, from a settings struct. This crate's
+/// README describes the attributes.
 #[proc_macro_derive(Params, attributes(param, params))]
 pub fn derive_params(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -26,8 +26,9 @@ impl Region {
     /// # Panics
     /// Panics if `block` or the start of `range` is not a multiple of the flash's erase size, or if
     /// `range` does not consist of at least two whole blocks. Also panics if the flash's read or
-    /// write size is not a power of two or exceeds 32 bytes, or if a block is smaller than 64 bytes
-    /// or smaller than four times the read or write size. In a `const`, a panic is a compile error.
+    /// write size is not a power of two or exceeds 32 bytes. A block must have at least 64 bytes,
+    /// and at least four times as many bytes as the read or write size. In a `const`, a panic is a
+    /// compile error.
     #[must_use]
     pub const fn new<F: NorFlash>(range: Range<u32>, block: u32) -> Region {
         let erase = F::ERASE_SIZE as u32;

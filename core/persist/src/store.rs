@@ -43,8 +43,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// or save.
     ///
     /// # Panics
-    /// Panics if the buffer is smaller than one flash word plus 12 bytes, if the buffer is 64 KiB
-    /// or larger, or if a block is too small for the buffer plus 16 bytes (rounded up to a multiple
+    /// Panics if the buffer is smaller than one flash word plus 12 bytes, or is 64 KiB or larger.
+    /// Also panics if a block is too small for the buffer plus 16 bytes (rounded up to a multiple
     /// of the word size). In a `const`, the panic is a compile error.
     #[must_use]
     pub const fn new(flash: F, region: Region, set: &'static ParamSet) -> Store<F, BUFFER> {

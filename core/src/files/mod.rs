@@ -33,10 +33,10 @@
 //! | `Option<T>` of one of these types | `none` or the value | |
 //! | `[T; N]` of a type whose text contains no spaces | `1 2 3` | `0x1  2\t3` |
 //!
-//! Parameters can be declared as the fields of a struct instead of as entries of a table. The
-//! `Params` macro from the [`datakit-derive`](https://docs.rs/datakit-derive) crate generates a
-//! struct that implements [`Fields`](fields::Fields), and the `derive` feature exports the macro
-//! from this module. A [`ParamsDir`] contains such a struct and other files.
+//! Parameters can be declared as struct fields instead of table entries. The `Params` macro from
+//! the [`datakit-derive`](https://docs.rs/datakit-derive) crate generates a struct that implements
+//! [`Fields`](fields::Fields), and the `derive` feature exports the macro from this module. A
+//! [`ParamsDir`] contains such a struct and other files.
 //!
 //! A value or a command may be written in pieces at consecutive offsets. It is complete when a
 //! write ends with a newline, when a write starts at a non-consecutive offset, when the file is

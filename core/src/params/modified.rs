@@ -66,8 +66,8 @@ fn write_line(path: &FilePath<'_>, parameter: &dyn Parameter, out: &mut dyn Writ
 }
 
 /// Reads the list from `offset`. In the state of the open file, `next` is the ordinal of the next
-/// parameter, `text` is the current line, and `taken` is the number of bytes of this line that have
-/// been returned.
+/// parameter, `text` is the current line, and `taken` is how many bytes of this line have been
+/// returned.
 fn read_lines(
     set: &ParamSet,
     open: &mut OpenFile<'_>,

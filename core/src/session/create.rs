@@ -1,5 +1,5 @@
-//! Handlers for the requests in 9P2000 and 9P2000.u that carry an open mode: Tcreate, and the
-//! decoding of Topen.
+//! The handler for Tcreate and the decoder for Topen, the 9P2000 and 9P2000.u requests that contain
+//! an open mode.
 
 use super::attributes::permissions;
 use super::dispatch::{Call, check_end, fields};

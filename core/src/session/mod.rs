@@ -73,20 +73,20 @@ pub const MAX_BLOCKING_READ: usize = 4096;
 pub struct Limits {
     /// The maximum message size, in bytes. A Linux mount requires at least 4096 bytes.
     pub msize: u32,
-    /// The maximum number of bytes of data in one read or write. If this value is 0, the message
-    /// size is the only limit.
+    /// The maximum number of data bytes in one read or write. If this value is 0, the message size
+    /// is the only limit.
     pub iounit: u32,
 }
 
 impl Limits {
-    /// Creates limits with an msize of `msize` bytes. The amount of data in a read or write has no
-    /// separate limit.
+    /// Creates limits with an msize of `msize` bytes. The data in a read or write has no separate
+    /// limit.
     #[must_use]
     pub const fn new(msize: u32) -> Limits {
         Limits { msize, iounit: 0 }
     }
 
-    /// Sets the maximum number of bytes of data in one read or write.
+    /// Sets the maximum number of data bytes in one read or write.
     #[must_use]
     pub const fn iounit(self, iounit: u32) -> Limits {
         Limits { iounit, ..self }

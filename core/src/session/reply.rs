@@ -11,7 +11,7 @@ use crate::wire::{self, Dialect, Field, Qid, Rmessage as R, Tag, Tmessage as T, 
 /// link targets.
 const LINK_REPLY_MAX: usize = 4096 + 512;
 
-/// The combined length of the fields of an Rerror except the text.
+/// The combined length of all Rerror fields except the text.
 const ERROR_FIELDS: usize = COUNTED_HEADER + 4;
 
 /// The combined length of `size[4] type[1] tag[2] count[2]`.

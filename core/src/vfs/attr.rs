@@ -75,7 +75,7 @@ pub struct Attr {
     pub mode: u32,
     /// The length in bytes, which is 0 for directories and streams.
     pub size: u64,
-    /// The number of bytes of storage in use. A file with holes uses less storage than its length
+    /// The number of storage bytes in use. A file with holes uses less storage than its length
     /// suggests.
     pub allocated: u64,
     /// The number of hard links.

@@ -116,7 +116,7 @@ errors! {
     /// A message arrived before Tversion.
     22 TversionFirst "the first message must be Tversion"
     /// The server does not require authentication. Every Tauth is answered with this error
-    /// (`auth(5)`). Clients written for diod proceed only if they receive this error.
+    /// (`auth(5)`). Clients written for diod continue only if they receive this error.
     2 NoAuthentication "no authentication is needed"
     /// The fid is already open.
     22 AlreadyOpen "Already open"

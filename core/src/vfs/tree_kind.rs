@@ -77,7 +77,7 @@ pub trait TreeKind {
 }
 
 /// The data that a session stores with each fid, in addition to its inode and state. An immutable
-/// tree needs less of it, which saves RAM.
+/// tree needs less data, which saves RAM.
 pub trait FidRecord: Copy {
     /// Creates the record for a fid that refers to the root directory on behalf of `user`.
     fn new(user: u32) -> Self;

@@ -111,22 +111,21 @@ record! {
 impl SetAttr {
     /// The bits for all changes.
     pub const CHANGES: u32 = 0x7f;
-    /// The bit that requests a change of the mode.
+    /// The bit for changing the mode.
     pub const MODE: u32 = 0x1;
-    /// The bit that requests a change of the owner.
+    /// The bit for changing the owner.
     pub const UID: u32 = 0x2;
-    /// The bit that requests a change of the group.
+    /// The bit for changing the group.
     pub const GID: u32 = 0x4;
-    /// The bit that requests a change of size, which truncates or extends the file.
+    /// The bit for changing the size, which truncates or extends the file.
     pub const SIZE: u32 = 0x8;
-    /// The bit that requests a change of the time of the last read. The server's time is used
-    /// unless [`ATIME_SET`](SetAttr::ATIME_SET) is set.
+    /// The bit for changing the time of the last read. The server's time is used unless
+    /// [`ATIME_SET`](SetAttr::ATIME_SET) is set.
     pub const ATIME: u32 = 0x10;
-    /// The bit that requests a change of the time of the last write. The server's time is used
-    /// unless [`MTIME_SET`](SetAttr::MTIME_SET) is set.
+    /// The bit for changing the time of the last write. The server's time is used unless
+    /// [`MTIME_SET`](SetAttr::MTIME_SET) is set.
     pub const MTIME: u32 = 0x20;
-    /// The bit that requests a change of the time of the last attribute change, to the server's
-    /// time.
+    /// The bit for setting the time of the last attribute change to the server's time.
     pub const CTIME: u32 = 0x40;
     /// The bit that selects `atime` as the time of the last read.
     pub const ATIME_SET: u32 = 0x80;

@@ -1,4 +1,4 @@
-//! The message table: one row for each message in the three dialects.
+//! The message table, which contains one row for each message in the three dialects.
 //!
 //! A row consists of the request's type number, the message's name, the request's type constant and
 //! fields, and the reply's type constant and fields. A reply's type number is its request's type

@@ -1,4 +1,4 @@
-//! The identifiers used in the protocol: tag, fid and qid.
+//! The protocol's identifiers, which are tags, fids and qids.
 
 use core::fmt;
 

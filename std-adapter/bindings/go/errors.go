@@ -13,7 +13,7 @@ import (
 var (
 	// ErrIsDir means that the path is a directory.
 	ErrIsDir = p9.ErrIsDir
-	// ErrNotDir means that the path, or a component of it other than the last, is not a directory.
+	// ErrNotDir means that the path, or one of its parents, is not a directory.
 	ErrNotDir = p9.ErrNotDir
 	// ErrNotFile means that the path is a directory or a symbolic link.
 	ErrNotFile = errors.New("not a file")

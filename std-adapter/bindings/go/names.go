@@ -58,7 +58,7 @@ func checkEntry(op, path string) error {
 	return checkPath(op, path)
 }
 
-// maxComponent is the maximum length in bytes of a component of a branch name. The component must
+// maxComponent is the maximum length, in bytes, of a branch name component. The component must
 // still be a valid file name once .lock has been appended.
 const maxComponent = 250
 

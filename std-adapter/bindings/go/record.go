@@ -333,7 +333,7 @@ func (r *Record) apply(fields []recordField, texts []*string) {
 	}
 }
 
-// writeState writes the current values to the state branch, except values that it has already
+// writeState writes the current values to the state branch. It skips values that it has already
 // written.
 func (r *Record) writeState(ctx context.Context, fields []recordField) error {
 	var settings []Setting

@@ -12,7 +12,8 @@ use serde::Deserialize;
 /// individual pull requests, refs and commits.
 const MAX_MARKS: usize = 10_000;
 
-/// A mark: a repository, pull request, ref or commit that may have changed on GitHub.
+/// A mark, which identifies a repository, pull request, ref or commit that may have changed on
+/// GitHub.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mark {
     /// Everything in a repository.

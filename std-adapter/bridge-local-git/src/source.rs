@@ -18,7 +18,7 @@ const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait before reading a repository again after a change. Changes in a new directory
 /// may not be reported, because the watch on the directory does not take effect immediately.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
-/// The minimum delay before the next read, as a multiple of the duration of the last one. The delay
+/// The minimum delay before the next read, as a multiple of the last read's duration. The delay
 /// limits the share of CPU time spent on reading.
 const DUTY: u32 = 20;
 

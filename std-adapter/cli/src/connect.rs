@@ -7,7 +7,7 @@ use datakit_client::{Client, Dialect, Error, Options, Result};
 use crate::args::Connection;
 use crate::error::CliResult;
 
-/// The maximum time that a command waits, before exiting, for the server to clean up.
+/// Before it exits, a command waits at most this long for the server to clean up.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connects, runs `command` and closes the connection.

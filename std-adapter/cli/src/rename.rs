@@ -14,8 +14,8 @@ const EXDEV: u32 = 18;
 
 /// Renames files over the command's connection or over a second connection.
 ///
-/// Commands prefer 9P2000.u because its errors carry text. Only 9P2000.L allows a rename to replace
-/// a file or to move a file to another directory, so the first such rename opens a second
+/// Commands prefer 9P2000.u because its errors contain text. Only 9P2000.L allows a rename to
+/// replace a file or to move a file to another directory, so the first such rename opens a second
 /// connection in that dialect. Clones share the second connection.
 #[derive(Clone)]
 pub(crate) struct Renames {

@@ -180,7 +180,7 @@ impl From<FsyncArg> for Fsync {
 }
 
 /// The maximum time that the server waits for commits in progress before it exits. This is longer
-/// than a commit may wait for other programs.
+/// than the maximum time that a commit waits for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the server until it receives SIGINT, SIGTERM or SIGHUP. Returns a failure status after
@@ -286,8 +286,7 @@ fn open_database(
     Ok((database, git_dir))
 }
 
-/// The maximum time that the server waits, before it starts serving, for its standard output to be
-/// read.
+/// Before it starts serving, the server waits at most this long for its standard output to be read.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints the addresses. If standard output is not read in time, the server starts serving anyway.

@@ -1,5 +1,5 @@
-//! Tests for `datakit params` with the `settings` example of `datakit-server`, which has a schema,
-//! changes and transactions, and with servers that lack some of these files.
+//! Tests for `datakit params`. The tests use the `settings` example of `datakit-server`, which has
+//! a schema, changes and transactions, and servers that lack some of these files.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

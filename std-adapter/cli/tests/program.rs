@@ -56,7 +56,7 @@ fn errors_name_the_path_and_the_reason() {
                 client.dialect
             );
         }
-        // In dialects whose errors carry text, the error names the file that is not a directory.
+        // In dialects whose errors contain text, the error names the file that is not a directory.
         let reason = if client.dialect == "9P2000.L" {
             "Is not a directory"
         } else {

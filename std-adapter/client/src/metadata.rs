@@ -37,9 +37,9 @@ pub struct Metadata {
     pub mode: u32,
     /// The length in bytes, which is 0 for directories and usually 0 for streams.
     pub len: u64,
-    /// The server's identifier for the file. Two qids with the same path denote the same file. The
-    /// version changes whenever the content changes. Version 0 means that the content must not be
-    /// cached.
+    /// The server's identifier for the file. Two qids with the same path refer to the same file.
+    /// The version changes whenever the content changes. Version 0 means that the content must not
+    /// be cached.
     pub qid: Qid,
     /// The owner's name, or a decimal number in 9P2000.L.
     pub owner: String,

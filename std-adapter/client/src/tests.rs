@@ -1,4 +1,4 @@
-//! Tests the client against a peer whose replies are chosen by each test.
+//! Tests the client against a peer whose replies each test chooses.
 
 mod hostile;
 mod io;

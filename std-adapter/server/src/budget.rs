@@ -66,7 +66,7 @@ impl Budget {
         }
     }
 
-    /// Reserves the [cost](Budget::item_cost) of an item of `bytes` bytes.
+    /// Reserves the [cost](Budget::item_cost) of an item that has `bytes` bytes.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the budget is exhausted.
@@ -76,7 +76,7 @@ impl Budget {
         Ok(reservation)
     }
 
-    /// Returns the number of bytes charged for an item of `bytes` bytes, including overhead.
+    /// Returns the number of bytes charged for an item that has `bytes` bytes, including overhead.
     pub fn item_cost(bytes: usize) -> u64 {
         OVERHEAD.saturating_add(bytes as u64)
     }

@@ -90,7 +90,7 @@ impl SparseBytes {
         self.size
     }
 
-    /// Returns the number of bytes of memory that the content occupies, excluding holes.
+    /// Returns how many bytes of memory the content occupies, excluding holes.
     pub(crate) fn allocated(&self) -> u64 {
         self.chunks.values().map(|chunk| chunk.bytes.capacity() as u64).sum()
     }

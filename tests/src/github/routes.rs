@@ -11,8 +11,8 @@ use super::{apps, checks, comments, commits, hooks, pulls, refs, repos, statuses
 
 type Handler = fn(&mut World, &Call) -> Answer;
 
-/// A route, which consists of a method, a path template as in GitHub's API description, the
-/// permission that an app needs, and a handler.
+/// A route, which consists of a method, a path template in the format of GitHub's API description,
+/// the permission that an app needs, and a handler.
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,

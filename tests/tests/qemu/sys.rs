@@ -26,8 +26,8 @@ async fn qemu_changes_name_the_client_that_made_them() {
     assert_eq!(next_line(&mut duty).await, "60\n");
     assert_eq!(read_text(&client, "params/modified").await, "blink/duty 60\n");
 
-    // 9P2000.L carries only error numbers, so the client reads the reason for the refusal
-    // separately.
+    // Error replies in 9P2000.L contain only numbers, so the client reads the reason for the
+    // refusal separately.
     client.write("params/blink/duty", b"200\n").await.unwrap_err();
     let refusal = "\"200\" is not a whole number from 1 to 99 %\n";
     assert_eq!(read_text(&client, "params/ctl").await, refusal);

@@ -8,7 +8,7 @@ use crate::files::pieces::{self, PieceTarget};
 use crate::files::util::{Count, Plain, check_plain_mode, render};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
 
-/// A file that lets clients read and set the value of a parameter of any type.
+/// A file through which clients read and set a parameter of any type.
 #[derive(Clone, Copy)]
 pub struct ParamFile<'a>(pub &'a dyn Parameter);
 

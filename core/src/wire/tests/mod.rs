@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use super::{Rmessage as R, Tmessage as T, *};
 
-/// Parses a dump of a frame, which consists of hexadecimal digits, spaces and quoted text.
+/// Parses a frame dump, which consists of hexadecimal digits, spaces and quoted text.
 fn frame(dump: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (index, part) in dump.split('\'').enumerate() {

@@ -6,9 +6,9 @@ import "context"
 // reply.
 //
 // If ctx is done first, roundTrip sends Tflush and returns ctx.Err() without waiting for Rflush.
-// The tag is not reused until Rflush arrives. settle is called once if the request is cancelled or
-// cannot be sent, as soon as it is known whether the request had an effect. settle may be nil. If
-// the connection is lost, settle might not be called.
+// The tag is not reused until Rflush arrives. If the request is cancelled or cannot be sent, settle
+// is called once, when it is known whether the request had an effect. settle may be nil. If the
+// connection is lost, settle might not be called.
 func (c *conn) roundTrip(ctx context.Context, r *request, settle func(reply []byte)) (*decoder, error) {
 	err := r.err
 	if err == nil && uint64(len(r.frame)) > uint64(c.msize) {

@@ -32,8 +32,8 @@ func (c *Client) Dialect() Dialect { return c.conn.dialect }
 // MessageSize returns the negotiated maximum message size in bytes.
 func (c *Client) MessageSize() uint32 { return c.conn.msize }
 
-// Done returns a channel that is closed when the connection is closed or lost. After that, Err
-// returns the reason.
+// Done returns a channel that is closed once the connection has been closed or lost. After that,
+// Err returns the reason.
 func (c *Client) Done() <-chan struct{} { return c.conn.ctx.Done() }
 
 // Err returns the reason why the connection ended. Err returns nil while the connection is open.

@@ -12,7 +12,7 @@ import (
 var (
 	// ErrIsDir means that the path is a directory.
 	ErrIsDir = errors.New("is a directory")
-	// ErrNotDir means that the path, or a component of it other than the last, is not a directory.
+	// ErrNotDir means that the path, or one of its parents, is not a directory.
 	ErrNotDir = errors.New("not a directory")
 	// ErrNotEmpty means that a directory is not empty.
 	ErrNotEmpty = errors.New("directory not empty")

@@ -73,8 +73,7 @@ func (f *fid) readKnown(ctx context.Context, limit int, size uint64) ([]byte, er
 	return all, nil
 }
 
-// readPiece reads the bytes from start up to, but not including, stop. The byte at stop is not
-// included.
+// readPiece reads the bytes from start up to, but not including, stop.
 func (f *fid) readPiece(ctx context.Context, start, stop int64) ([]byte, error) {
 	var all []byte
 	for {

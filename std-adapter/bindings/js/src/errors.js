@@ -97,7 +97,7 @@ const KINDS = new Map([
   ['ENOTDIR', 'not_dir'],
 ]);
 
-/** The base class of all of this package's errors except `AbortError`. */
+/** The base class of this package's errors, except `AbortError`. */
 export class DatakitError extends Error {
   /**
    * @param {string} message

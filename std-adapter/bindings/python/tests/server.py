@@ -12,7 +12,7 @@ PROGRAM = os.environ.get("DATAKIT", "datakit")
 
 
 class Server:
-    """A server on a port chosen by the operating system. The end of the `with` block stops it."""
+    """A server on a port chosen by the operating system. It stops at the end of a `with` block."""
 
     def __init__(self, *options: str) -> None:
         command = [PROGRAM, "serve", "--listen-9p", "tcp://127.0.0.1:0", *options]

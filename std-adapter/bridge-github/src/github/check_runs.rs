@@ -97,9 +97,9 @@ fn body(status: &Status) -> Value {
     ])
 }
 
-/// Returns a mark for each optional field that the status lacks. In these fields of the check run,
-/// GitHub inserts defaults or keeps the old values. When the bridge reads the check run, the marks
-/// show which fields to ignore.
+/// Returns a mark for each optional field that the status lacks. In the check run, GitHub fills
+/// these fields with defaults or keeps their old values. When the bridge reads the check run, the
+/// marks show which fields to ignore.
 fn marks(status: &Status) -> String {
     let url = status.target_url.is_none().then_some(CheckRun::NO_URL);
     let description = status.description.is_none().then_some(CheckRun::NO_DESCRIPTION);

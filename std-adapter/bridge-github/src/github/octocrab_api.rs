@@ -82,7 +82,7 @@ impl OctocrabApi {
         octocrab::map_github_error(response).await.map_err(|error| classify(call, error))
     }
 
-    /// Makes a call for a repository. `path` is relative to the repository's API path.
+    /// Makes a call that applies to a repository. `path` is relative to the repository's API path.
     pub(super) async fn call<T: FromResponse>(
         &self,
         method: Method,

@@ -77,8 +77,8 @@ pub(crate) fn pushes(
         }
         allowed
     });
-    // If the branch contains no refs of a repository that is read for the first time, the two were
-    // never synchronized, so users cannot have removed refs from the branch.
+    // If a repository is read for the first time and the branch contains none of its refs, the two
+    // were never synchronized, so users cannot have removed refs from the branch.
     let was_read = |repo: &Repo| !fresh.contains(repo) || datakit.refs_of(repo).next().is_some();
     let removals = diff.removals().filter_map(|id| match id {
         ElementId::Ref(id) if was_read(&id.repo) => {

@@ -29,8 +29,8 @@ impl Commits {
     }
 }
 
-/// A breadth-first traversal of the ancestors. The commits are not ordered by date, because servers
-/// that do not provide the history as a file do not send dates.
+/// A breadth-first traversal of the ancestors. The commits are not ordered by date, because only
+/// servers that provide the history as a file send dates.
 #[derive(Default)]
 pub(super) struct Walk {
     known: HashSet<Id>,

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::db::Path;
 
-/// A type that configuration values can have: a string, an integer, a floating-point number,
-/// `bool`, or an `Option` of one of these types.
+/// A type for configuration values, which is a string, an integer, a floating-point number, `bool`,
+/// or an `Option` of one of these types.
 pub trait FieldType: Clone + PartialEq + Debug + Send + Sync + 'static {
     /// Parses a value from text that has no surrounding white space. Returns `None` if the text is
     /// not a valid value of this type.

@@ -21,7 +21,7 @@ use crate::db::{BranchName, Error, InvalidBranchName, Path, PathValue, Result};
 /// of its values have been dropped.
 ///
 /// The branch does not have to exist. The default is used if the key does not exist, is not a file,
-/// or contains text that is not a valid value.
+/// or contains invalid text.
 #[derive(Debug, Clone)]
 pub struct ConfigReader(Arc<Following>);
 

@@ -21,7 +21,7 @@ pub enum Error {
     NotFound,
     /// The path is a directory.
     IsDirectory,
-    /// The path, or a component of it other than the last, is not a directory.
+    /// The path, or one of its parents, is not a directory.
     NotDirectory,
     /// The path is a directory or a symbolic link, not a file.
     NotFile,

@@ -250,9 +250,9 @@ impl Params {
         }
     }
 
-    /// Returns the error for a refused request. 9P2000.L error replies contain no text, so the
-    /// reason is read from the transaction's `ctl` file, or from the `ctl` file in the parameter
-    /// directory if there is no transaction.
+    /// Returns the error for a refused request. 9P2000.L error replies contain no text, so this
+    /// function reads the reason from the transaction's `ctl` file. Without a transaction, it reads
+    /// the `ctl` file in the parameter directory.
     async fn refused(&self, path: &str, error: crate::Error, ctl: Option<&File>) -> Error {
         let path = path.to_owned();
         if !matches!(error, crate::Error::Server { .. }) {

@@ -6,7 +6,7 @@ use super::check::{Range, scaled};
 use super::error::{Error, Result};
 use crate::json::{JsonValue, parse_object};
 
-/// The description of all of a server's parameters, which is the content of the `schema` file.
+/// The description of a server's parameters, as contained in the `schema` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     parameters: Vec<Parameter>,

@@ -1,4 +1,4 @@
-//! Keeps a branch's recent moves (changes of its head) for readers of its reflog.
+//! Keeps the recent moves of a branch (changes of its head) for readers of the reflog.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ struct Moves {
     kept: VecDeque<Option<Id>>,
 }
 
-/// A reader that receives every update to the branch after the reader was created.
+/// A reader that receives every update to the branch from the time when the reader was created.
 pub(crate) struct LogReader {
     log: Arc<LogState>,
     next: u64,

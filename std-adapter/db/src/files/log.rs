@@ -1,5 +1,5 @@
-//! The `log` file: the history of a commit, with one line per commit. The lines are generated while
-//! the file is being read.
+//! The `log` file, which contains the history of a commit, with one line per commit. The lines are
+//! generated while the file is being read.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -253,7 +253,7 @@ impl Drop for FetchedRefs {
     }
 }
 
-/// The `head` file: a stream of the fetched heads, with one line per head.
+/// The `head` file, which streams the fetched heads, one per line.
 struct Head(Arc<Remote>);
 
 impl Leaf for Head {

@@ -39,7 +39,7 @@ fn unknown_length() -> BoxFuture<'static, FileStat> {
     ready(Ok(FileStat::new(0).read_only()))
 }
 
-/// The `head.live` file: a stream of the branch's heads, beginning with the current head. If the
+/// The `head.live` file, which streams the branch's heads, beginning with the current head. If the
 /// head changes multiple times between two reads, only the latest head is reported.
 pub(super) struct HeadLive(pub(super) Arc<BranchHandle>);
 
@@ -57,8 +57,8 @@ impl Leaf for HeadLive {
     }
 }
 
-/// The `reflog` file: a stream of all heads to which the branch moves after the file is opened. The
-/// stream ends if the reader falls too far behind.
+/// The `reflog` file, which streams every head to which the branch moves after the file is opened.
+/// The stream ends if the reader falls too far behind.
 pub(super) struct Reflog(pub(super) Arc<BranchHandle>);
 
 impl Leaf for Reflog {
@@ -90,8 +90,8 @@ impl TextSource for Heads {
     }
 }
 
-/// The `tree.live` file: a stream of the hashes of the node at a path in the branch, beginning with
-/// the current hash.
+/// The `tree.live` file, which streams the hash of the node at a path in the branch: first the
+/// current hash, then each new one.
 pub(super) struct TreeLive {
     pub(super) handle: Arc<BranchHandle>,
     pub(super) path: Vec<u8>,

@@ -21,8 +21,8 @@ use crate::model::tree_entry::order_of;
 use crate::model::tree_text::{RawEntry, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
-/// The maximum number of objects to rewrite without first excluding objects that were merely moved
-/// within the tree.
+/// The maximum number of objects to rewrite directly. If there are more, objects that were merely
+/// moved within the tree are excluded first.
 const RENAME_SEARCH_MIN: usize = 64;
 
 /// Objects in memory, keyed by hash.

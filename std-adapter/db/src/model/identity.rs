@@ -158,7 +158,7 @@ pub struct Authorship {
 }
 
 impl Authorship {
-    /// Returns an authorship in which `identity` is both the author and the committer, at the
+    /// Returns an authorship whose author and committer are both `identity` and whose times are the
     /// current time.
     #[must_use]
     pub fn now(identity: &Identity) -> Authorship {

@@ -7,11 +7,11 @@ use crate::{Error, Id, Result};
 /// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// A blob: the content of a file or the target of a symbolic link.
+    /// A blob, which is the content of a file or the target of a symbolic link.
     Blob,
-    /// A tree: the entries of a directory.
+    /// A tree, which contains the entries of a directory.
     Tree,
-    /// A commit: a version of a tree, with a message and parents.
+    /// A commit, which refers to a version of a tree and has a message and parents.
     Commit,
 }
 

@@ -99,7 +99,7 @@ impl TreeEntries {
         )
     }
 
-    /// Returns the approximate number of bytes of memory that the entries use.
+    /// Returns approximately how many bytes of memory the entries use.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }

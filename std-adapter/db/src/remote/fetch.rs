@@ -118,8 +118,8 @@ impl CancelFlag {
     }
 }
 
-/// A guard that cancels the fetch when dropped. This happens when the request is flushed or when
-/// the future that waits for the fetch is dropped.
+/// A guard that cancels the fetch when dropped. The guard is dropped when the request is flushed or
+/// when the future that waits for the fetch is dropped.
 pub(crate) struct CancelOnDrop(pub(crate) CancelFlag);
 
 impl Drop for CancelOnDrop {

@@ -48,7 +48,7 @@ pub enum GitError {
     /// The subprocess could not be started or waited for.
     #[error("cannot run git: {0}")]
     Io(#[from] IoError),
-    /// The subprocess was killed because it made no progress for this amount of time.
+    /// The subprocess was killed because it made no progress for this long.
     #[error("timed out: no data for {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// The subprocess was killed because the caller cancelled the operation.

@@ -174,8 +174,8 @@ fn conflicting_branch<'h>(
     let prefixes = slashes.filter_map(|(at, _)| bytes.get(..at));
     let parents = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
     let prefix = [bytes, b"/"].concat();
-    // In the sorted list, `name` is followed by all names that start with `name`, including names
-    // of branches that are not below `name`. For example, `a-b` comes between `a` and `a/b`.
+    // In the sorted list, `name` is followed by all names that start with it, including names of
+    // branches that are not below it. For example, `a-b` comes between `a` and `a/b`.
     let following =
         heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
     let children = following.filter(|(other, _)| other.as_bytes().starts_with(&prefix));

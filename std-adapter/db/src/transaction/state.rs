@@ -22,9 +22,8 @@ pub(super) struct State {
     pub(super) detached: HashMap<u64, TreeFile>,
     /// The paths of unresolved conflicts from a merge.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
-    /// The conflicting paths of the most recent commit that failed with a conflict, except for
-    /// paths that have changed since that commit. The value is `None` if no commit has failed with
-    /// a conflict.
+    /// The paths that conflicted in the most recent failed commit, except for paths that have
+    /// changed since. The value is `None` if no commit has failed with a conflict.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
     /// Objects written by merges that are not reachable from any branch yet. Other programs may

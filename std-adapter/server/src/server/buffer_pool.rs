@@ -7,7 +7,7 @@ use datakit_core::serve::Buffer;
 
 /// The size of the largest message at the default msize.
 const HUGE: usize = super::limits::MSIZE as usize;
-/// The size of a batch of 32 requests of 4 KiB each, including their headers.
+/// The size of a batch that contains 32 requests of 4 KiB each, including their headers.
 const LARGE: usize = 136 * 1024;
 /// The buffer size for blocking reads from streams, and for most reads of directories and text
 /// files.

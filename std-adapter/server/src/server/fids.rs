@@ -7,8 +7,8 @@ use std::collections::hash_map::IntoIter;
 use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
-/// The maximum number of fids in a vector. Searching a vector of this size is as fast as hashing. A
-/// fid takes a quarter as much memory in the vector as in a hash map.
+/// The maximum number of fids in a vector. Searching a vector of this size is as fast as hashing.
+/// In the vector, a fid takes up a quarter of the memory that it would need in a hash map.
 const FEW: usize = 8;
 
 /// A table of at most `max` fids.

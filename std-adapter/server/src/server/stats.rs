@@ -225,7 +225,7 @@ impl Stats {
 }
 
 /// The inclusive upper bounds of the histogram buckets. The bounds range from the duration of a
-/// fast read from memory to that of a blocked read from a stream with rare events.
+/// fast read from memory to the duration of a read that blocks on a stream with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),

@@ -108,7 +108,7 @@ impl fmt::Debug for ClientNumber {
 
 /// Writes the name of the last connection that had this number. Pass this function to
 /// [`ParamSet::name_clients`](datakit_core::params::ParamSet::name_clients). Writes nothing if no
-/// connection has had it.
+/// connection has had this number.
 ///
 /// # Errors
 /// Returns an error if writing to `out` fails.

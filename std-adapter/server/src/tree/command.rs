@@ -228,7 +228,7 @@ struct Position {
 }
 
 impl Position {
-    /// Reads the next part of the explanation of a failure.
+    /// Reads the next part of a failure's explanation.
     fn read_refusal(&mut self, refusal: &Arc<[u8]>, offset: u64, buf: &mut [u8]) -> usize {
         let start = match &self.refusal {
             Some((started, read)) if Arc::ptr_eq(started, refusal) && offset != 0 => *read,

@@ -16,12 +16,12 @@
 //!
 //! | to serve | use |
 //! |---|---|
-//! | constant text, text that clients may change | [`ReadOnlyText`], [`Text`] |
+//! | constant text, or text that clients may change | [`ReadOnlyText`], [`Text`] |
 //! | text computed at each open | [`Status`] |
 //! | commands and their replies | [`Command`] |
 //! | a value that is read and written as a whole | [`Kv`] over closures or a [`Value`] |
-//! | a stream of the latest value, a stream of every value | [`Live`], [`Queue`] |
-//! | a file of [`datakit_core::files`] | [`CoreFile`] |
+//! | a stream of the latest value, or of every value | [`Live`], [`Queue`] |
+//! | a file from [`datakit_core::files`] | [`CoreFile`] |
 //! | a `datakit-core` directory, such as a program's parameters | [`CoreDir`] |
 //! | any other file | your own [`Leaf`] |
 //! | a directory to which the program adds entries and from which it removes them | [`Dir`] |

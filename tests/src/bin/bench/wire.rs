@@ -32,7 +32,7 @@ pub(crate) mod kind {
 
 /// The combined length of the size, type and tag fields.
 pub(crate) const HEADER: usize = 7;
-/// The number of bytes that clients reserve for the header of a message that carries data
+/// The number of bytes that clients reserve for the header of a message that contains data
 /// (`IOHDRSZ`).
 pub(crate) const OVERHEAD: u32 = 24;
 /// The maximum size of a received message in bytes.

@@ -66,7 +66,7 @@ export function checkHash(text) {
 }
 
 /**
- * The maximum length in bytes of a component of a branch name. The component must still be a valid
+ * The maximum length, in bytes, of a branch name component. The component must still be a valid
  * file name once `.lock` has been appended.
  */
 const COMPONENT_MAX = 250;

@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Error(Exception):
-    """The base class of all of this package's exceptions.
+    """The base class of this package's exceptions.
 
     ``kind`` is the name of the error in the conformance table of the bindings.
     """
