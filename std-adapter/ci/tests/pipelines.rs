@@ -162,3 +162,52 @@ async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
     running.abort();
     Ok(())
 }
+
+/// A user cancels a step by the name of its branch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_step_fails_and_its_processes_end() -> Done {
+    let (origin, clone) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let marker = origin.path().join("started");
+    git(origin.path(), &["init", "-q", "-b", "master"]);
+    let head = commit(
+        origin.path(),
+        &format!(
+            "[step.slow]\nrun='echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000'\n[step.other]\nrun='true'\n",
+            marker.display()
+        ),
+    );
+    let remote = origin.path().display().to_string();
+    let repository = Repository::open_or_clone(&remote, clone.path()).await?;
+    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
+    let mut settings = Settings::default();
+    settings.sandbox = Sandbox::Unsandboxed;
+    let pipelines = Pipelines::new(db.clone(), repository, settings, LiveLogs::new());
+    let builds = Builds::new();
+    pipelines.add_to(&builds);
+    let project = Project::dynamic(repo(), move |input| pipelines.tests(input));
+    let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
+    let running = tokio::spawn(async move { engine.run().await });
+    bridge(&db, vec![branch("master", head)]).await?;
+    let started = async {
+        while !marker.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, started).await?;
+    let pid = std::fs::read_to_string(&marker)?.trim().to_owned();
+    assert!(builds.cancel(&format!("step-me-app-slow-of-{head}"))?);
+    let expected = [
+        "ci/datakit/other success: Passed",
+        "ci/datakit/pipeline success: 2 tests",
+        "ci/datakit/slow failure: Cancelled at user's request",
+    ];
+    statuses(&db, &expected).await?;
+    let ended = async {
+        while std::path::Path::new("/proc").join(&pid).join("cwd").read_link().is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, ended).await?;
+    running.abort();
+    Ok(())
+}

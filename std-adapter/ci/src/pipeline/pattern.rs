@@ -224,6 +224,48 @@ mod tests {
         assert!(Pattern::parse(&long).unwrap_err().ends_with("at most 256 are allowed"));
     }
 
+    /// Matches like [`Pattern::matches`], with the rules written as directly as possible.
+    fn naive(tokens: &[Token], name: &[u8]) -> bool {
+        let Some((token, rest)) = tokens.split_first() else { return name.is_empty() };
+        let splits = (0..=name.len()).map(|at| name.split_at(at));
+        splits.into_iter().any(|(part, after)| {
+            let fits = match token {
+                Token::Byte(byte) => part == [*byte],
+                Token::One => part.len() == 1 && part != b"/",
+                Token::Segment => !part.contains(&b'/'),
+                Token::Any => true,
+                Token::Dirs => part.is_empty() || part.ends_with(b"/"),
+            };
+            fits && naive(rest, after)
+        })
+    }
+
+    /// Returns all texts of up to four characters.
+    fn texts(characters: &str) -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut last = all.clone();
+        for _ in 0..4 {
+            let longer = |text: &String| characters.chars().map(|c| format!("{text}{c}")).collect();
+            last = last.iter().flat_map(|text| -> Vec<String> { longer(text) }).collect();
+            all.extend(last.clone());
+        }
+        all
+    }
+
+    #[test]
+    fn all_short_patterns_match_like_the_naive_matcher() {
+        let (patterns, names) = (texts("a/*?"), texts("ab/"));
+        let patterns: Vec<Pattern> =
+            patterns.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        assert!(patterns.len() > 200);
+        for pattern in &patterns {
+            for name in &names {
+                let expected = naive(&pattern.tokens, name.as_bytes());
+                assert_eq!(pattern.matches(name.as_bytes()), expected, "{pattern:?} {name}");
+            }
+        }
+    }
+
     #[test]
     fn a_pattern_with_many_wildcards_is_fast() {
         let text = "**a".repeat(80);

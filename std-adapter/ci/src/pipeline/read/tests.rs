@@ -16,9 +16,8 @@ fn step_errors(lines: &str) -> Vec<String> {
     errors(&format!("[step.a]\nrun = 'x'\n{lines}\n"))
 }
 
-#[test]
-fn a_whole_file_is_read() {
-    let text = "
+/// A file with all keys.
+const WHOLE: &str = "
 image = 'debian:12'
 timeout = '20m'
 [env]
@@ -49,7 +48,10 @@ paths = ['target', '.cargo']
 key = 'v1-${matrix.rust}'
 files = ['Cargo.lock']
 ";
-    let pipeline = Pipeline::parse("f", text).unwrap();
+
+#[test]
+fn a_whole_file_is_read() {
+    let pipeline = Pipeline::parse("f", WHOLE).unwrap();
     let [lint, test] = &*pipeline.steps else { panic!("{pipeline:?}") };
     assert_eq!((lint.image.as_deref(), lint.timeout.as_secs()), (None, 1200));
     assert_eq!(lint.env["A"], "1");
@@ -235,4 +237,31 @@ fn names_with_odd_characters_are_refused_without_being_printed_raw() {
     let errors = errors("[step.\"a\\u001b[31m\"]\nrun='x'\n[step.state]\nrun='x'\n");
     assert!(errors[0].starts_with("1:7: the step name `a\\u{1b}[31m`: a name has"), "{errors:?}");
     assert!(errors[1].starts_with("3:7: the step name `state`: this name is reserved"));
+}
+
+/// Damages the file at every position. The reader must return a pipeline or errors with positions in
+/// the file.
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let mut refused = 0;
+    for at in 0..WHOLE.len() {
+        for damage in ["", "\"", "]", "=", "\n", "\0", "9", "{", "\u{1f980}"] {
+            // Trying all of them at each position would take seconds.
+            if (at + damage.len()) % 3 != 0 && !damage.is_empty() {
+                continue;
+            }
+            let (Some(start), Some(end)) = (WHOLE.get(..at), WHOLE.get(at + 1..)) else { continue };
+            let text = format!("{start}{damage}{end}");
+            let Err(errors) = Pipeline::parse("f", &text) else { continue };
+            refused += 1;
+            let lines = text.matches('\n').count() + 1;
+            for error in errors.errors {
+                let line = text.lines().nth(error.position.line - 1).unwrap_or_default();
+                assert!(error.position.line <= lines, "{error:?}");
+                assert!(error.position.column <= line.chars().count() + 1, "{error:?}");
+                assert!(!error.message.is_empty() && error.message.len() < 1000);
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused}");
 }
