@@ -1,11 +1,11 @@
-//! The targets of the CI: pull requests, branches and tags.
+//! Targets: the pull requests, branches and tags that the CI tests.
 
 use std::fmt;
 use std::str::FromStr;
 
 use datakit_github::{Commit, ElementId, PrId, PrState, RefId, RefName, Repo, Snapshot};
 
-/// A pull request, a branch or a tag.
+/// A pull request, branch or tag.
 ///
 /// ```
 /// # use datakit_ci::Target;
@@ -23,7 +23,7 @@ use datakit_github::{Commit, ElementId, PrId, PrState, RefId, RefName, Repo, Sna
 pub enum Target {
     /// A pull request.
     Pr(PrId),
-    /// A branch or a tag.
+    /// A branch or tag.
     Ref(RefId),
 }
 
@@ -37,8 +37,8 @@ impl Target {
         }
     }
 
-    /// Returns the target with this id in the metadata branch, or `None` if the id belongs to an
-    /// element that is not a target, such as a status.
+    /// Returns the target with this id in the metadata branch, or `None` if the id belongs to
+    /// something other than a target, such as a status.
     pub(crate) fn of(element: &ElementId) -> Option<Target> {
         match element {
             ElementId::Pr(id) => Some(Target::Pr(id.clone())),
@@ -69,7 +69,7 @@ impl Target {
         }
     }
 
-    /// Returns the title of a pull request, or `None` for a branch or a tag.
+    /// Returns the title of a pull request, or `None` for a branch or tag.
     #[must_use]
     pub fn title(&self, snapshot: &Snapshot) -> Option<String> {
         let Target::Pr(id) = self else { return None };

@@ -103,7 +103,7 @@ fn status_of_another_ci_is_followed() -> Done {
     Ok(())
 }
 
-/// If one status changes, only the terms that depend on this status must be evaluated again.
+/// When a status changes, only the terms that depend on it must be evaluated again.
 #[tokio::test]
 async fn one_change_evaluates_one_of_5000_jobs() -> Done {
     const TARGETS: usize = 1000;

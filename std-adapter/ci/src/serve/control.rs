@@ -1,7 +1,7 @@
-//! A local socket that explains the states of targets.
+//! A local socket that reports the states of targets.
 //!
-//! A client sends a line with the name of a target. The server replies with the explanation and closes
-//! the connection. Only the user who runs the server can connect.
+//! A client sends a target name followed by a newline. The server replies with an explanation and
+//! closes the connection. Only the user that runs the server can connect.
 
 use std::fmt::Write as _;
 use std::io;
@@ -24,7 +24,7 @@ use crate::args::ExplainArgs;
 const SOCKET: &str = "control.sock";
 /// The maximum number of connections.
 const CONNECTIONS_MAX: usize = 16;
-/// The maximum length of the name of a target.
+/// The maximum length of a target name.
 const NAME_MAX: u64 = 4096;
 /// The maximum duration of a connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,8 +38,8 @@ pub(super) struct Control {
 /// Listens on the socket in the work directory.
 pub(super) fn listen(work_dir: &Path, view: View) -> Result<Control, AnyError> {
     let path = work_dir.join(SOCKET);
-    // A server that was killed has left its socket. Two servers cannot use the same work directory,
-    // because they would use the same clones.
+    // A server that was killed leaves its socket behind. Two running servers must not share a work
+    // directory, because they would use the same clones.
     if std::os::unix::net::UnixStream::connect(&path).is_ok() {
         return Err(format!("another CI server uses {}", work_dir.display()).into());
     }
@@ -58,13 +58,13 @@ async fn accept(listener: UnixListener, view: View) {
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
-            // There may be too many open files.
+            // This can happen if too many files are open.
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         };
         let view = view.clone();
         tokio::spawn(async move {
-            // A client that disconnects early needs no reply.
+            // Ignore errors from clients that disconnect early.
             let _ = tokio::time::timeout(TIMEOUT, reply(stream, &view)).await;
             drop(permit);
         });
@@ -83,7 +83,7 @@ async fn reply(mut stream: UnixStream, view: &View) -> io::Result<()> {
     write.shutdown().await
 }
 
-/// Returns the tests of a target, their states, and the states of the terms that they depend on.
+/// Returns the tests of a target, their states, and the states of the terms they depend on.
 fn explanation(target: &Target, view: &View) -> String {
     let Some(shown) = view.target(target) else {
         return format!(
@@ -102,7 +102,7 @@ fn explanation(target: &Target, view: &View) -> String {
     text
 }
 
-/// Prints the explanation of the server that uses the work directory.
+/// Prints the explanation from the server that uses the work directory.
 ///
 /// # Errors
 /// Returns an error if no server uses the directory.
@@ -122,7 +122,7 @@ pub(crate) async fn explain(args: &ExplainArgs) -> Result<ExitCode, AnyError> {
 impl Drop for Control {
     fn drop(&mut self) {
         self.task.abort();
-        // The socket may have been removed together with the directory.
+        // The socket could have been removed together with the directory.
         let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -32,12 +32,12 @@ const LOG_SOURCES: [LogSource; 3] = [
 /// The delay before the first attempt to reconnect. The delay doubles after each failed attempt.
 const MIN_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
-/// The maximum duration of an attempt to connect.
+/// The maximum duration of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) type AnyError = Box<dyn Error + Send + Sync>;
 
-/// Runs the server until a signal ends it or another server takes over the database.
+/// Runs the server until it is stopped by a signal or another server takes over the database.
 ///
 /// # Errors
 /// Returns an error if the settings are invalid, if an address is in use, or if another server uses
@@ -65,14 +65,16 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, AnyError> {
         error = run(&server, &web, &args) => Err(error),
     };
     tracing::info!(name: APP, "Stopping");
-    // Dropping `run` has ended all builds. They have no results, so the next server repeats them.
+    // Dropping `run` has ended all running builds. They have no results, so the next server starts
+    // them again.
     server.release().await;
     web.stop().await;
     datakit_program::flush();
     status
 }
 
-/// Connects to the database again and again. Returns only if the lease is lost.
+/// Connects to the database and reconnects whenever the connection is lost. Returns only if the
+/// lease is lost.
 async fn run(server: &Server, web: &Web, args: &ServeArgs) -> AnyError {
     let id = ServerId::of_this_process();
     let mut delay = MIN_DELAY;

@@ -1,4 +1,4 @@
-//! The repositories under test: their clones and the settings of their steps.
+//! The repositories under test: their clones and step settings.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -20,7 +20,7 @@ use super::session::Server;
 /// The maximum size of a secret in bytes.
 const SECRET_MAX: u64 = 64 << 10;
 
-/// The clones of all repositories, which are kept when the connection to the database is lost.
+/// The clones of all repositories. They are kept when the database connection is lost.
 #[derive(Default)]
 pub(super) struct Clones {
     dir: PathBuf,
@@ -33,8 +33,8 @@ impl Clones {
         Clones { dir: dir.to_owned(), open: Mutex::default() }
     }
 
-    /// Returns the source of a repository. The repository is cloned when its first commit is needed,
-    /// because the bridge may not have found it before.
+    /// Returns the source of a repository. The repository is cloned when its first commit is
+    /// needed, because the bridge might not have found its URL before.
     pub(super) fn source(
         &self,
         repo: &Repo,
@@ -58,7 +58,7 @@ pub(super) struct LazyClone {
     clone: Arc<OnceCell<Repository>>,
     dir: PathBuf,
     repo: Repo,
-    /// The path or URL that the operator has given.
+    /// The path or URL specified by the operator.
     given: Option<String>,
     db: Db,
     branch: String,
@@ -76,7 +76,7 @@ impl LazyClone {
         opened.await
     }
 
-    /// Returns the URL that the bridge has found, or the URL on GitHub.
+    /// Returns the URL that the bridge found, or the repository's GitHub URL.
     async fn found_url(&self) -> datakit_client::db::Result<String> {
         let branch = self.db.branch(&self.branch).await?;
         let found = match branch.head().await? {
@@ -114,7 +114,7 @@ impl Source for LazyClone {
     }
 }
 
-/// Returns an error and its causes as one line.
+/// Formats an error and its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -125,8 +125,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Returns what the steps of a repository may use. Secrets and caches that cannot be read are left out,
-/// and the reason is logged.
+/// Returns the settings for a repository's steps. Secrets and caches that cannot be read are left
+/// out, and the reason is logged.
 pub(super) fn step_settings(server: &Server, repo: &Repo) -> Settings {
     let mut settings = Settings::default();
     settings.pools = server.pools.clone();
@@ -176,7 +176,7 @@ fn read_secrets(dir: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(secrets)
 }
 
-/// Creates a directory that other users cannot read, unless it exists.
+/// Creates a directory that other users cannot read, unless it already exists.
 pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
     let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     created.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))

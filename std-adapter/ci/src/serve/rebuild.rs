@@ -1,4 +1,4 @@
-//! Builds the branches of dashboards again at scheduled times.
+//! Rebuilds dashboard branches on a schedule.
 
 use std::convert::Infallible;
 
@@ -19,7 +19,7 @@ pub(super) struct Rebuilds {
 }
 
 impl Rebuilds {
-    /// Reads the schedules of the settings.
+    /// Reads the schedules from the settings.
     pub(super) fn new(config: &Config) -> Result<Rebuilds, AnyError> {
         let mut schedules = Vec::new();
         for (RepoName(repo), project) in &config.projects {
@@ -54,7 +54,7 @@ impl Rebuilds {
     }
 }
 
-/// Returns the branches with these names.
+/// Returns the branches with the given names.
 pub(super) fn targets(repo: &Repo, branches: &[String]) -> Result<Vec<Target>, AnyError> {
     let target = |branch: &String| {
         let name = RefName::new(RefKind::Heads, branch)?;
@@ -63,7 +63,7 @@ pub(super) fn targets(repo: &Repo, branches: &[String]) -> Result<Vec<Target>, A
     branches.iter().map(target).collect()
 }
 
-/// Builds all tests of a target again.
+/// Rebuilds all tests of a target.
 async fn build_again(target: &Target, view: &View, builds: &Builds) {
     let Some(shown) = view.target(target) else { return };
     let finished = shown.jobs.iter().filter(|job| job.result.status != JobStatus::Pending);

@@ -23,17 +23,17 @@ use crate::args::{self, ServeArgs};
 use crate::config::{Config, RepoName};
 use crate::metrics::{Connections, Sources};
 
-/// The time between two removals of old logs.
+/// The time between two runs of the removal of old logs.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The maximum time for the release of the lease at the end of the program.
+/// The time limit for releasing the lease when the program exits.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state that outlives a connection.
 pub(super) struct Server {
     pub(super) config: Config,
     pub(super) secrets_dir: PathBuf,
-    /// The SHA-256 hash of the token for the metrics.
+    /// The SHA-256 hash of the metrics token.
     pub(super) metrics_token: Option<[u8; 32]>,
     pub(super) connections: Connections,
     pub(super) view: View,
@@ -52,7 +52,7 @@ pub(super) struct Server {
     lease: Mutex<Option<Arc<Lease<Db>>>>,
 }
 
-/// Returns the sandbox of steps. The checkout and the caches of a step become visible again.
+/// Returns the sandbox for steps. The checkout and caches of a step are made visible again later.
 fn sandbox(options: &ServeArgs) -> Sandbox {
     if options.unsandboxed {
         return Sandbox::Unsandboxed;
@@ -61,14 +61,14 @@ fn sandbox(options: &ServeArgs) -> Sandbox {
     let hidden = hidden.into_iter().flatten().filter_map(|dir| std::path::absolute(dir).ok());
     let mut isolation = hidden.fold(Isolation::default(), Isolation::hide).hide("/secrets");
     if let Ok(program) = std::env::current_exe() {
-        // The program may be in a hidden directory.
+        // The program can be in a hidden directory.
         isolation = isolation.read_only(program.clone());
         isolation.landlock = Some(vec![program, args::LANDLOCK.into()]);
     }
     Sandbox::Isolated(isolation)
 }
 
-/// The reason why a session has ended.
+/// The reason why a session ended.
 pub(super) enum Ended {
     /// Another server uses the database.
     Lost(LeaseError),
@@ -183,7 +183,7 @@ impl Server {
         Ok(projects)
     }
 
-    /// Removes old logs from time to time.
+    /// Removes old logs periodically.
     async fn prune(&self, db: &Db) -> Infallible {
         let Some(policy) = self.config.logs.policy() else { return std::future::pending().await };
         loop {
@@ -196,7 +196,7 @@ impl Server {
         }
     }
 
-    /// Releases the lease, so that the next server need not wait.
+    /// Releases the lease, so the next server does not have to wait.
     pub(super) async fn release(&self) {
         let Some(lease) = self.lease.lock().take() else { return };
         match tokio::time::timeout(RELEASE_TIMEOUT, lease.release()).await {

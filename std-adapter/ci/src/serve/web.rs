@@ -25,7 +25,7 @@ use super::session::Server;
 use crate::args::ServeArgs;
 use crate::config::RepoName;
 
-/// The socket of the web pages.
+/// The listening socket for the web pages.
 pub(super) struct Listener {
     socket: TcpListener,
     tls: bool,
@@ -52,7 +52,7 @@ impl Listener {
     }
 }
 
-/// The web server. It runs while the database is disconnected too.
+/// The web server. It also runs while the database is disconnected.
 pub(super) struct Web {
     auth: Auth,
     registry: Arc<Registry>,
@@ -63,7 +63,7 @@ pub(super) struct Web {
 
 /// What replies to requests.
 enum Current {
-    /// The database has not been connected yet.
+    /// The server has not connected to the database yet.
     Starting,
     Pages(Router),
 }
@@ -116,7 +116,7 @@ impl Web {
     /// Ends all connections.
     pub(super) async fn stop(self) {
         self.stop.send_replace(true);
-        // The server ends its connections within seconds. An error means that it has panicked.
+        // The server closes its connections within seconds. An error means that it panicked.
         let _ = self.task.await;
     }
 }
@@ -130,7 +130,7 @@ fn options(args: &ServeArgs, server: &Server) -> Result<auth::Options, AnyError>
     Ok(options)
 }
 
-/// Passes a request to the current pages.
+/// Forwards a request to the current pages.
 async fn respond(current: Arc<RwLock<Current>>, request: Request) -> Result<Response, Infallible> {
     let pages = match &*current.read() {
         Current::Starting => None,
@@ -158,7 +158,7 @@ async fn serve(
     http::serve(listener.socket, app, tls, http::Limits::default(), shutdown).await;
 }
 
-/// Prints a line to standard output, which may be closed.
+/// Prints a line to standard output. Ignores errors, because standard output can be closed.
 fn print(line: &str) {
     let mut output = std::io::stdout();
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());

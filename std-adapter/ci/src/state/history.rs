@@ -20,7 +20,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads the state from the tree of a commit of a history branch. Results that cannot be parsed are
+    /// Reads the state from the tree of a history commit. Results that cannot be parsed are
     /// skipped.
     ///
     /// # Errors
@@ -74,9 +74,9 @@ impl<D: Database> History<D> {
         &self.last
     }
 
-    /// Commits a new state. Returns the commit, or `None` if the state has not changed.
+    /// Commits a new state. Returns the commit, or `None` if the state did not change.
     ///
-    /// If the future is dropped, the state may or may not have been committed.
+    /// If the future is dropped, it is unspecified whether the state has been committed.
     ///
     /// # Errors
     /// Returns any error that the database reports.

@@ -1,4 +1,4 @@
-//! The state of the CI in the database: the results of jobs, their history, and an index by commit.
+//! The CI's state in the database: job results, their history, and an index by commit.
 //!
 //! | branch | content |
 //! |---|---|
@@ -6,8 +6,8 @@
 //! | `status-USER-REPO-ref-heads-NAME` | the history of a branch; `tags` instead of `heads` for a tag |
 //! | `commit-index` | `USER/REPO/commit/HASH/TARGET`: the hash of the last history commit of a commit under test |
 //!
-//! A commit of a history branch contains the files `source-commit` and `metadata-commit`, and the `job/TEST/output`
-//! file for each test.
+//! A history commit contains the files `source-commit` and `metadata-commit`, and a
+//! `job/TEST/output` file for each test.
 
 mod history;
 mod names;

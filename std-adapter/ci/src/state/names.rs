@@ -1,4 +1,4 @@
-//! The names of branches and files.
+//! Branch names and file names.
 
 use std::fmt::Write;
 
@@ -33,7 +33,7 @@ pub fn history_branch(target: &Target) -> String {
 /// commit for a commit under test.
 ///
 /// # Errors
-/// Returns an error if the path contains a name that the database does not accept.
+/// Returns an error if the path contains a name that is not valid in the database.
 pub fn index_path(commit: &Commit, target: &Target) -> Result<Path> {
     let (user, name) = (commit.repo.user(), commit.repo.name());
     let hash = commit.hash.to_string();
@@ -52,8 +52,8 @@ pub(crate) fn target_suffix(target: &Target) -> String {
     }
 }
 
-/// Returns the target of a file in the directory of a commit in [`INDEX_BRANCH`], or `None` if the
-/// name of the file is not `pr-N` or `ref-KIND-NAME`.
+/// Returns the target for a file name in a commit's directory in [`INDEX_BRANCH`], or `None` if the
+/// file name is not `pr-N` or `ref-KIND-NAME`.
 #[must_use]
 pub fn target_of_index(repo: &Repo, file: &str) -> Option<Target> {
     let repo = repo.clone();
@@ -65,7 +65,7 @@ pub fn target_of_index(repo: &Repo, file: &str) -> Option<Target> {
     Some(Target::Ref(RefId { repo, name }))
 }
 
-/// Replaces each `_` and two hexadecimal digits with a byte.
+/// Replaces each `_` followed by two hexadecimal digits with the byte.
 fn unescape(name: &str) -> Option<Vec<u8>> {
     let mut pieces = name.split('_');
     let mut bytes = pieces.next()?.as_bytes().to_vec();
@@ -77,7 +77,8 @@ fn unescape(name: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Replaces every byte other than letters, digits and `.` with `_` and two hexadecimal digits.
+/// Replaces every byte other than a letter, a digit or `.` with `_` followed by two hexadecimal
+/// digits.
 pub(crate) fn escape(name: &[u8]) -> String {
     let mut escaped = String::new();
     for byte in name {

@@ -1,8 +1,8 @@
-//! Tests with the state that the original CI, which was written in OCaml, left in a database.
+//! Tests with database contents written by the original CI, which was implemented in OCaml.
 //!
-//! The branches, the files and their content follow the original: hashes and failures have no newline
-//! at the end, a build without a value has no `value` file, and the logs of a result are `null`, one
-//! object, or a list of two.
+//! The branches and files have the same format as in the original: hashes and failures do not end
+//! with a newline, a build without a value has no `value` file, and the logs of a result are
+//! `null`, an object, or a list of two.
 
 use std::process::Command;
 use std::time::Duration;
@@ -55,12 +55,12 @@ async fn add(db: &DirectDb, branch: &str, message: &str, files: &[(&str, &[u8])]
     transaction.commit(message).await.unwrap().id().to_string()
 }
 
-/// The state of the original: two targets, their histories, the index, and the results of builds.
+/// The original's state: two targets, their histories, the index, and build results.
 struct Original {
     db: DirectDb,
-    /// The commits of the history of the pull request, oldest first.
+    /// The commits in the pull request's history, oldest first.
     pr_history: [String; 2],
-    /// The commit of the history of the branch.
+    /// The commit in the branch's history.
     ref_history: String,
     /// The commit with the log of the successful build.
     tests: String,
@@ -100,7 +100,7 @@ impl Original {
     }
 }
 
-/// Writes the metadata: the pull request, the branch, and a status.
+/// Writes the metadata: the pull request, the branch and a status.
 async fn write_metadata(db: &DirectDb) {
     let transaction = db.branch("github-metadata").await.unwrap().transaction().await.unwrap();
     let Target::Ref(RefId { repo, name }) = branch() else { panic!("a branch is a ref") };
@@ -129,7 +129,7 @@ async fn write_metadata(db: &DirectDb) {
     transaction.commit("Set me/my-app/pr/7:tests to all good").await.unwrap();
 }
 
-/// Writes the histories and the index. Returns the commits of the histories.
+/// Writes the histories and the index. Returns the history commits.
 async fn write_histories(db: &DirectDb, tests: &str) -> ([String; 2], String) {
     let (source, metadata) = (hash('1'), hash('9'));
     let common = [("source-commit", source.as_bytes()), ("metadata-commit", metadata.as_bytes())];
@@ -146,7 +146,7 @@ async fn write_histories(db: &DirectDb, tests: &str) -> ([String; 2], String) {
     let success = format!(
         r#"{{"result":{{"status":"success","descr":"all good"}},"logs":[{live},[{live},{saved}]]}}"#
     );
-    // The original copies bytes that are not UTF-8.
+    // The original copies invalid UTF-8 unchanged.
     let failure =
         b"{\"result\":{\"status\":\"failure\",\"descr\":\"caf\xe9\\u0007\"},\"logs\":null}";
     let mut files = common.to_vec();
@@ -167,7 +167,7 @@ async fn write_histories(db: &DirectDb, tests: &str) -> ([String; 2], String) {
     ([first, second], on_branch)
 }
 
-/// A clone of a repository that contains none of the commits.
+/// A clone of a repository that does not contain any of the commits.
 async fn clone() -> (TempDir, Repository) {
     let dir = TempDir::new().unwrap();
     let source = dir.path().join("source");
@@ -192,7 +192,7 @@ async fn result<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> crate::term
     tokio::time::timeout(LIMIT, settled).await.unwrap()
 }
 
-/// Returns a builder whose command fails. Results must therefore come from the database.
+/// Returns a builder whose command fails, so any results must come from the database.
 fn shell(repository: &Repository, label: &str) -> Shell {
     Shell::new(repository.clone(), label, ["exit 9"], ShellOptions::default())
 }
@@ -246,7 +246,8 @@ async fn results_of_builds_are_not_built_again() {
     assert_eq!(log.commit, original.tests);
     assert_eq!(find("lint").await.outcome, Outcome::failure("Exited with 2"));
 
-    // The result that the original marked for rebuild is not used. The clone lacks the commit.
+    // The result that the original marked for rebuild is not used. The clone does not have the
+    // commit.
     let Outcome::Failure(text) = find("docs").await.outcome else {
         panic!("the build cannot succeed")
     };
@@ -287,7 +288,7 @@ async fn engine_continues_the_history() {
     let mut engine = Engine::new(original.db.clone(), options, vec![project]);
     let engine = tokio::spawn(async move { engine.run().await });
 
-    // The test `lint` no longer exists, so the history gets one more commit.
+    // The `lint` test no longer exists, so a commit is added to the history.
     let branch = original.db.branch(PR_HISTORY).await.unwrap();
     let mut heads = branch.watch_head().await.unwrap();
     let continued = async {
@@ -313,7 +314,8 @@ async fn engine_continues_the_history() {
     panic!("the new history does not contain that of the original");
 }
 
-/// Returns the body of a page. No target is live, so the pages show only what is in the database.
+/// Returns the body of a page. The engine is not running, so the pages show only what is in the
+/// database.
 #[cfg(feature = "program")]
 async fn page(router: &axum::Router, path: &str) -> String {
     use http_body_util::BodyExt;

@@ -12,7 +12,7 @@ use crate::term::{Evaluation, Logs, Outcome, SavedLog};
 pub struct JobResult {
     /// The status.
     pub status: JobStatus,
-    /// The value of the job, or the reason why the job has failed or is pending.
+    /// The value of the job, or the reason why the job failed or is pending.
     pub text: String,
     /// The logs.
     pub logs: Logs,
@@ -100,7 +100,7 @@ impl From<LogsJson> for Logs {
 }
 
 impl JobResult {
-    /// Creates the result from an evaluation.
+    /// Creates a result from an evaluation.
     #[must_use]
     pub fn of(evaluation: Evaluation<String>) -> JobResult {
         let (status, text) = match evaluation.outcome {
@@ -117,23 +117,23 @@ impl JobResult {
     pub fn to_json(&self) -> String {
         let result = ResultJson { status: self.status, descr: self.text.clone() };
         let output = Output { result, logs: (&self.logs).into() };
-        // The conversion fails only for maps with keys that are not strings, which do not occur here.
+        // The conversion fails only for maps with non-string keys, which do not occur here.
         serde_json::to_string(&output).unwrap_or_default()
     }
 
     /// Parses the JSON of a result.
     ///
     /// # Errors
-    /// Returns [`InvalidOutput`] if the text is not JSON or lacks a member.
+    /// Returns [`InvalidOutput`] if the text is not valid JSON or a field is missing.
     pub fn from_json(text: &[u8]) -> Result<JobResult, InvalidOutput> {
-        // The original CI copies bytes of a description that are not UTF-8.
+        // The original CI does not replace invalid UTF-8 in descriptions.
         let text = String::from_utf8_lossy(text);
         let Output { result, logs } = serde_json::from_str(&text).map_err(InvalidOutput)?;
         Ok(JobResult { status: result.status, text: result.descr, logs: logs.into() })
     }
 }
 
-/// The error returned if a string cannot be parsed as the result of a job.
+/// The error returned if a string cannot be parsed as a job result.
 #[derive(Debug)]
 pub struct InvalidOutput(serde_json::Error);
 

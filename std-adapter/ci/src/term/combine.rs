@@ -1,5 +1,4 @@
-//! The combinators of terms: constants, functions of other terms, and combinations in parallel or
-//! in sequence.
+//! Term combinators: constants, functions of other terms, and parallel or sequential composition.
 
 use std::sync::{Arc, Weak};
 
@@ -17,7 +16,7 @@ impl<T: Clone + Send + Sync> Compute<T> for Constant<T> {
     }
 }
 
-/// A term that is computed by applying a function to the evaluation of another term.
+/// A term computed by applying a function to the evaluation of another term.
 struct Function<T, F> {
     of: Term<T>,
     function: F,
@@ -59,7 +58,7 @@ where
     }
 }
 
-/// Any number of terms in parallel.
+/// Any number of terms that are evaluated in parallel.
 struct All<T>(Vec<Term<T>>);
 
 impl<T: Clone + Send + Sync + 'static> Compute<Vec<T>> for All<T> {
@@ -119,7 +118,7 @@ where
     F: Fn(T) -> Term<U> + Send + Sync,
 {
     /// Returns the term for `value`. If the value is the same as in the last evaluation, returns
-    /// the same term, so that running builds are not started again.
+    /// the same term, so running builds are not restarted.
     fn next_for(&self, value: T, node: &Weak<dyn AnyNode>) -> Term<U> {
         let mut current = self.current.lock();
         if let Some((last, term)) = &*current
@@ -200,14 +199,14 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         self.map(|_| ())
     }
 
-    /// Computes both terms in parallel. If neither term succeeds, the outcome is the outcome of
-    /// `self`. The result contains the logs of both terms.
+    /// Computes both terms in parallel. If neither term succeeds, the outcome is that of `self`.
+    /// The result contains the logs of both terms.
     #[must_use]
     pub fn pair<U: Clone + Send + Sync + 'static>(&self, other: &Term<U>) -> Term<(T, U)> {
         Term::with_compute(Kind::All, "", Pair(self.clone(), other.clone()))
     }
 
-    /// Applies the function that `self` computes to the value of `to`. Both terms are computed in
+    /// Applies the function computed by `self` to the value of `to`. Both terms are computed in
     /// parallel.
     #[must_use]
     pub fn apply<A, B>(&self, to: &Term<A>) -> Term<B>
@@ -219,8 +218,8 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         self.pair(to).map(|(function, value)| function(value))
     }
 
-    /// Computes all terms in parallel. If several terms do not succeed, the outcome is the outcome
-    /// of the first of these terms. The result contains the logs of all terms.
+    /// Computes all terms in parallel. If one or more terms do not succeed, the outcome is that of
+    /// the first such term. The result contains the logs of all terms.
     #[must_use]
     pub fn all(terms: impl IntoIterator<Item = Term<T>>) -> Term<Vec<T>> {
         Term::with_compute(Kind::All, "", All(terms.into_iter().collect()))
@@ -235,7 +234,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         Term::all(items.into_iter().map(f))
     }
 
-    /// Computes the term that `next` returns for the value. `next` is called again only if the value
+    /// Computes the term returned by `next` for the value. `next` is called again only if the value
     /// changes. The sequence stops at the first term that does not succeed.
     #[must_use]
     pub fn bind<U: Clone + Send + Sync + 'static>(
@@ -279,7 +278,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Term<Outcome<T>> {
-    /// Turns a value back into an outcome. This method is the inverse of [`Term::state`].
+    /// Turns a value back into an outcome. This is the inverse of [`Term::state`].
     #[must_use]
     pub fn of_state(&self) -> Term<T> {
         self.function(Kind::Function, "", |Evaluation { outcome, logs }| Evaluation {

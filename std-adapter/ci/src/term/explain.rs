@@ -6,27 +6,28 @@ use std::sync::Arc;
 
 use super::{AnyNode, Kind, Logs, State};
 
-/// The part of a graph below a term, without the nodes that have children but no label.
+/// The subgraph of a term, without nodes that have children but no label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// The number of the node.
     pub id: u64,
     /// The kind of the node.
     pub kind: Kind,
-    /// The label, or an empty string.
+    /// The label, or an empty string if the node has no label.
     pub label: String,
     /// The state after the last evaluation.
     pub state: State,
     /// The log of an external computation. Other nodes have no logs.
     pub logs: Logs,
-    /// The nodes that this node depends on. The list is empty if the node occurs earlier in the tree.
+    /// The nodes that this node depends on. The list is empty if the node has already appeared in
+    /// the tree.
     pub children: Vec<Explanation>,
-    /// Whether the node occurs earlier in the tree.
+    /// Whether the node has already appeared in the tree.
     pub repeated: bool,
 }
 
-/// Explains the state of a term and of the terms that it depends on. A node that has children but no
-/// label is replaced by its children. A node with several parents is explained only once.
+/// Explains the state of a term and of the terms it depends on. A node that has children but no
+/// label is replaced with its children. A node with multiple parents is explained only once.
 #[must_use]
 pub fn explain(node: &Arc<dyn AnyNode>) -> Explanation {
     explain_node(node, &mut HashSet::new())
@@ -49,7 +50,7 @@ fn explain_node(node: &Arc<dyn AnyNode>, seen: &mut HashSet<u64>) -> Explanation
     }
 }
 
-/// Collects the children of a node. A child that has children but no label is replaced by its
+/// Collects the children of a node. A child that has children but no label is replaced with its
 /// children.
 fn labelled_children(node: &Arc<dyn AnyNode>, found: &mut Vec<Arc<dyn AnyNode>>) {
     for child in node.children() {
@@ -62,7 +63,7 @@ fn labelled_children(node: &Arc<dyn AnyNode>, found: &mut Vec<Arc<dyn AnyNode>>)
 }
 
 impl fmt::Display for Explanation {
-    /// Writes one line for each node, indented by two spaces for each level.
+    /// Writes one line per node, indented by two spaces per level.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_indented(0, f)
     }

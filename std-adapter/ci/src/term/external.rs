@@ -1,4 +1,4 @@
-//! Computations that run outside of the evaluation, such as builds.
+//! Computations that run outside term evaluation, such as builds.
 
 use std::fmt;
 use std::future::Future;
@@ -13,10 +13,10 @@ use tokio::task::AbortHandle;
 use super::node::{AnyNode, Compute, Kind};
 use super::{Evaluation, Logs, Outcome, Pending, Term, Wait};
 
-/// A computation that runs as a task of the tokio runtime. The task starts when the term is evaluated
-/// for the first time. Until the task ends, the term is pending.
+/// A computation that runs as a Tokio task. The task is spawned when the term is first evaluated.
+/// The term is pending until the task ends.
 ///
-/// If the term and the handle are dropped, the task is aborted.
+/// The task is aborted when both the term and the handle are dropped.
 pub struct External<T: Clone + Send + Sync + 'static> {
     run: Arc<Run<T>>,
     term: Term<T>,
@@ -35,8 +35,8 @@ struct Run<T> {
 }
 
 struct RunState<T> {
-    /// The number of times that the computation has been started. A task whose number is not current
-    /// must not change the state.
+    /// How many times the computation has been started. A task that was started earlier must not
+    /// change the state.
     started: u64,
     phase: Phase<T>,
     logs: Logs,
@@ -48,12 +48,12 @@ enum Phase<T> {
     Done(Outcome<T>),
 }
 
-/// The policy for retries of a failed computation.
+/// The policy for retrying a failed computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// The total number of attempts. A value of 0 counts as 1.
+    /// The total number of attempts. A value of 0 is treated as 1.
     pub attempts: u32,
-    /// The pause before the second attempt. Each later pause is twice as long as the one before.
+    /// The delay before the second attempt. The delay doubles after each further attempt.
     pub pause: Duration,
     /// The longest pause.
     pub pause_max: Duration,
@@ -64,7 +64,7 @@ impl Retry {
     pub const NEVER: Retry =
         Retry { attempts: 1, pause: Duration::ZERO, pause_max: Duration::ZERO };
 
-    /// Returns the pause after `attempt` failed attempts.
+    /// Returns the delay after `attempt` failed attempts.
     pub(crate) fn pause_after(&self, attempt: u32) -> Duration {
         let factor = 2u32.checked_pow(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         self.pause.saturating_mul(factor).min(self.pause_max)
@@ -86,7 +86,7 @@ impl Progress {
         self.0.pending(Pending::new(text));
     }
 
-    /// Reports that the computation waits for a resource.
+    /// Reports that the computation is waiting for a resource.
     pub fn wait(&self, text: impl Into<Arc<str>>, wait: Wait) {
         self.0.pending(Pending { text: text.into(), wait: Some(Arc::new(wait)) });
     }
@@ -103,7 +103,7 @@ impl fmt::Debug for Progress {
     }
 }
 
-/// The task of a computation that has been started.
+/// The task of a running computation.
 struct Reporter<T> {
     number: u64,
     state: Arc<Mutex<RunState<T>>>,
@@ -111,8 +111,8 @@ struct Reporter<T> {
 }
 
 impl<T> Reporter<T> {
-    /// Changes the state unless the computation has been cancelled or started again, and makes the
-    /// node stale.
+    /// Changes the state and marks the node as stale, unless the computation has been cancelled or
+    /// restarted.
     fn update(&self, change: impl FnOnce(&mut RunState<T>)) {
         {
             let mut state = self.state.lock();
@@ -153,7 +153,7 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
         External::with_limits(label, None, Retry::NEVER, start)
     }
 
-    /// Creates a computation with a limit on the time of each attempt and with retries.
+    /// Creates a computation with a time limit for each attempt and with retries.
     pub fn with_limits<F>(
         label: impl Into<Arc<str>>,
         timeout: Option<Duration>,
@@ -174,7 +174,7 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
             retry,
         });
         let term = Term::with_compute(Kind::External, label, run.clone());
-        // The cell is empty, because the term has just been created.
+        // This cannot fail: the term has just been created, so the cell is empty.
         let _ = run.node.set(Arc::downgrade(&term.node()));
         External { run, term }
     }
@@ -185,8 +185,8 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
         self.term.clone()
     }
 
-    /// Aborts the task. The term then fails with the text `Cancelled at user's request`. Returns
-    /// `false` and does nothing if the computation is not running.
+    /// Aborts the task. The term then fails with the message `Cancelled at user's request`. Does
+    /// nothing and returns `false` if the computation is not running.
     pub fn cancel(&self) -> bool {
         {
             let mut state = self.run.state.lock();
@@ -205,8 +205,8 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
         matches!(self.run.state.lock().phase, Phase::Running(..))
     }
 
-    /// Discards the result, so that the next evaluation starts the computation again. Returns `false`
-    /// and does nothing if the computation is running.
+    /// Discards the result, so the next evaluation starts the computation again. Does nothing and
+    /// returns `false` if the computation is running.
     pub fn rebuild(&self) -> bool {
         {
             let mut state = self.run.state.lock();
@@ -245,8 +245,8 @@ impl<T: Clone + Send + Sync + 'static> Compute<T> for Arc<Run<T>> {
 impl<T: Clone + Send + Sync + 'static> Run<T> {
     /// Returns the task that makes the attempts and stores the outcome.
     fn attempts(self: &Arc<Run<T>>, number: u64) -> impl Future<Output = ()> + Send + 'static {
-        // The task must not hold a strong reference to the computation, so that dropping the last
-        // term aborts the task.
+        // The task must not hold a strong reference to the computation; otherwise, dropping the
+        // last term would not abort the task.
         let run = Arc::downgrade(self);
         let reporter =
             Arc::new(Reporter { number, state: self.state.clone(), node: self.node.clone() });
@@ -275,9 +275,9 @@ impl<T: Clone + Send + Sync + 'static> Run<T> {
     }
 }
 
-/// Waits until a job ends. A panic in the job counts as a failure.
+/// Waits for a job to end. A panic in the job is treated as a failure.
 async fn finish<T: Send + 'static>(job: Job<T>, limit: Option<Duration>) -> Result<T, String> {
-    // Run the job in a separate task, because the runtime catches the panics of tasks.
+    // Run the job in a separate task, because the runtime catches panics in tasks.
     let task = AbortOnDrop(tokio::spawn(job));
     let ended = match limit {
         None => task.await,

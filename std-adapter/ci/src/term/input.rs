@@ -1,4 +1,4 @@
-//! Inputs of terms: values that code outside the graph changes.
+//! Term inputs: values that are changed by code outside the graph.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use super::node::{AnyNode, Compute, Kind};
 use super::{Evaluation, Outcome, Term};
 
-/// A value that code outside the graph changes, such as the head of a branch. If a new outcome
-/// differs from the old outcome, the terms that depend on the input become stale.
+/// A value that is changed by code outside the graph, such as the head of a branch. When the
+/// outcome changes, all terms that depend on the input become stale.
 pub struct Input<T> {
     cell: Arc<Cell<T>>,
     term: Term<T>,
@@ -44,7 +44,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Input<T> {
         Arc::strong_count(&self.term.0) > 1
     }
 
-    /// Sets the outcome and returns whether it has changed.
+    /// Sets the outcome and returns `true` if it has changed.
     pub fn set(&self, outcome: Outcome<T>) -> bool {
         let changed = {
             let mut current = self.cell.0.lock();

@@ -13,7 +13,7 @@
 //! assert_eq!(both.evaluate().outcome, Outcome::failure("build failed"));
 //! ```
 //!
-//! An evaluation never waits. The outcome of a term whose value is not available yet is
+//! An evaluation never waits. If the value of a term is not available yet, its outcome is
 //! [`Outcome::Pending`]. A [`Watcher`] reports when the term should be evaluated again. If an input
 //! changes, only the nodes that depend on it become stale and are evaluated again.
 
@@ -41,8 +41,8 @@ pub use watch::{Registration, StaleSet, Watcher};
 
 use node::Node;
 
-/// A computation that produces a value of the `T` type. A clone refers to the same computation,
-/// which is evaluated only once for all clones.
+/// A computation that produces a value of type `T`. Clones refer to the same computation, which is
+/// evaluated only once.
 pub struct Term<T>(Arc<Node<T>>);
 
 impl<T> Clone for Term<T> {
@@ -53,13 +53,13 @@ impl<T> Clone for Term<T> {
 
 impl<T: Clone + Send + Sync + 'static> Term<T> {
     /// Evaluates the stale nodes of the term and returns the outcome and the logs. This method does
-    /// not wait. A panic in a function of the term counts as a failure.
+    /// not block. A panic in one of the term's functions is treated as a failure.
     #[must_use]
     pub fn evaluate(&self) -> Evaluation<T> {
         self.0.evaluate()
     }
 
-    /// Returns the node of the term in the graph.
+    /// Returns the term's node in the graph.
     #[must_use]
     pub fn node(&self) -> Arc<dyn AnyNode> {
         self.0.clone()

@@ -1,4 +1,4 @@
-//! The nodes of the graph of terms.
+//! The nodes of the term graph.
 //!
 //! Each term is a node. A node stores the result of its last evaluation and links to its children
 //! and parents. When an input changes, all nodes that depend on the input, up to the roots, are
@@ -21,20 +21,20 @@ pub enum Kind {
     Constant,
     /// A function of other terms.
     Function,
-    /// Several terms that are evaluated in parallel.
+    /// Multiple terms that are evaluated in parallel.
     All,
     /// A term that depends on the value of another term.
     Bind,
-    /// A value of the metadata branch or another input.
+    /// A value from the metadata branch, or another input.
     Input,
-    /// A computation that runs outside of the evaluation, such as a build.
+    /// A computation that runs outside term evaluation, such as a build.
     External,
     /// A term that turns the outcome of another term into a value or a string.
     Observe,
 }
 
 impl Kind {
-    /// Returns the name of the kind in lower case.
+    /// Returns the name of the kind in lowercase.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,9 +49,9 @@ impl Kind {
     }
 }
 
-/// A node of the graph, without the type of its value.
+/// A node in the graph, independent of the type of its value.
 pub trait AnyNode: Send + Sync {
-    /// Returns the number of the node, which is unique in the process.
+    /// Returns the node's number, which is unique within the process.
     fn id(&self) -> u64;
 
     /// Returns the kind of the node.
@@ -88,7 +88,7 @@ pub(crate) trait Compute<T>: Send + Sync {
     }
 }
 
-/// A node with a value of the `T` type.
+/// A node with a value of type `T`.
 pub(crate) struct Node<T> {
     id: u64,
     kind: Kind,
@@ -124,12 +124,12 @@ impl<T: Clone + Send + Sync + 'static> Node<T> {
         node
     }
 
-    /// Returns the last evaluation if it is still valid, and evaluates the node otherwise. A panic
-    /// in the computation counts as a failure.
+    /// Returns the last evaluation if it is still valid; otherwise, evaluates the node. A panic in
+    /// the computation is treated as a failure.
     pub(crate) fn evaluate(&self) -> Evaluation<T> {
         let mut last = self.last.lock();
-        // Clear the flag before the computation, so that a change during the computation makes the
-        // node stale again.
+        // Clear the flag before the computation, so a change during the computation makes the node
+        // stale again.
         if !self.stale.swap(false, Ordering::AcqRel)
             && let Some(last) = &*last
         {
@@ -142,7 +142,7 @@ impl<T: Clone + Send + Sync + 'static> Node<T> {
     }
 }
 
-/// Returns the failure text for a panic.
+/// Returns the failure message for a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -175,7 +175,7 @@ impl<T: Clone + Send + Sync + 'static> AnyNode for Node<T> {
     }
 
     fn invalidate(&self) {
-        // If the node is already stale, its parents are stale too.
+        // If the node is already stale, so are its parents.
         if self.stale.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 pub enum Outcome<T> {
     /// The value has been computed.
     Success(T),
-    /// The computation failed for this reason.
+    /// The computation failed for the given reason.
     Failure(Arc<str>),
     /// The value is not available yet.
     Pending(Pending),
@@ -31,7 +31,7 @@ impl<T> Outcome<T> {
         self.value().map_or_else(|problem| problem, |value| Outcome::Success(f(value)))
     }
 
-    /// Returns the value of a success, or another outcome converted to another type.
+    /// Returns the value of a success, or any other outcome converted to another type.
     pub(super) fn value<U>(self) -> Result<T, Outcome<U>> {
         match self {
             Outcome::Success(value) => Ok(value),
@@ -57,7 +57,7 @@ pub enum State {
     NotEvaluated,
     /// The term has a value.
     Success,
-    /// The term failed for this reason.
+    /// The term failed for the given reason.
     Failure(Arc<str>),
     /// The term is waiting.
     Pending(Pending),
@@ -89,14 +89,14 @@ impl fmt::Display for State {
 /// The reason why a term is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// Describes the wait, for example `Waiting for lint`.
+    /// A description of the wait, for example `Waiting for lint`.
     pub text: Arc<str>,
-    /// The resource that the term waits for, if any.
+    /// The resource that the term is waiting for, if any.
     pub wait: Option<Arc<Wait>>,
 }
 
 impl Pending {
-    /// Creates a reason for a term that does not wait for a resource.
+    /// Creates a reason for a term that is not waiting for a resource.
     pub fn new(text: impl Into<Arc<str>>) -> Pending {
         Pending { text: text.into(), wait: None }
     }
@@ -109,14 +109,14 @@ impl fmt::Display for Pending {
     }
 }
 
-/// A wait for a resource such as a pool or a lock.
+/// A wait for a resource, such as a pool or a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     /// The name of the resource.
     pub resource: Arc<str>,
     /// The time at which the wait began.
     pub since: SystemTime,
-    /// The position in the queue. The first job in the queue has the position 1.
+    /// The position in the queue, starting at 1.
     pub position: Option<usize>,
     /// The jobs that hold the resource.
     pub holders: Vec<Arc<str>>,
@@ -142,9 +142,9 @@ pub enum Logs {
     /// No log.
     #[default]
     None,
-    /// A log that is still being written to a branch of the database.
+    /// A log that is still being written.
     Live {
-        /// The branch.
+        /// The database branch of the build.
         branch: Arc<str>,
     },
     /// A log that is complete.
@@ -153,7 +153,7 @@ pub enum Logs {
     Pair(Arc<(Logs, Logs)>),
 }
 
-/// A complete log, which is the `log` file in a commit of the database.
+/// A complete log, which is stored as the `log` file in a database commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedLog {
     /// The title of the build.
@@ -176,7 +176,7 @@ impl Logs {
         }
     }
 
-    /// Returns the live and saved logs in order.
+    /// Returns all live and saved logs in order.
     #[must_use]
     pub fn leaves(&self) -> Vec<&Logs> {
         let (mut leaves, mut rest) = (Vec::new(), vec![self]);

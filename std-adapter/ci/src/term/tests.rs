@@ -8,7 +8,7 @@ use super::*;
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// Evaluates the term whenever the term is stale, until its outcome is no longer pending.
+/// Evaluates the term whenever it becomes stale, until its outcome is no longer pending.
 async fn settle<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Outcome<T> {
     let watcher = Watcher::new(term);
     loop {
@@ -215,7 +215,7 @@ async fn failed_attempts_are_repeated_with_growing_pauses() {
     });
     let began = tokio::time::Instant::now();
     assert_eq!(settle(&external.term()).await, Outcome::Success(9));
-    // The pauses are 1 s, 2 s and 3 s, and the third attempt times out after 10 s.
+    // The delays are 1 s, 2 s and 3 s, and the third attempt times out after 10 s.
     assert_eq!(began.elapsed().as_secs(), 16);
     let failing = External::<u32>::with_limits("slow", limit, Retry::NEVER, |_| {
         std::future::pending::<Result<u32, String>>()

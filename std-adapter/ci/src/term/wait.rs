@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::{Outcome, Term};
 
-/// The maximum number of names that a message lists. If there are more names, the message contains
+/// The maximum number of names to list in a message. If there are more names, the message contains
 /// only their number.
 const NAMES_MAX: usize = 10;
 
-/// Returns a term that waits for `term` and replaces the messages of `term`. The message is
-/// `while_pending` while `term` is pending, and `on_failure` after `term` has failed. The new term
-/// has no value, and its logs are the logs of `term`.
+/// Returns a term that waits for `term` and replaces its messages. The message is `while_pending`
+/// while `term` is pending, and `on_failure` if `term` fails. The new term has no value, and it has
+/// the same logs as `term`.
 #[must_use]
 pub fn wait_for<T: Clone + Send + Sync + 'static>(
     term: &Term<T>,
@@ -29,9 +29,9 @@ pub fn wait_for<T: Clone + Send + Sync + 'static>(
     outcome.of_state()
 }
 
-/// Returns a term that waits for all of the named terms. Its message names the terms that are
-/// pending or have failed, for example `Waiting for a, b` or `a failed (still waiting for b)`. If
-/// there are more than 10 names, the message contains only their number.
+/// Returns a term that waits for all named terms. Its message names the terms that are pending or
+/// have failed, for example `Waiting for a, b` or `a failed (still waiting for b)`. If there are
+/// more than 10 names, the message contains only their number.
 #[must_use]
 pub fn wait_for_all<N: Into<Arc<str>>>(terms: impl IntoIterator<Item = (N, Term<()>)>) -> Term<()> {
     let (names, states): (Vec<Arc<str>>, Vec<_>) =

@@ -16,10 +16,10 @@ pub struct Watcher {
     _signal: Arc<Signal>,
 }
 
-/// The parent node of a watched term. The node calls the function when the term becomes stale.
+/// The parent node of a watched term. It calls the function when the term becomes stale.
 struct Signal(Box<dyn Fn() + Send + Sync>);
 
-/// Adds a parent to the node of a term. The parent calls `stale` when the term becomes stale.
+/// Adds a parent to a term's node. The parent calls `stale` when the term becomes stale.
 fn signal<T: Clone + Send + Sync + 'static>(
     term: &Term<T>,
     stale: impl Fn() + Send + Sync + 'static,
@@ -31,7 +31,7 @@ fn signal<T: Clone + Send + Sync + 'static>(
 }
 
 impl Watcher {
-    /// Starts watching a term. The caller should evaluate the term once afterwards.
+    /// Starts watching a term. The caller should then evaluate the term once.
     #[must_use]
     pub fn new<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Watcher {
         let notify = Arc::new(Notify::new());
@@ -44,7 +44,7 @@ impl Watcher {
     /// call.
     ///
     /// # Cancel safety
-    /// No change is lost if the future is dropped.
+    /// This method is cancel safe: no change is lost if the future is dropped.
     pub async fn changed(&self) {
         self.notify.notified().await;
     }
@@ -100,7 +100,7 @@ impl<K: Ord + Clone + Send + Sync + 'static> StaleSet<K> {
         StaleSet { stale: Arc::default(), notify: Arc::default() }
     }
 
-    /// Registers a term. The caller should evaluate the term once afterwards.
+    /// Registers a term. The caller should then evaluate the term once.
     #[must_use]
     pub fn register<T: Clone + Send + Sync + 'static>(
         &self,
@@ -115,10 +115,10 @@ impl<K: Ord + Clone + Send + Sync + 'static> StaleSet<K> {
         Registration { _signal: signal(term, add) }
     }
 
-    /// Removes all keys from the set and returns them. Waits until there is at least one key.
+    /// Waits until there is at least one key, then removes all keys from the set and returns them.
     ///
     /// # Cancel safety
-    /// No key is lost if the future is dropped.
+    /// This method is cancel safe: no key is lost if the future is dropped.
     pub async fn next(&self) -> BTreeSet<K> {
         loop {
             let stale = std::mem::take(&mut *self.stale.lock());

@@ -1,6 +1,6 @@
 //! Repeats and cancels builds.
 //!
-//! The layer of the sessions has checked the CSRF token of the form before these functions run.
+//! The session layer checks the form's CSRF token before these functions run.
 
 use axum::extract::{Query, State as Extract};
 use axum::http::{StatusCode, Uri};
@@ -18,7 +18,7 @@ pub(super) struct Then {
     redirect: Option<String>,
 }
 
-/// Marks the result in a branch as unusable and builds it again.
+/// Marks the result in a branch as unusable and rebuilds it.
 pub(super) async fn rebuild(
     builder: Builder,
     Extract(state): Extract<State>,

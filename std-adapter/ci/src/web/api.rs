@@ -1,4 +1,4 @@
-//! The API, which `docs/api.md` describes.
+//! The HTTP API, which is documented in `docs/api.md`.
 
 use axum::extract::{OriginalUri, Query, State as Extract};
 use axum::http::StatusCode;
@@ -20,10 +20,10 @@ use crate::state::JobStatus;
 use crate::term::{Logs, explain};
 use crate::{JobView, Target, TargetView};
 
-/// The maximum number of bytes of a log in one response.
+/// The maximum number of log bytes in one response.
 const LOG_MAX: usize = 1 << 20;
 
-/// The maximum number of commits of a history in one response.
+/// The maximum number of history commits in one response.
 const HISTORY_MAX: usize = 200;
 
 pub(super) fn router() -> Router<State> {
@@ -154,7 +154,7 @@ async fn targets(
     Json(json!({ "targets": targets.collect::<Vec<_>>() })).into_response()
 }
 
-/// Returns the decoded rest of the path after `prefix`.
+/// Returns the decoded part of the path after `prefix`.
 fn rest(uri: &OriginalUri, prefix: &str) -> Option<String> {
     urls::decode_text(uri.path().strip_prefix(prefix)?)
 }
@@ -260,7 +260,7 @@ async fn log_json(source: &Source, part: &LogPart, is_live: bool) -> Response {
     };
     match read.await {
         Ok((len, bytes)) => {
-            // A part that ends within the log ends with a whole character.
+            // A part that ends before the end of the log must end at a character boundary.
             let at_end = offset.saturating_add(bytes.len() as u64) >= len;
             let end = if at_end { bytes.len() } else { whole_chars(&bytes) };
             let text = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default());

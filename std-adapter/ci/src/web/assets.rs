@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 const STYLE: &str = include_str!("../../static/style.css");
 const SCRIPT: &str = include_str!("../../static/script.js");
 
-/// The URL of the style sheet. The URL changes with the content, so a browser does not use an old file.
+/// The URL of the style sheet. The URL changes with the content, so browsers do not use an outdated
+/// file.
 pub(super) fn style_url() -> String {
     format!("/static/style.css?v={:x}", const { hash(STYLE) })
 }

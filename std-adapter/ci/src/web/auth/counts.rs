@@ -1,18 +1,18 @@
-//! Counts logins for the metrics.
+//! Counts logins for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The numbers of logins since the start.
+/// The login counts since the server was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoginCounts {
-    /// The successful logins with a password.
+    /// Successful logins with a password.
     pub local_ok: u64,
-    /// The refused logins with a password.
+    /// Rejected logins with a password.
     pub local_rejected: u64,
-    /// The successful logins through GitHub.
+    /// Successful logins through GitHub.
     pub github_ok: u64,
-    /// The refused logins through GitHub.
+    /// Rejected logins through GitHub.
     pub github_rejected: u64,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Counters {
     github: Pair,
 }
 
-/// The numbers of successful and refused logins.
+/// The numbers of successful and rejected logins.
 #[derive(Debug, Default)]
 struct Pair {
     ok: AtomicU64,

@@ -1,8 +1,8 @@
-//! Protection against requests that another web site makes a browser send (CSRF).
+//! Protection against cross-site request forgery (CSRF).
 //!
-//! A request that changes something must contain a token that other sites do not know, in the form
-//! field `csrf` or in the header `X-CSRF-Token`. In addition, the browser must not report that
-//! another site has caused the request.
+//! A request that changes something must contain a token that other sites do not know, either in
+//! the `csrf` form field or in the `X-CSRF-Token` header. In addition, the request's headers must
+//! not indicate that the request came from another site.
 
 use std::fmt;
 
@@ -22,21 +22,21 @@ use crate::web::server::is_too_large;
 /// The name of the form field that contains the token.
 pub const CSRF_FIELD: &str = "csrf";
 
-/// The name of the header that scripts use for the token.
+/// The name of the header in which scripts send the token.
 const HEADER: &str = "x-csrf-token";
 
 /// The maximum size of a form, in bytes.
 const MAX_FORM: usize = 64 << 10;
 
-/// The token that each form must contain in the field `csrf`. A script sends it in the header
-/// `X-CSRF-Token`.
+/// The token that each form must contain in its `csrf` field. Scripts send it in the `X-CSRF-Token`
+/// header.
 ///
-/// The token is the same for all pages of a session. It changes at each login.
+/// The token is the same for all pages in a session and changes on every login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsrfToken(String);
 
 impl CsrfToken {
-    /// Returns the token, which needs no escapes in HTML.
+    /// Returns the token, which does not need to be escaped in HTML.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -62,7 +62,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CsrfToken {
 /// Checks a request that changes something.
 ///
 /// # Errors
-/// Returns the response with the status 403 or 413 if the request is refused.
+/// Returns a 403 or 413 response if the request is rejected.
 pub(super) async fn check(request: Request, session: &Session) -> Result<Request, Response> {
     if !is_same_origin(session.auth(), request.headers()) {
         return Err(forbidden("This form was sent by another web site."));
@@ -108,20 +108,21 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Returns `false` if the browser reports that a page of another origin has sent the request. Old
-/// browsers and programs send neither of the headers.
+/// Returns `false` if the headers show that the request was sent by a page from another origin. Old
+/// browsers and other programs send neither of the headers.
 fn is_same_origin(auth: &Auth, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let site = text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
     let origin = text(ORIGIN.as_str()).is_none_or(|origin| {
-        // Visitors can use another name of the server than the public one.
+        // Visitors can access the server under a name other than its public one.
         let host = host_of(origin, auth.is_secure());
         origin == auth.origin() || host.is_some() && host == text(HOST.as_str())
     });
     site && origin
 }
 
-/// Returns the host and the port of an origin, or `None` if it does not use TLS but the server does.
+/// Returns the host and port of an origin, or `None` if the server uses TLS but the origin does
+/// not.
 fn host_of(origin: &str, is_secure: bool) -> Option<&str> {
     let host = origin.strip_prefix("https://");
     host.or_else(|| origin.strip_prefix("http://").filter(|_| !is_secure))

@@ -1,4 +1,4 @@
-//! Logins and logouts with a password, and the change of a password.
+//! Forms for logging in with a password, logging out, and changing the password.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ async fn login(
         }
         (Err(refused), _) => refused,
         (Ok(_), user) => {
-            // The name is not logged if there is no such user, because it may be a password.
+            // Do not log the name of a nonexistent user: it could be a password.
             let user = user.filter(|user| auth.0.passwords.get(user.name()).is_some());
             warn!(user = user.as_ref().map(User::name), ?address, "login refused");
             let error = Some("The user name or the password is wrong.");
@@ -108,7 +108,7 @@ async fn login(
 /// Verifies a password.
 ///
 /// # Errors
-/// Returns the response if the server cannot verify the password now.
+/// Returns an error response if the server is currently unable to verify the password.
 async fn verify(
     auth: &Auth,
     attempt: Attempt,
@@ -217,7 +217,7 @@ async fn change_password(
     }
     match set_password(auth, &user, form.new, false).await {
         Err(response) => response,
-        // All other sessions of the user have ended, and this one gets a new id.
+        // All other sessions of the user have been ended, and this one gets a new id.
         Ok(version) => {
             info!(%user, ?address, "password changed");
             match session.log_in(user, Some(version), GithubRights::default()).await {
@@ -231,7 +231,7 @@ async fn change_password(
 /// Checks a new password.
 ///
 /// # Errors
-/// Returns the reason why the password is refused.
+/// Returns the reason why the password is rejected.
 pub(super) fn check_new(new: &str, again: &str) -> Result<(), String> {
     if new != again {
         return Err("The two new passwords differ.".to_owned());
@@ -249,7 +249,7 @@ pub(super) fn check_new(new: &str, again: &str) -> Result<(), String> {
 /// Hashes and stores a password. Returns its version.
 ///
 /// # Errors
-/// Returns the response if the password cannot be hashed or stored.
+/// Returns an error response if the password cannot be hashed or stored.
 pub(super) async fn set_password(
     auth: &Auth,
     user: &User,

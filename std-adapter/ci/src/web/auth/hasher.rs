@@ -12,13 +12,14 @@ use tokio::task::spawn_blocking;
 
 use super::session_id::random_bytes;
 
-/// The maximum number of hashes that are computed at the same time. Each takes 19 MiB of memory.
+/// The maximum number of hashes that are computed at the same time. Each hash takes 19 MiB of
+/// memory.
 const PARALLEL: usize = 2;
 
-/// The maximum number of requests that wait for a hash.
+/// The maximum number of requests that can wait for a hash.
 const MAX_WAITING: usize = 16;
 
-/// Computes hashes on threads for blocking work.
+/// Computes hashes on the blocking thread pool.
 #[derive(Clone)]
 pub(super) struct Hasher(Arc<Shared>);
 
@@ -26,16 +27,16 @@ struct Shared {
     argon2: Argon2<'static>,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// The hash of a password that nobody has. It is verified if the user does not exist, so the time
-    /// of a login does not reveal which users exist.
+    /// The hash of a random password. Logins by nonexistent users are verified against it, so the
+    /// response time does not reveal which users exist.
     dummy: String,
     computed: AtomicU64,
 }
 
-/// The error returned if no hash is computed.
+/// The error returned if a hash cannot be computed.
 #[derive(Debug)]
 pub(super) enum HashError {
-    /// Too many requests wait for a hash.
+    /// Too many requests are waiting for a hash.
     Busy,
     Failed(io::Error),
 }
@@ -66,16 +67,16 @@ impl Hasher {
     /// Returns the hash of a password, in the PHC string format.
     ///
     /// # Errors
-    /// Returns an error if too many requests wait.
+    /// Returns an error if too many requests are waiting.
     pub(super) async fn hash(&self, password: String) -> Result<String, HashError> {
         self.run(move |shared| hash(&shared.argon2, password.as_bytes())).await
     }
 
-    /// Returns whether a password has this hash. If there is no hash, returns `false` after the same
-    /// time.
+    /// Returns `true` if a password has the given hash. If `hash` is `None`, returns `false` after
+    /// the same amount of time.
     ///
     /// # Errors
-    /// Returns an error if too many requests wait, or if the hash is malformed.
+    /// Returns an error if too many requests are waiting or the hash is malformed.
     pub(super) async fn verify(
         &self,
         password: String,
@@ -90,7 +91,7 @@ impl Hasher {
         .await
     }
 
-    /// Returns the number of hashes that were computed for requests.
+    /// Returns the number of hashes computed for requests.
     #[cfg(test)]
     pub(super) fn computed(&self) -> u64 {
         self.0.computed.load(Ordering::Relaxed)
@@ -105,7 +106,7 @@ impl Hasher {
         let permit = self.0.permits.clone().acquire_owned().await.map_err(closed)?;
         drop(waiting);
         let shared = self.0.clone();
-        // If the client disconnects, the thread goes on, so the thread holds the permit.
+        // The thread holds the permit, because it continues even if the client disconnects.
         let work = spawn_blocking(move || {
             let result = work(&shared);
             shared.computed.fetch_add(1, Ordering::Relaxed);
@@ -117,22 +118,22 @@ impl Hasher {
     }
 }
 
-/// How much work a hash is.
+/// The cost of computing a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cost {
-    /// The parameters that OWASP recommends, which the crate `argon2` has as defaults: 19 MiB, two
-    /// passes.
+    /// The parameters recommended by OWASP, which are the defaults of the `argon2` crate: 19 MiB
+    /// and two passes.
     Recommended,
     /// For tests.
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests hash with little work"))]
     Minimal,
 }
 
-/// A request that waits for a permit.
+/// A request that is waiting for a permit.
 struct Waiting(Arc<Shared>);
 
 impl Waiting {
-    /// Returns `None` if too many requests wait.
+    /// Returns `None` if too many requests are waiting.
     fn enter(shared: &Arc<Shared>) -> Option<Waiting> {
         let before = shared.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(shared.clone());

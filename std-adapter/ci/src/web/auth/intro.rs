@@ -1,4 +1,4 @@
-//! The one-time URL that sets up the first user.
+//! The one-time URL for setting up the first user.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::session_id::{SessionId, is_same_secret};
 
-/// The URL is valid for this time after the start.
+/// How long the URL is valid after the server starts.
 pub(super) const VALID: Duration = Duration::from_secs(3600);
 
-/// The token of the URL, until it is used or too old.
+/// The token in the URL, until it is used or expires.
 ///
-/// The first browser that opens the URL is bound to the token, so a copy of the URL, for example
-/// from a log or from the history of a browser, is useless.
+/// The token is bound to the first browser that opens the URL. After that, a copy of the URL (for
+/// example from a log or a browser history) is useless.
 #[derive(Default)]
 pub(super) struct Intro(Mutex<Option<Open>>);
 
@@ -30,7 +30,7 @@ impl Intro {
         Intro(Mutex::new(Some(open)))
     }
 
-    /// Binds the token to a browser. Returns whether this browser may set up the user.
+    /// Binds the token to a browser. Returns `true` if this browser is allowed to set up the user.
     pub(super) fn claim(&self, token: &str, browser: &SessionId) -> bool {
         let mut slot = self.0.lock();
         let Some(open) = slot.as_mut().filter(|open| open.is_valid()) else { return false };
@@ -40,14 +40,14 @@ impl Intro {
         *open.claimed_by.get_or_insert_with(|| browser.key()) == browser.key()
     }
 
-    /// Returns whether this browser has opened the URL and may set up the user.
+    /// Returns `true` if this browser has opened the URL and is allowed to set up the user.
     pub(super) fn allows(&self, browser: &SessionId) -> bool {
         let slot = self.0.lock();
         let open = slot.as_ref().filter(|open| open.is_valid());
         open.is_some_and(|open| open.claimed_by.as_deref() == Some(&browser.key()))
     }
 
-    /// Makes the token invalid, because the user exists now.
+    /// Invalidates the token once the user exists.
     pub(super) fn close(&self) {
         self.0.lock().take();
     }

@@ -1,13 +1,13 @@
-//! The pages to which a visitor returns after a login.
+//! Validates the page to which a visitor returns after a login.
 
 /// The maximum length of a path to return to, in bytes.
 const MAX_LENGTH: usize = 1024;
 
 /// Returns `path` if it is an absolute path on this server, otherwise `/`.
 ///
-/// A login link with a return path can come from anyone, so a path that a browser could read as the
-/// address of another server is refused: browsers treat `//host` and `/\host` as addresses, and
-/// they remove control characters before they look.
+/// A login link with a return path can come from anyone, so paths that a browser could interpret as
+/// the address of another server are rejected: browsers treat `//host` and `/\host` as addresses,
+/// after removing control characters.
 pub(super) fn local_or_root(path: &str) -> &str {
     if is_local(path) { path } else { "/" }
 }

@@ -1,8 +1,8 @@
-//! Accounts: users, logins, sessions, roles and the protection of forms.
+//! Accounts: users, logins, sessions, roles and form protection.
 //!
-//! [`Auth`] holds the accounts. [`router`] serves the pages for logins and settings, and
-//! [`with_sessions`] adds the session to the requests of a router. Handlers state the required role
-//! as a parameter:
+//! [`Auth`] holds the accounts. [`router`] serves the login and settings pages, and
+//! [`with_sessions`] adds the session to the requests of a router. A handler declares the role it
+//! requires as a parameter:
 //!
 //! ```
 //! # use datakit_ci::web::auth::{Auth, Builder, CsrfToken, Options, Reader, router, with_sessions};
@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! The session layer refuses each request that changes something unless the request contains the
+//! The session layer rejects every request that changes something and does not contain the
 //! [`CsrfToken`], so a handler cannot forget the check.
 
 mod counts;
@@ -74,7 +74,7 @@ pub use role::{Admin, Builder, CurrentUser, Denied, Reader};
 pub use store::{InvalidBackend, SessionsBackend};
 pub use user::{ADMIN, User};
 
-/// The options of the accounts.
+/// Options for the accounts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -85,19 +85,19 @@ pub struct Options {
     pub web_url: String,
     /// Where sessions are stored.
     pub sessions: SessionsBackend,
-    /// Who may read the pages.
+    /// Who can read the pages.
     pub can_read: Policy,
-    /// Who may cancel and rebuild. The local user `admin` always may.
+    /// Who can cancel and rebuild. The local user `admin` always can.
     pub can_build: Policy,
     /// The addresses of proxies in front of the server. If a request comes from one of them, the
     /// client's address is read from `X-Forwarded-For`.
     pub trusted_proxies: Vec<IpAddr>,
-    /// How much work it is to hash a password.
+    /// The cost of hashing a password.
     cost: Cost,
 }
 
 impl Options {
-    /// Creates options with which everyone may read and only `admin` may build.
+    /// Creates options that allow everyone to read and only `admin` to build.
     #[must_use]
     pub fn new(secrets_dir: impl Into<PathBuf>, web_url: impl Into<String>) -> Options {
         Options {
@@ -112,7 +112,7 @@ impl Options {
     }
 }
 
-/// The accounts and the sessions of a server. All clones share them.
+/// The accounts and sessions of a server. All clones share them.
 #[derive(Debug, Clone)]
 pub struct Auth(Arc<Shared>);
 
@@ -125,7 +125,7 @@ struct Shared {
     hasher: Hasher,
     throttle: Throttle,
     intro: Intro,
-    /// The path of the one-time URL, unless the user `admin` exists.
+    /// The path of the one-time URL. `None` if the user `admin` exists.
     intro_path: Option<String>,
     github: Github,
     counters: Counters,
@@ -134,13 +134,13 @@ struct Shared {
 /// The scheme, host and port of the public URL.
 #[derive(Debug)]
 struct Origin {
-    /// For example `https://ci.example.org`. A browser omits the default port.
+    /// For example `https://ci.example.org`. Browsers omit the default port.
     text: String,
     is_secure: bool,
 }
 
 impl Auth {
-    /// Reads the accounts. If the user `admin` does not exist, logs the one-time URL that sets up
+    /// Reads the accounts. If the user `admin` does not exist, logs the one-time URL for setting up
     /// this user.
     ///
     /// # Errors
@@ -177,14 +177,14 @@ impl Auth {
         })))
     }
 
-    /// Returns the path of the one-time URL that sets up the user `admin`, or `None` if this user
-    /// existed when the accounts were opened. The path is a secret.
+    /// Returns the path of the one-time URL for setting up the user `admin`, or `None` if this user
+    /// already existed when the accounts were opened. The path is a secret.
     #[must_use]
     pub fn intro_path(&self) -> Option<&str> {
         self.0.intro_path.as_deref()
     }
 
-    /// Returns the number of logins so far, for the metrics.
+    /// Returns the number of logins so far, for use in metrics.
     #[must_use]
     pub fn login_counts(&self) -> LoginCounts {
         self.0.counters.get()
@@ -202,7 +202,7 @@ impl Auth {
         &self.0.options.can_build
     }
 
-    /// Returns whether the password of a local user is still the one of the login.
+    /// Returns `true` if a local user's password has not changed since the login.
     fn is_current(&self, data: &SessionData) -> bool {
         if data.user.github_login().is_some() {
             return true;
@@ -219,8 +219,8 @@ impl Auth {
         self.0.origin.is_secure
     }
 
-    /// Returns the name of the session cookie. A browser accepts the prefix `__Host-` only from this
-    /// host over TLS, so no other host of the domain can set the cookie.
+    /// Returns the name of the session cookie. Browsers accept the `__Host-` prefix only from this
+    /// host over TLS, so other hosts in the same domain cannot set the cookie.
     fn cookie_name(&self) -> &'static str {
         if self.is_secure() { "__Host-datakit-ci" } else { "datakit-ci" }
     }
@@ -250,15 +250,15 @@ impl Origin {
     }
 }
 
-/// Returns the routes for logins, for the profile and for the settings. The router needs the layer
-/// that [`with_sessions`] adds.
+/// Returns the routes for the login, profile and settings pages. The router requires the layer
+/// added by [`with_sessions`].
 pub fn router<S: Clone + Send + Sync + 'static>(auth: Auth) -> Router<S> {
     drop(auth);
     forms::routes().merge(setup::routes()).merge(settings::routes()).merge(github::routes())
 }
 
-/// Adds the session to the requests of a router, and refuses requests that another web site may have
-/// caused. Call this once, for the router of all pages.
+/// Adds the session to a router's requests, and rejects requests that another web site could have
+/// caused. Call this function once, on the router for all pages.
 pub fn with_sessions<S: Clone + Send + Sync + 'static>(router: Router<S>, auth: Auth) -> Router<S> {
     router.layer(from_fn(move |request: Request, next: Next| {
         session::layer(auth.clone(), request, next)

@@ -1,4 +1,4 @@
-//! The local users and their passwords, in the file `passwords.json`.
+//! The local users and their passwords, which are stored in `passwords.json`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,8 +42,8 @@ struct File {
 pub(super) struct Entry {
     /// The hash, in the PHC string format.
     pub(super) hash: String,
-    /// A random text that changes with the password. Sessions from before the change have another
-    /// one and end.
+    /// A random string that changes with the password. Sessions that were started with another
+    /// version are ended.
     pub(super) version: String,
 }
 
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Entry {
 }
 
 impl Passwords {
-    /// Reads the file. If it does not exist, there are no users.
+    /// Reads the file. If the file does not exist, there are no users.
     ///
     /// # Errors
     /// Returns an error if the file is malformed or if other users of the system can read it.
@@ -91,7 +91,8 @@ impl Passwords {
     /// user must not exist yet.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be written. The old password then remains valid.
+    /// Returns an error if the file cannot be written. In this case, the old password remains
+    /// valid.
     pub(super) fn set(&self, user: &User, hash: String, must_be_new: bool) -> io::Result<String> {
         let version = random_token()?;
         let entry = Entry { hash, version: version.clone() };
@@ -110,10 +111,10 @@ impl Passwords {
         Ok(version)
     }
 
-    /// Removes a user. The sessions of the user end.
+    /// Removes a user. The user's sessions end.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be written, or if the user is `admin`.
+    /// Returns an error if the user is `admin` or the file cannot be written.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         if name == ADMIN {
             return Err(io::Error::other("the user admin cannot be removed"));
@@ -124,7 +125,7 @@ impl Passwords {
         })
     }
 
-    /// Changes a copy of the users, writes the file, and then replaces the users.
+    /// Modifies a copy of the users, writes it to the file, and then replaces the users.
     fn change(
         &self,
         edit: impl FnOnce(&mut BTreeMap<String, Entry>) -> io::Result<()>,
@@ -183,7 +184,7 @@ mod tests {
         let passwords = Passwords::open(dir.path()).unwrap();
         let admin = User::local("admin").unwrap();
         passwords.set(&admin, "old".into(), true).unwrap();
-        // The directory of the file disappears, so that writing fails for root too.
+        // Remove the directory, so writing fails even for root.
         dir.close().unwrap();
         assert!(passwords.set(&admin, "new".into(), false).is_err());
         assert_eq!(passwords.get("admin").unwrap().hash, "old");

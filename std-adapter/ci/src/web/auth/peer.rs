@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 
 use super::session::Session;
 
-/// The address of the client, or `None` if the request did not come through a socket.
+/// The client's address, or `None` if the request was not received over a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Peer(pub(super) Option<IpAddr>);
 
@@ -26,8 +26,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     }
 }
 
-/// Returns the last address that no trusted proxy has. Each proxy appends the address of its client,
-/// so the earlier addresses are only claims.
+/// Returns the last address that does not belong to a trusted proxy. Each proxy appends the address
+/// of its client, so earlier addresses can be forged.
 fn client(address: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> IpAddr {
     let values = headers.get_all("x-forwarded-for").iter().rev();
     let texts = values.filter_map(|value| value.to_str().ok());

@@ -1,4 +1,4 @@
-//! The rules that decide who may read and who may build.
+//! The rules that decide who can read and who can build.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use datakit_github::Repo;
 
 use super::user::{GithubRights, SessionData, User, is_name};
 
-/// A rule that decides which users may do something.
+/// A rule that decides which users are allowed to do something.
 ///
 /// ```
 /// # use datakit_ci::web::auth::Policy;
@@ -22,23 +22,24 @@ use super::user::{GithubRights, SessionData, User, is_name};
 pub enum Policy {
     /// Everyone, including visitors who have not logged in.
     Everyone,
-    /// The user with this name. GitHub users are called `github:NAME`.
+    /// The user with the given name. GitHub users are named `github:NAME`.
     User(String),
     /// The public members of a GitHub organization.
     GithubOrg(String),
-    /// The GitHub users who can read this repository on GitHub.
+    /// GitHub users who can read this repository on GitHub.
     CanReadGithub(Repo),
-    /// The users whom at least one of these policies allows. An empty list allows only the local
+    /// Users who are allowed by at least one of these policies. An empty list allows only the local
     /// user `admin`.
     Any(Vec<Policy>),
 }
 
-/// The decision of a policy.
+/// A policy decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
     Allowed,
     Denied,
-    /// The session does not contain the rights that the policy needs. A new login reads them.
+    /// The session does not contain the permissions that the policy needs. They are read at the
+    /// next login.
     Unknown,
 }
 
@@ -50,7 +51,8 @@ pub(super) struct Questions {
 }
 
 impl Policy {
-    /// Decides whether a session may do something. `None` is a visitor who has not logged in.
+    /// Decides whether a session is allowed to do something. `None` is a visitor who is not logged
+    /// in.
     pub(super) fn decide(&self, session: Option<&SessionData>) -> Decision {
         match (self, session) {
             (Policy::Everyone, _) => Decision::Allowed,
@@ -76,7 +78,7 @@ impl Policy {
         known.map_or(Decision::Unknown, |allowed| decision(*allowed))
     }
 
-    /// Adds the questions that GitHub must answer before this policy can decide.
+    /// Adds the questions that GitHub must answer before this policy can be evaluated.
     pub(super) fn collect(&self, questions: &mut Questions) {
         match self {
             Policy::Everyone | Policy::User(_) => {}
@@ -87,7 +89,7 @@ impl Policy {
     }
 }
 
-/// GitHub ignores the case of names.
+/// GitHub names are case-insensitive.
 fn lower(repo: &Repo) -> String {
     repo.to_string().to_ascii_lowercase()
 }
@@ -96,7 +98,8 @@ fn decision(allowed: bool) -> Decision {
     if allowed { Decision::Allowed } else { Decision::Denied }
 }
 
-/// Allows what at least one policy allows. Otherwise, an unknown right could still allow it.
+/// The result is `Allowed` if any policy allows the action. Otherwise, an unknown permission could
+/// still allow it.
 fn any(decisions: impl Iterator<Item = Decision>) -> Decision {
     decisions.fold(Decision::Denied, |all, one| match (all, one) {
         (Decision::Allowed, _) | (_, Decision::Allowed) => Decision::Allowed,
@@ -126,7 +129,8 @@ impl fmt::Display for Policy {
 impl FromStr for Policy {
     type Err = InvalidPolicy;
 
-    /// Reads a list of policies, separated by commas. The result allows what any of them allows.
+    /// Parses a comma-separated list of policies. The result allows everything that any of them
+    /// allows.
     fn from_str(text: &str) -> Result<Policy, InvalidPolicy> {
         let parts: Result<Vec<Policy>, _> =
             text.split(',').map(|part| parse(part.trim())).collect();
@@ -151,7 +155,7 @@ fn parse(text: &str) -> Result<Policy, InvalidPolicy> {
         "github_org" if is_name(value) => Ok(Policy::GithubOrg(value.to_owned())),
         "can_read_github" => {
             let (user, name) = value.split_once('/').ok_or_else(invalid)?;
-            // These names become a part of the URL of a call to GitHub.
+            // These names are inserted into the URLs of GitHub API calls.
             let is_part = |part: &str| !matches!(part, "." | "..");
             let repo = Repo::new(user, name).map_err(|_| invalid())?;
             if is_part(user) && is_part(name) {
@@ -164,7 +168,7 @@ fn parse(text: &str) -> Result<Policy, InvalidPolicy> {
     }
 }
 
-/// The error returned if a text is not a policy.
+/// The error returned if a string is not a valid policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidPolicy(String);
 

@@ -1,4 +1,4 @@
-//! Roles as extractors: a handler that has one as a parameter runs only for users with this role.
+//! Roles as extractors: a handler with a role parameter runs only for users who have this role.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri};
@@ -11,40 +11,40 @@ use super::policy::{Decision, Policy};
 use super::session::Session;
 use super::user::User;
 
-/// A visitor who may read the pages, by the policy `can_read`.
+/// A visitor who is allowed to read the pages by the `can_read` policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reader {
-    /// The user, or `None` if the visitor has not logged in.
+    /// The user, or `None` if the visitor is not logged in.
     pub user: Option<User>,
 }
 
-/// A visitor who may cancel and rebuild, by the policy `can_build`.
+/// A visitor who is allowed to cancel and rebuild by the `can_build` policy.
 ///
-/// As `Option<Builder>`, the extractor tells a page whether to show the buttons.
+/// A page can use `Option<Builder>` to decide whether to show the buttons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Builder {
-    /// The user, or `None` if the visitor has not logged in.
+    /// The user, or `None` if the visitor is not logged in.
     pub user: Option<User>,
 }
 
-/// The local user `admin`, who may change the settings and has all other roles too.
+/// The local user `admin`, who can change the settings and has all other roles.
 ///
-/// As `Option<Admin>`, the extractor tells a page whether to show the link to the settings.
+/// A page can use `Option<Admin>` to decide whether to show the link to the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// The user.
     pub user: User,
 }
 
-/// The user of the request, or `None` if the visitor has not logged in.
+/// The user who sent the request, or `None` if the visitor is not logged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentUser(pub Option<User>);
 
-/// The reason why a request is refused, and the place to which the visitor is sent.
+/// The reason why a request is denied, and where to redirect the visitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
     reason: Reason,
-    /// Whether the client is a program, which gets a status instead of a redirection.
+    /// Whether the client is a program, which receives a status code instead of a redirect.
     program: bool,
 }
 
@@ -53,24 +53,24 @@ enum Reason {
     /// The visitor must log in first. The path is the page to return to.
     LoginNeeded(String),
     PermissionDenied,
-    /// The rights of the user on GitHub must be read again, at a new login.
+    /// The user must log in again to refresh their GitHub permissions.
     LogoutNeeded,
     /// The session store does not answer.
     Unavailable,
-    /// [`with_sessions`](super::with_sessions) does not wrap the router.
+    /// The router is not wrapped with [`with_sessions`](super::with_sessions).
     NoSession,
 }
 
 impl Denied {
     fn new(parts: &Parts, reason: Reason) -> Denied {
-        // In a nested router, the URI lacks the prefix of the router.
+        // In a nested router, the URI does not include the router's prefix.
         let original = parts.extensions.get::<OriginalUri>();
         let uri = original.map_or(&parts.uri, |OriginalUri(uri)| uri);
         Denied { reason, program: is_program(uri, &parts.headers) }
     }
 }
 
-/// Returns whether the client expects data instead of a page.
+/// Returns `true` if the client expects data instead of a page.
 fn is_program(uri: &Uri, headers: &HeaderMap) -> bool {
     let accept = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
     uri.path().starts_with("/api/") || accept.starts_with("text/event-stream")
@@ -105,8 +105,8 @@ impl IntoResponse for Denied {
     }
 }
 
-/// Returns the page to return to after a login. A page cannot repeat a POST, so the visitor returns
-/// to the page that the request names for its end.
+/// Returns the page to show after the login. A POST request cannot be repeated after the login, so
+/// the visitor goes to the page to which the POST would have redirected.
 fn page_after_login(parts: &Parts) -> String {
     let original = parts.extensions.get::<OriginalUri>();
     let uri = original.map_or(&parts.uri, |OriginalUri(uri)| uri);
@@ -124,7 +124,7 @@ fn session(parts: &Parts) -> Result<Session, Denied> {
     session.ok_or_else(|| Denied::new(parts, Reason::NoSession))
 }
 
-/// Returns the user if a policy allows the request.
+/// Returns the user if the policy allows the request.
 fn check(parts: &Parts, policy: impl Fn(&Session) -> &Policy) -> Result<Option<User>, Denied> {
     let session = session(parts)?;
     let data = session.data();

@@ -11,7 +11,7 @@ const MAX_SIZE: u64 = 1 << 20;
 /// Reads a file, or returns `None` if it does not exist.
 ///
 /// # Errors
-/// Returns an error if other users of the system can read the file, or if it is too large.
+/// Returns an error if the file is too large or other users of the system can read it.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -36,14 +36,14 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     Ok(Some(text))
 }
 
-/// Replaces a file, or creates it. After a crash, the file has either the old or the new content.
+/// Creates or replaces a file. After a crash, the file has either the old or the new content.
 ///
 /// # Errors
 /// Returns an error if the file cannot be written.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let written = (|| {
-        // A crash may have left this file.
+        // This file can be left over from a crash.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

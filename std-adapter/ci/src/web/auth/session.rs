@@ -1,4 +1,4 @@
-//! The session of a request: the layer that loads it, and the cookie that carries its id.
+//! The session of a request: the layer that loads it, and the cookie that contains its id.
 
 use std::io;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::session_id::SessionId;
 use super::store::{LIFETIME, lifetime, now};
 use super::user::{GithubRights, SessionData, User};
 
-/// The path of the files that need no session.
+/// The path of static files, which do not need a session.
 const STATIC: &str = "/static/";
 
-/// The session of a request, which handlers get from the extensions of the request.
+/// The session of a request. Handlers get it from the request extensions.
 #[derive(Debug, Clone)]
 pub(super) struct Session(Arc<Shared>);
 
@@ -33,19 +33,19 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// The id in the cookie. A visitor who is not logged in can have an id too.
+    /// The id in the cookie. Visitors who are not logged in can also have an id.
     id: Option<SessionId>,
     /// The session, or `None` if the visitor is not logged in.
     data: Option<SessionData>,
-    /// Whether the session store did not answer, so it is unknown who sent the request.
+    /// Whether the session store failed to respond, so it is unknown who sent the request.
     unavailable: bool,
-    /// The change of the cookie that the response must carry.
+    /// The cookie change to include in the response.
     cookie: Option<CookieChange>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum CookieChange {
-    /// The cookie of a visitor, which ends with the browser.
+    /// The cookie of a visitor, which expires when the browser is closed.
     Visitor,
     /// The cookie of a user who has logged in.
     User,
@@ -54,7 +54,7 @@ enum CookieChange {
 
 /// Loads the session of each request, checks requests that change something, and sets the cookie.
 pub(super) async fn layer(auth: Auth, mut request: Request, next: Next) -> Response {
-    // Static files are the same for everyone, so the session store need not be asked.
+    // Static files are the same for everyone, so there is no need to query the session store.
     let id = cookie(request.headers(), auth.cookie_name())
         .filter(|_| !request.uri().path().starts_with(STATIC));
     let session = Session::load(&auth, id).await;
@@ -99,7 +99,7 @@ impl Session {
         self.data().map(|data| data.user)
     }
 
-    /// Returns whether the session store did not answer.
+    /// Returns `true` if the session store failed to respond.
     pub(super) fn is_unavailable(&self) -> bool {
         self.0.state.lock().unavailable
     }
@@ -109,10 +109,10 @@ impl Session {
         self.0.state.lock().id.clone()
     }
 
-    /// Returns the id of the session. If the request has no id, the response sets a new one.
+    /// Returns the session id. If the request has no id, the response sets a new one.
     ///
     /// # Errors
-    /// Returns an error if the system provides no random bytes.
+    /// Returns an error if the system cannot provide random bytes.
     pub(super) fn id_or_new(&self) -> io::Result<SessionId> {
         let mut state = self.0.state.lock();
         if let Some(id) = &state.id {
@@ -123,8 +123,8 @@ impl Session {
         Ok(id)
     }
 
-    /// Starts the session of a user with a new id, and ends the session with the old id. The id must
-    /// change, because someone else may have placed the old one in the browser.
+    /// Starts the session of a user with a new id, and ends the session with the old id. The id
+    /// must change, because someone else could have placed the old one in the browser.
     ///
     /// # Errors
     /// Returns an error if the session cannot be stored.
@@ -154,8 +154,8 @@ impl Session {
     /// Ends the session and removes the cookie.
     ///
     /// # Errors
-    /// Returns an error if the session cannot be removed from the store. The cookie is then kept, so
-    /// that the user can try again.
+    /// Returns an error if the session cannot be removed from the store. In this case, the cookie
+    /// is kept, so the user can try again.
     pub(super) async fn log_out(&self) -> io::Result<()> {
         if let Some(id) = self.id() {
             self.auth().sessions().remove(&id).await?;
@@ -179,7 +179,7 @@ impl Session {
         };
         let (name, secure) = (self.auth().cookie_name(), self.auth().secure_attribute());
         let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}");
-        // The text consists of visible ASCII characters.
+        // This cannot fail, because the value contains only visible ASCII characters.
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.append(SET_COOKIE, value);
             headers.insert("cache-control", HeaderValue::from_static("no-store"));
@@ -187,7 +187,7 @@ impl Session {
     }
 }
 
-/// Returns the session id in the cookie with this name.
+/// Returns the session id from the cookie with the given name.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<SessionId> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs =
@@ -196,7 +196,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<SessionId> {
     SessionId::parse(value.trim())
 }
 
-/// Adds headers that limit what a page can do, unless the handler has set them.
+/// Adds headers that restrict what a page can do, unless the handler has already set them.
 fn add_security_headers(headers: &mut HeaderMap) {
     let mut add = |name: &'static str, value: &'static str| {
         let entry = headers.entry(HeaderName::from_static(name));
@@ -217,7 +217,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Session, StatusCode> {
-        // The session is absent if `auth::with_sessions` does not wrap the router.
+        // There is no session if the router is not wrapped with `auth::with_sessions`.
         parts.extensions.get().cloned().ok_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }

@@ -1,4 +1,4 @@
-//! The secret id of a session, and the values derived from it.
+//! The secret session id and the values derived from it.
 
 use std::fmt;
 use std::io;
@@ -9,13 +9,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
 use subtle::ConstantTimeEq;
 
-/// The length of the text of an id, which encodes 32 bytes.
+/// The length of an encoded id, which contains 32 bytes.
 const LENGTH: usize = 43;
 
 /// The secret value of the session cookie.
 ///
-/// A browser that is not logged in has an id too. The server stores nothing for this id, so a client
-/// cannot fill the server's memory with ids.
+/// Browsers that are not logged in also have an id. The server does not store these ids, so a
+/// client cannot fill the server's memory with them.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SessionId(String);
 
@@ -23,33 +23,34 @@ impl SessionId {
     /// Creates a random id.
     ///
     /// # Errors
-    /// Returns an error if the system provides no random bytes.
+    /// Returns an error if the system cannot provide random bytes.
     pub(super) fn random() -> io::Result<SessionId> {
         random_token().map(SessionId)
     }
 
-    /// Reads the value of a cookie. Returns `None` if no server can have sent this value.
+    /// Parses a cookie value. Returns `None` if a server could not have sent this value.
     pub(super) fn parse(text: &str) -> Option<SessionId> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (text.len() == LENGTH && text.bytes().all(allowed)).then(|| SessionId(text.to_owned()))
     }
 
-    /// Returns the text for the cookie.
+    /// Returns the cookie value.
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Returns the key of the session in the session store. The key is a hash, so a copy of the store
+    /// Returns the key under which the session is stored. The key is a hash, so a copy of the store
     /// does not contain valid cookies.
     pub(super) fn key(&self) -> String {
         hex(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref())
     }
 
-    /// Derives a value that only a holder of the id can compute. The value does not reveal the id.
+    /// Derives a value that can be computed only with knowledge of the id. The value does not
+    /// reveal the id.
     pub(super) fn derive(&self, purpose: &str, data: &str) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
         let mut context = hmac::Context::with_key(&key);
-        // The length separates the purpose from the data.
+        // The length prefix separates the purpose from the data.
         context.update(&(purpose.len() as u64).to_be_bytes());
         context.update(purpose.as_bytes());
         context.update(data.as_bytes());
@@ -63,10 +64,11 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Returns 32 random bytes as text that needs no escapes in URLs, cookies and HTML.
+/// Returns 32 random bytes, encoded so that they do not need to be escaped in URLs, cookies or
+/// HTML.
 ///
 /// # Errors
-/// Returns an error if the system provides no random bytes.
+/// Returns an error if the system cannot provide random bytes.
 pub(super) fn random_token() -> io::Result<String> {
     random_bytes::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
 }
@@ -74,7 +76,7 @@ pub(super) fn random_token() -> io::Result<String> {
 /// Returns random bytes.
 ///
 /// # Errors
-/// Returns an error if the system provides no random bytes.
+/// Returns an error if the system cannot provide random bytes.
 pub(super) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let filled = SystemRandom::new().fill(&mut bytes);
@@ -82,12 +84,12 @@ pub(super) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Compares two secrets in a time that depends only on their lengths.
+/// Compares two secrets in time that depends only on their lengths.
 pub(super) fn is_same_secret(left: &str, right: &str) -> bool {
     left.as_bytes().ct_eq(right.as_bytes()).into()
 }
 
-/// Returns bytes as lower-case hexadecimal digits.
+/// Encodes bytes as lowercase hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

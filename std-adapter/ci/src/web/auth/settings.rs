@@ -1,4 +1,4 @@
-//! The settings, which only `admin` can see.
+//! The settings page, which only `admin` can see.
 
 use axum::Router;
 use axum::extract::Form;
@@ -144,7 +144,7 @@ struct GithubForm {
     callback: String,
     web_url: String,
     api_url: String,
-    /// If present, the login through GitHub is switched off.
+    /// If present, login through GitHub is turned off.
     remove: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The first start: the one-time URL and the form that sets the password of `admin`.
+//! First-time setup: the one-time URL and the form that sets the `admin` password.
 
 use axum::Router;
 use axum::extract::{Form, Path};
@@ -28,7 +28,7 @@ async fn open_intro(
     Path(token): Path<String>,
 ) -> Response {
     let auth = session.auth();
-    // A mail client or a proxy may look at the URL with HEAD, which must not use up the token.
+    // A mail client or proxy can send a HEAD request to the URL, which must not use up the token.
     if method != Method::GET {
         return StatusCode::NO_CONTENT.into_response();
     }
@@ -86,7 +86,7 @@ async fn setup(session: Session, csrf: CsrfToken, Form(form): Form<Setup>) -> Re
     if let Err(error) = check_new(&form.new, &form.again) {
         return show_setup(&session, &csrf, StatusCode::BAD_REQUEST, Some(&error));
     }
-    // Of several requests at the same time, only one can create the user.
+    // If multiple requests arrive at the same time, only one of them can create the user.
     let version = match set_password(auth, &admin, form.new, true).await {
         Ok(version) => version,
         Err(response) => return response,

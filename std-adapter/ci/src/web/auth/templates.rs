@@ -1,4 +1,4 @@
-//! The pages for logins and settings.
+//! The login and settings pages.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -9,7 +9,7 @@ use super::CsrfToken;
 use super::session::Session;
 use crate::web::assets;
 
-/// What the layout of all pages shows. The layout calls it `visit`.
+/// The data shown by the common page layout, where it is named `visit`.
 pub(super) struct Frame {
     user: Option<String>,
     is_admin: bool,
@@ -19,7 +19,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// `here` is the page to which a login leads back.
+    /// `here` is the page to return to after a login.
     pub(super) fn new(session: &Session, here: &str) -> Frame {
         let user = session.user();
         Frame {
@@ -36,7 +36,7 @@ impl Frame {
     }
 }
 
-/// The page with the form for a login.
+/// The page with the login form.
 #[derive(Template)]
 #[template(path = "auth/login.html")]
 pub(super) struct LoginPage<'p> {
@@ -49,7 +49,7 @@ pub(super) struct LoginPage<'p> {
     pub(super) github: Option<String>,
 }
 
-/// The page with the button for a logout.
+/// The page with the logout button.
 #[derive(Template)]
 #[template(path = "auth/logout.html")]
 pub(super) struct LogoutPage<'p> {
@@ -58,7 +58,7 @@ pub(super) struct LogoutPage<'p> {
     pub(super) user: Option<&'p str>,
 }
 
-/// The page that sets the password of `admin`.
+/// The page for setting the `admin` password.
 #[derive(Template)]
 #[template(path = "auth/setup.html")]
 pub(super) struct SetupPage<'p> {
@@ -67,7 +67,7 @@ pub(super) struct SetupPage<'p> {
     pub(super) error: Option<&'p str>,
 }
 
-/// The page of a user, with the form for a new password.
+/// A user's profile page, with a form for changing the password.
 #[derive(Template)]
 #[template(path = "auth/profile.html")]
 pub(super) struct ProfilePage<'p> {
@@ -92,7 +92,7 @@ pub(super) struct SettingsPage<'p> {
     pub(super) github: bool,
 }
 
-/// The settings of the login through GitHub.
+/// The settings for logging in through GitHub.
 #[derive(Template)]
 #[template(path = "auth/github.html")]
 pub(super) struct GithubPage<'p> {
@@ -115,7 +115,7 @@ struct MessagePage<'p> {
     style_url: String,
 }
 
-/// Returns a page, which browsers must not store.
+/// Returns a page that browsers must not cache.
 pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(text) => (status, [("cache-control", "no-store")], Html(text)).into_response(),
@@ -131,7 +131,7 @@ pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response {
     page(status, &MessagePage { title, text, style_url: assets::style_url() })
 }
 
-/// Returns the page for an error of the server, and logs the error.
+/// Logs a server error and returns an error page.
 pub(super) fn failure(doing: &str, error: &dyn std::fmt::Display) -> Response {
     error!(%error, "cannot {doing}");
     let text = format!("The server could not {doing}. Its log contains the reason.");

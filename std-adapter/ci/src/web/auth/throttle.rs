@@ -1,4 +1,4 @@
-//! Limits the rate of failed logins, for each address and for each user.
+//! Limits the rate of failed logins per address and per user.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,20 +9,21 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The number of failures that an address may have at once.
+/// The number of failures that an address can have in a burst.
 const BURST_OF_ADDRESS: u32 = 10;
 
-/// The number of failures that a user may have at once, from all addresses.
+/// The number of failures that a user can have in a burst, from all addresses.
 const BURST_OF_USER: u32 = 30;
 
 /// One failure is forgotten after this time.
 const FORGET: Duration = Duration::from_secs(60);
 
-/// The maximum number of addresses, and also of users, with failures. If a table is full, all
-/// further addresses or users are counted as one.
+/// The maximum number of addresses with failures, and also of users. When a table is full, all
+/// further addresses or users are counted together.
 const MAX_ENTRIES: usize = 10_000;
 
-/// The maximum number of pairs of a user and an address from which the user has logged in.
+/// The maximum number of (user, address) pairs to remember, where the user has logged in from the
+/// address.
 const MAX_TRUSTED: usize = 1000;
 
 /// Counts failed logins.
@@ -33,13 +34,13 @@ pub(super) struct Throttle(Arc<Mutex<Tables>>);
 struct Tables {
     addresses: Buckets<IpAddr>,
     users: Buckets<String>,
-    /// The pairs of users and addresses that have logged in, with the time. A flood of failures from
-    /// other addresses does not lock these users out.
+    /// The (user, address) pairs that have logged in, with the time of the login. Many failures
+    /// from other addresses do not lock these users out.
     trusted: HashMap<(String, IpAddr), Instant>,
 }
 
-/// An attempt that counts as a failure until [`succeeded`](Attempt::succeeded) is called. Attempts
-/// that run at the same time are therefore limited too.
+/// An attempt that counts as a failure until [`succeeded`](Attempt::succeeded) is called. This also
+/// limits concurrent attempts.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Attempt {
@@ -112,7 +113,7 @@ impl Tables {
 #[derive(Debug)]
 struct Buckets<K> {
     entries: HashMap<K, Instant>,
-    /// Counts the keys for which the table has no room.
+    /// Counts failures for keys that do not fit in the table.
     overflow: Option<Instant>,
 }
 

@@ -1,14 +1,14 @@
-//! Users and the rights that GitHub has confirmed for them.
+//! Users and the permissions that GitHub has confirmed for them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of the local user who may change the settings.
+/// The name of the local user who can change the settings.
 pub const ADMIN: &str = "admin";
 
-/// The prefix of the names of users who logged in through GitHub.
+/// The name prefix of users who logged in through GitHub.
 const GITHUB: &str = "github:";
 
 /// A user who has logged in.

@@ -1,4 +1,4 @@
-//! Calls to GitHub during a login.
+//! Calls to the GitHub API during login.
 
 use std::fmt;
 use std::io;
@@ -16,13 +16,13 @@ use crate::web::auth::user::{GithubRights, User};
 /// The maximum size of a response, in bytes.
 const MAX_RESPONSE: usize = 1 << 20;
 
-/// The maximum time for one call.
+/// The time limit for one call.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The reason why a login through GitHub failed. The message contains no secrets.
+/// The reason why a login through GitHub failed. The message does not contain any secrets.
 #[derive(Debug)]
 pub(super) enum ApiError {
-    /// Too many other logins wait for GitHub.
+    /// Too many other logins are waiting for GitHub.
     Busy(usize),
     TimedOut(Duration),
     Io(io::Error),
@@ -31,13 +31,13 @@ pub(super) enum ApiError {
     Refused(String),
     /// A call had an unexpected status.
     Status(String, StatusCode),
-    /// The response has an unexpected content.
+    /// The response has unexpected content.
     Malformed(&'static str),
 }
 
 impl ApiError {
-    /// Converts the error of an exchange. A response that is not a token is not shown, because it may
-    /// contain one.
+    /// Converts an error from the token exchange. A response that cannot be parsed is not shown,
+    /// because it could contain a token.
     pub(super) fn exchange<T>(error: RequestTokenError<HttpsError, T>) -> ApiError
     where
         T: oauth2::ErrorResponse + fmt::Display,
@@ -83,7 +83,7 @@ impl From<io::Error> for ApiError {
     }
 }
 
-/// Sends a request of the crate `oauth2`.
+/// Sends a request for the `oauth2` crate.
 pub(super) async fn send(
     http: HttpsClient,
     request: HttpRequest,
@@ -107,7 +107,7 @@ struct Login {
 }
 
 impl Calls<'_> {
-    /// Returns the user to whom the token belongs.
+    /// Returns the user that the token belongs to.
     pub(super) async fn user(self) -> Result<User, ApiError> {
         let (status, body) = self.get("/user").await?;
         if status != StatusCode::OK {
@@ -117,7 +117,8 @@ impl Calls<'_> {
         login.and_then(|user| User::github(&user.login)).ok_or(ApiError::Malformed("GET /user"))
     }
 
-    /// Returns the user's rights. GitHub hides what a user cannot see with the status 404.
+    /// Returns the user's rights. GitHub responds with status 404 for anything the user is not
+    /// allowed to see.
     pub(super) async fn rights(
         self,
         user: &User,
@@ -136,12 +137,12 @@ impl Calls<'_> {
         Ok(rights)
     }
 
-    /// Returns whether the resource exists for the user.
+    /// Returns `true` if the resource exists and is visible to the user.
     async fn ask(self, path: String) -> Result<bool, ApiError> {
         let (status, _) = self.get(&path).await?;
         match status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(true),
-            // A repository that was renamed is no longer the one that the policy names.
+            // A renamed repository is no longer the one named in the policy.
             StatusCode::NOT_FOUND | StatusCode::MOVED_PERMANENTLY => Ok(false),
             status => Err(ApiError::Status(format!("GET {path}"), status)),
         }

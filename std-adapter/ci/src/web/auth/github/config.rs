@@ -1,4 +1,4 @@
-//! The settings of the login through GitHub.
+//! The settings for logging in through GitHub.
 
 use std::fmt;
 
@@ -15,12 +15,12 @@ pub(in crate::web::auth) struct GithubConfig {
     pub(in crate::web::auth) client_id: String,
     /// The secret of the OAuth app.
     pub(in crate::web::auth) client_secret: String,
-    /// The URL to which GitHub sends users back.
+    /// The URL to which GitHub redirects users after the login.
     pub(in crate::web::auth) callback: String,
-    /// The root URL of GitHub's pages.
+    /// The root URL of the GitHub web site.
     #[serde(default = "default_web_url")]
     pub(in crate::web::auth) web_url: String,
-    /// The root URL of GitHub's API.
+    /// The root URL of the GitHub API.
     #[serde(default = "default_api_url")]
     pub(in crate::web::auth) api_url: String,
 }
@@ -34,7 +34,7 @@ fn default_api_url() -> String {
 }
 
 impl GithubConfig {
-    /// Returns the settings that the form shows before the first change.
+    /// Returns the settings to show in the form before any are saved.
     pub(in crate::web::auth) fn new(auth: &Auth) -> GithubConfig {
         GithubConfig {
             client_id: String::new(),
@@ -48,17 +48,18 @@ impl GithubConfig {
     /// Reads the content of the file.
     ///
     /// # Errors
-    /// Returns the reason if the content is malformed or if a login with it cannot work.
+    /// Returns an error message if the content is malformed or if logins cannot work with these
+    /// settings.
     pub(super) fn parse(text: &str) -> Result<GithubConfig, String> {
         let config: GithubConfig = serde_json::from_str(text).map_err(|error| error.to_string())?;
         config.check()?;
         Ok(config)
     }
 
-    /// Checks that a login with these settings can work.
+    /// Checks that logins can work with these settings.
     ///
     /// # Errors
-    /// Returns the reason if it cannot.
+    /// Returns the reason if they cannot.
     pub(in crate::web::auth) fn check(&self) -> Result<(), String> {
         for (name, text) in [("client id", &self.client_id), ("client secret", &self.client_secret)]
         {
@@ -77,7 +78,7 @@ impl GithubConfig {
     }
 }
 
-/// Returns whether a text is an absolute URL with the scheme `https` or `http`.
+/// Returns `true` if a string is an absolute URL with the scheme `https` or `http`.
 fn is_url(text: &str) -> bool {
     text.parse::<Uri>()
         .is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some())

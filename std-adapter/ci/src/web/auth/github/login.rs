@@ -1,4 +1,4 @@
-//! The two steps of a login through GitHub: the redirection to GitHub and the callback.
+//! The two steps of a login through GitHub: the redirect to GitHub and the callback.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::web::auth::store::now;
 use crate::web::auth::templates::{failure, message};
 use crate::web::auth::user::{GithubRights, User};
 
-/// The maximum time for all calls to GitHub during a login.
+/// The time limit for all calls to GitHub during a login.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The maximum length of a code, in bytes.
@@ -94,7 +94,7 @@ fn authorize_url(
     Ok(request.url().0.into())
 }
 
-/// Returns what GitHub must be asked before the policies can decide.
+/// Returns the questions that GitHub has to answer before the policies can be evaluated.
 fn questions(session: &Session) -> Questions {
     let mut questions = Questions::default();
     session.auth().can_read().collect(&mut questions);
@@ -151,7 +151,7 @@ async fn callback(
     }
 }
 
-/// Exchanges the code for a token, and asks GitHub for the user and the user's rights.
+/// Exchanges the code for a token, and queries GitHub for the user and their permissions.
 async fn identify(
     session: &Session,
     config: &GithubConfig,

@@ -21,15 +21,15 @@ pub(super) use login::routes;
 /// The name of the file in the secrets directory.
 const FILE: &str = "github.json";
 
-/// The maximum number of logins that wait for GitHub at the same time.
+/// The maximum number of logins that can wait for GitHub at the same time.
 const PARALLEL: usize = 16;
 
-/// The settings of the login through GitHub, and the client for the calls to GitHub.
+/// The settings for logging in through GitHub, and the client for calling GitHub.
 pub(super) struct Github {
     path: PathBuf,
     config: RwLock<Option<Arc<GithubConfig>>>,
-    /// The client, which is created at the first login, because a system without root certificates
-    /// cannot create one.
+    /// The client. It is created on first login, because it cannot be created on a system without
+    /// root certificates.
     client: OnceLock<HttpsClient>,
     logins: Semaphore,
 }

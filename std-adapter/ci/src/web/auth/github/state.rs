@@ -1,4 +1,4 @@
-//! The parameter `state` of a login through GitHub.
+//! The `state` parameter of a login through GitHub.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,31 +11,31 @@ use crate::web::auth::store::now;
 /// The maximum time between the start of a login and the callback, in seconds.
 const VALID_SECONDS: u64 = 600;
 
-/// What the parameter `state` carries to GitHub and back.
+/// The content of the `state` parameter, which is sent to GitHub and back.
 ///
 /// The server stores nothing during a login. The signature of the state and the PKCE verifier are
 /// derived from the secret session id, so only the browser that started the login can finish it.
-/// The session id changes at the login, so a state can be used only once.
+/// The session id changes on login, so a state can be used only once.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) nonce: String,
-    /// The time of the start, in seconds since the Unix epoch.
+    /// The time at which the login was started, in seconds since the Unix epoch.
     pub(super) time: u64,
     /// The page to return to.
     pub(super) back: String,
 }
 
 impl State {
-    /// Returns the text of the parameter.
+    /// Returns the value of the parameter.
     ///
     /// # Errors
-    /// Returns an error if the state cannot be written as JSON.
+    /// Returns an error if the state cannot be serialized as JSON.
     pub(super) fn seal(&self, id: &SessionId) -> serde_json::Result<String> {
         let text = URL_SAFE_NO_PAD.encode(serde_json::to_vec(self)?);
         Ok(format!("{text}.{}", id.derive("github-state", &text)))
     }
 
-    /// Returns the state if this browser has started the login, not too long ago.
+    /// Returns the state if this browser recently started the login.
     pub(super) fn open(text: &str, id: &SessionId) -> Option<State> {
         let (text, signature) = text.split_once('.')?;
         if !is_same_secret(signature, &id.derive("github-state", text)) {
@@ -46,7 +46,8 @@ impl State {
         (age <= VALID_SECONDS).then_some(state)
     }
 
-    /// Returns the secret that proves to GitHub that the same client sends the code.
+    /// Returns the PKCE verifier, which proves to GitHub that the code is sent by the client that
+    /// started the login.
     pub(super) fn verifier(&self, id: &SessionId) -> PkceCodeVerifier {
         PkceCodeVerifier::new(id.derive("github-pkce", &self.nonce))
     }

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::IDLE;
 use crate::web::auth::user::{SessionData, User};
 
-/// The maximum number of sessions. A further session replaces the one that was not used for the
-/// longest time.
+/// The maximum number of sessions. When the limit is reached, a new session replaces the least
+/// recently used one.
 const MAX_SESSIONS: usize = 10_000;
 
-/// The maximum number of sessions of one user. A further session replaces the user's oldest one, so
-/// one user cannot end the sessions of others.
+/// The maximum number of sessions per user. When the limit is reached, a new session replaces the
+/// user's oldest one, so a user cannot end other users' sessions.
 pub(super) const MAX_SESSIONS_PER_USER: usize = 50;
 
 /// A bounded table of sessions.
@@ -23,9 +23,9 @@ pub(in crate::web::auth) struct Memory(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     sessions: HashMap<String, Entry>,
-    /// The keys in the order of their last use.
+    /// The keys, from least to most recently used.
     by_use: BTreeMap<u64, String>,
-    /// The keys of each user's sessions, the oldest first.
+    /// The keys of each user's sessions, oldest first.
     by_user: HashMap<User, VecDeque<String>>,
     /// The number of uses so far.
     uses: u64,
@@ -95,7 +95,7 @@ impl Table {
         }
     }
 
-    /// Removes the sessions that were not used for a long time.
+    /// Removes sessions that have been idle for too long.
     fn remove_idle(&mut self) {
         while let Some((_, key)) = self.by_use.first_key_value() {
             if self.sessions.get(key).is_some_and(|entry| entry.used.elapsed() < IDLE) {

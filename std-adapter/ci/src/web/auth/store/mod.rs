@@ -17,13 +17,14 @@ use super::user::SessionData;
 use memory::Memory;
 use redis::Redis;
 
-/// A session ends after this time without a request.
+/// The idle timeout: a session ends after this time without a request.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
-/// A session of a local user ends at the latest this long after the login.
+/// The maximum lifetime of a local user's session after the login.
 pub(super) const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A session of a GitHub user ends earlier, because the user's rights are read only at the login.
+/// The maximum lifetime of a GitHub user's session. It is shorter because GitHub permissions are
+/// read only at login.
 const GITHUB_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Where sessions are stored. The default is memory.
@@ -103,7 +104,7 @@ fn tcp_address(text: &str) -> Option<RedisAddress> {
 }
 
 impl fmt::Display for SessionsBackend {
-    /// Writes the URL. The password is replaced by `***`.
+    /// Writes the URL. The password is replaced with `***`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Backend::Redis(redis) = &self.0 else { return f.write_str("memory://") };
         match &redis.socket {
@@ -123,8 +124,8 @@ impl fmt::Debug for SessionsBackend {
     }
 }
 
-/// The error returned if a text is not the URL of a session backend. The error does not contain the
-/// text, because the text may contain a password.
+/// The error returned if a string is not a valid session backend URL. The error does not contain
+/// the string, because it could contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidBackend;
 
@@ -139,7 +140,7 @@ impl fmt::Display for InvalidBackend {
 
 impl std::error::Error for InvalidBackend {}
 
-/// The sessions of all users who are logged in.
+/// The sessions of all logged-in users.
 #[derive(Debug)]
 pub(super) enum Sessions {
     Memory(Memory),
@@ -154,10 +155,10 @@ impl Sessions {
         }
     }
 
-    /// Returns the data of a session and notes that the session is in use.
+    /// Returns the data of a session and resets its idle timeout.
     ///
     /// # Errors
-    /// Returns an error if the Redis server does not answer.
+    /// Returns an error if the Redis server does not respond.
     pub(super) async fn get(&self, id: &SessionId) -> io::Result<Option<SessionData>> {
         let data = match self {
             Sessions::Memory(memory) => memory.get(&id.key()),
@@ -175,7 +176,7 @@ impl Sessions {
     /// Stores a session.
     ///
     /// # Errors
-    /// Returns an error if the Redis server does not answer.
+    /// Returns an error if the Redis server does not respond.
     pub(super) async fn insert(&self, id: &SessionId, data: SessionData) -> io::Result<()> {
         match self {
             Sessions::Memory(memory) => {
@@ -189,7 +190,7 @@ impl Sessions {
     /// Removes a session, if it exists.
     ///
     /// # Errors
-    /// Returns an error if the Redis server does not answer.
+    /// Returns an error if the Redis server does not respond.
     pub(super) async fn remove(&self, id: &SessionId) -> io::Result<()> {
         match self {
             Sessions::Memory(memory) => {
@@ -210,12 +211,13 @@ impl Sessions {
     }
 }
 
-/// Returns whether the login was too long ago. If the clock has been set back, the session is young.
+/// Returns `true` if the login was too long ago. If the clock was set back, the session is not
+/// considered too old.
 fn has_ended(data: &SessionData) -> bool {
     now().saturating_sub(data.created) >= lifetime(data).as_secs()
 }
 
-/// Returns the time from the login to the end of a session.
+/// Returns the maximum lifetime of a session.
 pub(super) fn lifetime(data: &SessionData) -> Duration {
     if data.user.github_login().is_some() { GITHUB_LIFETIME } else { LIFETIME }
 }

@@ -1,7 +1,7 @@
 //! Sessions in a Redis server, so they survive a restart of the CI.
 //!
-//! No store of the crate `tower-sessions` fits: the newest one for Redis requires an older version
-//! of that crate and adds about 50 packages. Sessions need only four commands.
+//! None of the `tower-sessions` stores is suitable: the newest Redis store requires an older
+//! version of that crate and adds about 50 packages. Sessions need only four Redis commands.
 
 use std::fmt;
 use std::io;
@@ -20,13 +20,14 @@ use crate::web::auth::user::SessionData;
 /// The prefix of the keys.
 const PREFIX: &str = "datakit-ci:session:";
 
-/// The maximum time for a command, including the wait for earlier commands and for a connection.
+/// The time limit for a command, including the time spent waiting for earlier commands and for a
+/// connection.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A client of a Redis server, with one connection.
+/// A Redis client with a single connection.
 pub(in crate::web::auth) struct Redis {
     address: RedisAddress,
-    /// The connection, unless it must be opened first.
+    /// The connection. `None` if it has to be opened first.
     connection: Mutex<Option<Connection>>,
 }
 
@@ -40,7 +41,7 @@ impl Redis {
         Redis { address, connection: Mutex::new(None) }
     }
 
-    /// Reads a session and starts its idle time anew.
+    /// Reads a session and resets its idle timeout.
     pub(super) async fn get(&self, key: &str) -> io::Result<Option<SessionData>> {
         let key = format!("{PREFIX}{key}");
         let idle = IDLE.as_secs().to_string();
@@ -69,13 +70,13 @@ impl Redis {
     }
 
     /// Sends a command and receives its reply. Opens a connection first if there is none. All
-    /// commands can be repeated, so a command is repeated if an old connection turns out to be
+    /// commands are idempotent, so a command is retried if an existing connection turns out to be
     /// closed.
     async fn call(&self, parts: &[&[u8]]) -> io::Result<Reply> {
         let called = timeout(TIMEOUT, async {
             let mut slot = self.connection.lock().await;
-            // If this future is dropped, the connection is dropped too, because a reply to this
-            // command may still arrive on it.
+            // If this future is dropped, the connection is also dropped, because a reply to this
+            // command could still arrive on it.
             if let Some(mut connection) = slot.take()
                 && let Ok(reply) = exchange(&mut connection, parts).await
             {

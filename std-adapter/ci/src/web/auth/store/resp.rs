@@ -1,4 +1,4 @@
-//! RESP, the protocol of Redis: the part that sessions need.
+//! The subset of RESP, the Redis protocol, that sessions need.
 
 use std::io;
 
@@ -10,7 +10,7 @@ const MAX_LINE: u64 = 1024;
 /// The maximum length of a value, in bytes.
 const MAX_VALUE: usize = 64 << 10;
 
-/// A reply of the server.
+/// A reply from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// A status or an integer.
@@ -39,7 +39,7 @@ pub(super) async fn send(
 /// Receives a reply.
 ///
 /// # Errors
-/// Returns the error that the server sent, or an error if the reply is malformed or too long.
+/// Returns an error if the server reports one, or if the reply is malformed or too long.
 pub(super) async fn receive(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Reply> {
     let line = read_line(stream).await?;
     let malformed = || invalid(format!("malformed reply {line:?} from Redis"));

@@ -26,7 +26,7 @@ async fn behaves(sessions: &Sessions) {
     sessions.remove(&id).await.unwrap();
     sessions.remove(&id).await.unwrap();
     assert_eq!(sessions.get(&id).await.unwrap(), None);
-    // A session ends some time after the login, even if it is always in use.
+    // A session ends a fixed time after the login, even if it is in constant use.
     for (name, days, ended) in [
         ("alice", 6, false),
         ("alice", 7, true),
@@ -72,7 +72,7 @@ pub(in crate::web::auth) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts the server. Returns `None` and prints a message if it is not installed.
+    /// Starts the server. Returns `None` and prints a message if Redis is not installed.
     pub(in crate::web::auth) async fn start(options: &[&str]) -> Option<RedisServer> {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("redis.sock");
@@ -114,12 +114,12 @@ impl Drop for RedisServer {
 async fn sessions_in_redis() {
     let Some(server) = RedisServer::start(&[]).await else { return };
     behaves(&Sessions::new(&server.backend())).await;
-    // Another process, or the same one after a restart, sees the sessions.
+    // Another process, or the same process after a restart, sees the sessions.
     let id = SessionId::random().unwrap();
     Sessions::new(&server.backend()).insert(&id, data("alice", 0)).await.unwrap();
     let sessions = Sessions::new(&server.backend());
     assert!(sessions.get(&id).await.unwrap().is_some());
-    // The server knows only a hash of the cookie, and forgets the session by itself.
+    // The Redis server stores only a hash of the cookie and expires the session on its own.
     let socket = server.dir.path().join("redis.sock");
     let ask = |arguments: &[&str]| {
         let mut command = std::process::Command::new("redis-cli");
@@ -131,7 +131,7 @@ async fn sessions_in_redis() {
     assert!(!ask(&["KEYS", "*"]).contains(id.expose()));
     let seconds: u64 = ask(&["TTL", &key]).parse().unwrap();
     assert!((IDLE.as_secs() - 60..=IDLE.as_secs()).contains(&seconds), "{seconds}");
-    // A value that this version cannot read is no session.
+    // A value that this version cannot read does not count as a session.
     ask(&["SET", &key, "{}"]);
     assert_eq!(sessions.get(&id).await.unwrap(), None);
 }
@@ -173,7 +173,7 @@ async fn a_password_and_a_database_are_sent_over_tcp() {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = BufReader::new(stream);
         let mut words = Vec::new();
-        // Each command has a line with the number of its parts and two lines for each part.
+        // Each command consists of a line with the number of parts, followed by two lines per part.
         for (reply, parts) in [("+OK\r\n", 2), ("+OK\r\n", 2), (":1\r\n", 2)] {
             for number in 0..=2 * parts {
                 let mut line = String::new();

@@ -8,7 +8,7 @@ use super::*;
 async fn session_fixation_gives_the_attacker_nothing() {
     let site = Site::with_policies("user:alice", "user:alice");
     drop(site.user("alice").await);
-    // The attacker gets an id and places it in the victim's browser.
+    // The attacker obtains an id and places it in the victim's browser.
     let mut attacker = site.browser();
     attacker.get("/auth/login").await;
     let planted = attacker.cookie.clone();
@@ -55,7 +55,7 @@ async fn requests_of_other_sites_are_refused() {
     assert_eq!(alice.post("/auth/logout", &[]).await.status, StatusCode::FORBIDDEN);
     let visitor = site.browser().post("/build", &[("csrf", &csrf)]).await;
     assert_eq!(visitor.status, StatusCode::FORBIDDEN);
-    // The token does not help if the browser reports another site.
+    // The token is not sufficient if the browser reports that the request came from another site.
     for (name, value, status) in [
         ("sec-fetch-site", "cross-site", StatusCode::FORBIDDEN),
         ("sec-fetch-site", "same-site", StatusCode::FORBIDDEN),
@@ -72,7 +72,7 @@ async fn requests_of_other_sites_are_refused() {
         let answer = alice.send(request.header("host", "10.0.0.1:8443"), String::new()).await;
         assert_eq!(answer.status, status, "{name}: {value}");
     }
-    // A form that needs no preflight request cannot carry the token in another encoding.
+    // The token is not accepted in encodings that forms can send without a preflight request.
     let request = Request::post("/build").header("content-type", "text/plain");
     let answer = alice.send(request, format!("csrf={csrf}")).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
@@ -134,7 +134,8 @@ async fn ten_thousand_guesses_cost_few_hashes() {
     }
     assert!(refused >= 9_980, "{refused}");
     assert!(site.auth.0.hasher.computed() - before <= 20);
-    // Another address can still log in, and also the right password is refused at this one.
+    // Logins from another address still work, but even the correct password is rejected from this
+    // address.
     let form = [("user", "alice"), ("password", PASSWORD), ("csrf", &csrf[..])];
     assert_eq!(browser.post("/auth/login", &form).await.status, StatusCode::TOO_MANY_REQUESTS);
     browser.address = "192.0.2.2:1".parse().unwrap();

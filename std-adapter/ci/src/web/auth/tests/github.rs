@@ -1,4 +1,4 @@
-//! Logins through GitHub, against a small fake of GitHub.
+//! Tests for logins through GitHub, using a small fake GitHub server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// The part of GitHub that a login needs.
+/// The parts of GitHub that a login needs.
 #[derive(Default)]
 struct Fake {
-    /// The PKCE challenges by code.
+    /// The PKCE challenges, keyed by code.
     codes: Mutex<HashMap<String, String>>,
-    /// The paths of the calls with a token.
+    /// The paths of calls that were made with a token.
     calls: Mutex<Vec<String>>,
-    /// What the token's endpoint and the API answer instead of the usual.
+    /// Responses that override the default ones of the token endpoint and the API.
     broken: Mutex<Option<(StatusCode, String)>>,
 }
 
@@ -42,7 +42,7 @@ impl Fake {
         (fake, url)
     }
 
-    /// The user confirms the login in the browser. Returns the path of the callback.
+    /// Confirms the login in the browser, as a user would. Returns the path of the callback.
     fn authorize(&self, location: &str) -> String {
         let (_, query) = location.split_once('?').unwrap();
         let query: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -71,7 +71,7 @@ impl Fake {
         let answer = if is_valid {
             json!({ "access_token": "gho_token", "token_type": "bearer", "scope": "" })
         } else {
-            // GitHub reports errors with the status 200.
+            // GitHub reports errors with status 200.
             json!({ "error": "bad_verification_code", "error_description": "expired" })
         };
         (StatusCode::OK, json_type, answer.to_string())
@@ -109,7 +109,7 @@ async fn site(can_read: &str, can_build: &str) -> (Arc<Fake>, Site) {
     (fake, site)
 }
 
-/// Logs in through GitHub and returns the answer to the callback.
+/// Logs in through GitHub and returns the response to the callback.
 async fn log_in(fake: &Fake, browser: &mut Browser, back: &str) -> Answer {
     let start = browser.get(&format!("/auth/github?back={back}")).await;
     browser.get(&fake.authorize(start.location())).await
@@ -131,7 +131,7 @@ async fn a_user_logs_in_through_github() {
     assert_eq!(*fake.calls.lock(), calls);
     let counts = site.auth.login_counts();
     assert_eq!((counts.github_ok, counts.github_rejected), (1, 0));
-    // A GitHub user has no password here.
+    // GitHub users do not have a password on this server.
     let profile = browser.get("/user/profile").await;
     assert!(!profile.body.contains("Change the password"));
 }
@@ -168,7 +168,7 @@ async fn a_changed_policy_needs_a_new_login() {
 async fn the_callback_works_once_and_only_in_the_same_browser() {
     let (fake, site) = site("everyone", "everyone").await;
     let (mut victim, mut attacker) = (site.browser(), site.browser());
-    // The attacker starts a login, and lures the victim to the callback.
+    // The attacker starts a login and lures the victim to the callback.
     let start = attacker.get("/auth/github").await.location().to_owned();
     let callback = fake.authorize(&start);
     victim.get("/auth/login").await;
@@ -176,7 +176,7 @@ async fn the_callback_works_once_and_only_in_the_same_browser() {
     let mut stranger = site.browser();
     assert_eq!(stranger.get(&callback).await.status, StatusCode::FORBIDDEN);
     assert_eq!(attacker.get(&callback).await.location(), "/");
-    // The same callback does not work again, neither with the new cookie nor with the old one.
+    // The same callback does not work a second time, with either the new or the old cookie.
     assert_eq!(attacker.get(&callback).await.status, StatusCode::FORBIDDEN);
     assert_eq!(site.auth.sessions().len(), 1);
 }

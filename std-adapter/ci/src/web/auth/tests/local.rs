@@ -1,4 +1,4 @@
-//! The first start, logins with a password, and the settings.
+//! Tests for the first-time setup, logins with a password, and the settings.
 
 use axum::http::StatusCode;
 
@@ -27,7 +27,7 @@ async fn the_one_time_url_works_in_one_browser_only() {
     let wrong = first.get("/auth/intro/wrong").await;
     assert_eq!(wrong.status, StatusCode::FORBIDDEN);
     assert_eq!(first.get("/auth/setup").await.status, StatusCode::FORBIDDEN);
-    // A preview of the link with HEAD does not use it up.
+    // A HEAD request, such as for a link preview, does not use up the link.
     let head = second.send(Request::head(&intro), String::new()).await;
     assert_eq!(head.status, StatusCode::NO_CONTENT);
     assert_eq!(first.get(&intro).await.location(), "/auth/setup");
@@ -64,7 +64,7 @@ async fn a_user_logs_in_and_returns_to_the_page() {
     let form = [("user", "alice"), ("password", PASSWORD), ("back", "/?x=1"), ("csrf", &csrf[..])];
     assert_eq!(browser.post("/auth/login", &form).await.location(), "/?x=1");
     assert_eq!(browser.get("/").await.status, StatusCode::OK);
-    // The login page sends users who are logged in back.
+    // The login page redirects users who are already logged in.
     assert_eq!(browser.get("/auth/login?back=/admin").await.location(), "/admin");
     assert_eq!(browser.submit("/auth/logout", &[]).await.location(), "/");
     assert_eq!(browser.cookie, None);
@@ -139,7 +139,7 @@ async fn pages_are_neither_stored_nor_framed() {
     assert_eq!(answer.header("x-frame-options"), "DENY");
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
     assert!(answer.header("content-security-policy").contains("default-src 'none'"));
-    // Other services on this host may not use TLS.
+    // Other services on this host might not use TLS.
     assert_eq!(answer.header("strict-transport-security"), "");
     let cookie = answer.header("set-cookie");
     assert!(cookie.starts_with("__Host-datakit-ci="), "{cookie}");
@@ -150,7 +150,7 @@ async fn pages_are_neither_stored_nor_framed() {
     let answer = site.browser().get("/auth/login").await;
     assert!(answer.header("set-cookie").starts_with("datakit-ci="));
     assert!(!answer.header("set-cookie").contains("Secure"));
-    // A refusal has the same headers.
+    // Error responses have the same headers.
     let refused = site.browser().post("/auth/logout", &[]).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert_eq!(refused.header("x-content-type-options"), "nosniff");

@@ -120,7 +120,7 @@ impl Answer {
         self.header("location")
     }
 
-    /// Returns the value of the hidden field `csrf`.
+    /// Returns the value of the hidden `csrf` field.
     fn csrf(&self) -> String {
         let (_, rest) = self.body.split_once("name=\"csrf\" value=\"").expect(&self.body);
         rest.split_once('"').unwrap().0.to_owned()
@@ -158,7 +158,7 @@ impl Browser {
         self.send(request.header("content-type", "application/x-www-form-urlencoded"), body).await
     }
 
-    /// Opens the page with a form and sends the form.
+    /// Opens the page with a form and submits the form.
     async fn submit(&mut self, path: &str, form: &[(&str, &str)]) -> Answer {
         let page = self.get(path).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.body);

@@ -1,4 +1,4 @@
-//! The policies and the roles.
+//! Tests for policies and roles.
 
 use axum::http::StatusCode;
 
