@@ -54,17 +54,21 @@ impl<const CLIENTS: usize> Ctl<CLIENTS> {
     fn run(&self, client: Client, command: &[u8]) -> Result<()> {
         let end = command.iter().position(|byte| *byte == b' ').unwrap_or(command.len());
         let (word, path) = command.split_at_checked(end).unwrap_or_default();
-        let action = match (word, path.trim_ascii()) {
-            (b"reset", path) => {
-                let count = reset::reset(self.set, path, client)?;
-                self.replies.reply(client, &format_args!("reset {} values", Decimal::from(count)));
-                return Ok(());
-            }
-            (b"save", b"") => StoreAction::Save(0..self.set.len()),
-            (b"save", path) => StoreAction::Save(self.set.select(path)?),
-            (b"load", b"") => StoreAction::Load,
-            (b"erase", b"") => StoreAction::Erase,
-            _ => return Err(unknown(command)),
+        let path = path.trim_ascii();
+        // A `match` on the word would compare it byte by byte, which takes up more flash.
+        let is = |name: &[u8]| word == name;
+        let action = if is(b"reset") {
+            let count = reset::reset(self.set, path, client)?;
+            self.replies.reply(client, &format_args!("reset {} values", Decimal::from(count)));
+            return Ok(());
+        } else if is(b"save") {
+            StoreAction::Save(self.set.select(path)?)
+        } else if is(b"load") && path.is_empty() {
+            StoreAction::Load
+        } else if is(b"erase") && path.is_empty() {
+            StoreAction::Erase
+        } else {
+            return Err(unknown(command));
         };
         let store = self.set.param_store().ok_or_else(no_store)?;
         self.replies.expect_outcome(client);

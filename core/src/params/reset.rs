@@ -30,8 +30,10 @@ pub(super) fn reset(set: &ParamSet, path: &[u8], client: Client) -> Result<u16> 
     }
     let range = set.select(path)?;
     let (mut possible, mut count) = (false, 0);
-    for start in range.clone().step_by(TOGETHER_MAX.into()) {
+    let mut start = range.start;
+    while start < range.end {
         let part = start..start.saturating_add(TOGETHER_MAX).min(range.end);
+        start = part.end;
         if let Some(changed) = reset_part(set, &part, client)? {
             possible = true;
             count += changed;

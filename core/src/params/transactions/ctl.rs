@@ -14,17 +14,19 @@ pub(super) struct TransactionCtl<'a, const VALUES: usize, const TEXT: usize> {
 
 impl<const VALUES: usize, const TEXT: usize> TransactionCtl<'_, VALUES, TEXT> {
     fn run(&self, client: Client, command: &[u8]) -> Result<()> {
-        match command {
-            b"commit" => self.slot.commit(client, false),
-            b"commit force" => self.slot.commit(client, true),
-            b"abort" => {
-                self.slot.with_transaction(|transaction| transaction.clear());
-                Ok(())
-            }
-            _ => Err(Error::Invalid.with_message(format_args!(
+        // A `match` on the command would compare it byte by byte, which takes up more flash.
+        let is = |name: &[u8]| command == name;
+        let force = is(b"commit force");
+        if force || is(b"commit") {
+            self.slot.commit(client, force)
+        } else if is(b"abort") {
+            self.slot.with_transaction(|transaction| transaction.clear());
+            Ok(())
+        } else {
+            Err(Error::Invalid.with_message(format_args!(
                 "{} is not a command: use commit, commit force or abort",
                 Quoted(command)
-            ))),
+            )))
         }
     }
 
