@@ -195,6 +195,14 @@ async fn memory_hog_is_ended() -> Done {
     assert!(matches!(error, CommandError::Failed { .. }), "{error}");
     assert!(!log.finish().contains("\nsurvived"));
     abuse.nothing_is_left().await;
+    // Address space that is only reserved does not count.
+    #[cfg(target_os = "linux")]
+    if find_program("perl").is_some() {
+        // The arguments are the size, `PROT_NONE`, and `MAP_PRIVATE | MAP_ANONYMOUS`.
+        let call = format!("syscall({}, 0, 1 << 34, 0, 0x22, -1, 0)", libc::SYS_mmap);
+        let reserve = abuse.command(&format!("perl -e 'exit({call} == -1)'"));
+        reserve.limits(limits).run(&new_log()).await?;
+    }
     Ok(())
 }
 

@@ -6,9 +6,9 @@ use std::ffi::OsString;
 ///
 /// If the CI can create control groups (`cgroups(7)`), the limits on memory, processors and
 /// processes apply to all processes of the command together. Otherwise, the memory limit applies to
-/// the address space of each process, the process limit applies to the processes in the sandbox
-/// (unless the CI runs as root), and processors are not limited. The command's log lists the limits
-/// that cannot be enforced.
+/// the private writable memory of each process (`RLIMIT_DATA`), the process limit applies to the
+/// processes in the sandbox (unless the CI runs as root), and processors are not limited. The
+/// command's log lists the limits that cannot be enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -59,11 +59,13 @@ impl Limits {
         output: None,
     };
 
-    /// Returns the options of `prlimit(1)`. If `address_space` is `true`, the memory limit applies
-    /// to the address space of each process.
-    pub(super) fn options(&self, address_space: bool) -> Vec<OsString> {
-        let memory = self.memory.filter(|_| address_space);
-        let limits = [("as", memory), ("fsize", self.file_size), ("cpu", self.cpu_seconds)];
+    /// Returns the options of `prlimit(1)`. If `memory` is `true`, the memory limit applies to each
+    /// process.
+    pub(super) fn options(&self, memory: bool) -> Vec<OsString> {
+        // The address space is not limited, because WebAssembly and browsers reserve much more of it
+        // than they use.
+        let memory = self.memory.filter(|_| memory);
+        let limits = [("data", memory), ("fsize", self.file_size), ("cpu", self.cpu_seconds)];
         let set = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
         let mut options: Vec<OsString> =
             set.map(|(name, limit)| format!("--{name}={limit}").into()).collect();
