@@ -55,7 +55,7 @@ fn assert_refused(result: Result<(), Refusal>, errno: u32, text: &str) {
     assert!(number == errno && reason.contains(text), "{number}: {reason}");
 }
 
-/// A commit sets all values, or none of them if a rule refuses them.
+/// A commit sets all values, or none if a rule rejects them.
 pub fn commit_sets_all_values_or_none(connect: Connect<'_>) {
     let (mut a, mut b) = (connect(Dialect::Unix), connect(Dialect::Unix));
     begin(&mut a, 0).unwrap();

@@ -28,9 +28,9 @@ use crate::vfs::{
 /// documentation](super) describes. The task receives the whole value. The request that completes
 /// the value waits until the task has replied, and returns any error from the task.
 ///
-/// If the client cancels its request, closes the file or disconnects, the request is cancelled. If
-/// the task has not started the request yet, the request is dropped. If the task has started it,
-/// the request may still take effect.
+/// A request is cancelled if the client flushes it, closes the file or disconnects. If the task has
+/// not started the request yet, the request is dropped. If the task has started it, the request may
+/// still take effect.
 ///
 /// The file must be served by a [`StaticTree`](crate::vfs::StaticTree) of kind
 /// [`AsyncTree`](crate::vfs::AsyncTree) or by a desktop server. In any other tree, reads and writes

@@ -278,7 +278,7 @@ fn parameter_address(node: Node) -> Option<usize> {
 }
 
 fn has_parameters(dir: &'static dyn EntryTable) -> bool {
-    // An error stops the visit at the first parameter.
+    // Return an error to stop the visit at the first parameter.
     let visited = visit_files(dir, &mut |_, node| {
         parameter_address(node).map_or(Ok(()), |_| Err(fmt::Error))
     });

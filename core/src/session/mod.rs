@@ -277,8 +277,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     /// ORCLOSE, and waits until the tree has removed them.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the remaining files are not removed. The session closes these
-    /// files when the session is dropped.
+    /// If the future is dropped, the remaining files are not removed. These files are closed when
+    /// the session is dropped.
     pub async fn close(&self) {
         while let Some(fid) = self.pop_fid() {
             if !V::TreeKind::IMMUTABLE && fid.state.has(Access::REMOVE) {

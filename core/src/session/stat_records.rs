@@ -114,7 +114,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         made.ok()
     }
 
-    /// Fills in the `extension` field of the 9P2000.u record of `len` bytes at the front of `free`.
+    /// Fills in the `extension` field of the 9P2000.u record in the first `len` bytes of `free`.
     /// The field holds the target of a symbolic link, or a device's type and its major and minor
     /// numbers. Returns the new length of the record.
     ///

@@ -19,8 +19,8 @@ macro_rules! errors {
         /// these messages literally, so a test checks that no message changes.
         ///
         /// The errors with a fixed message are constants, which can be used as patterns.
-        // On an embedded board, this is one nonzero word. An enum with one variant for each error
-        // would have the same size, but the code of each function that passes it on would be
+        // On an embedded board, an error is one nonzero word. An enum with one variant for each
+        // error would have the same size, but the code of each function that passes it on would be
         // larger.
         #[derive(Clone, PartialEq, Eq)]
         pub struct Error(Packed);

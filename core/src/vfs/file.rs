@@ -68,8 +68,8 @@ pub struct OpenFile<'a> {
     pub follows: bool,
 }
 
-/// A client's number, which the program assigns to each connection. Files use the number to
-/// attribute changes to clients.
+/// The number that the program assigns to a client's connection. Files use the number to attribute
+/// changes to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Client(pub u8);

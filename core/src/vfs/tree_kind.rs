@@ -191,12 +191,12 @@ impl FidRecord for ImmutableRecord {
     }
 }
 
-/// The kind of a tree without restrictions. Any method of the tree may wait, and any file may
+/// The kind for trees without restrictions. Any method of the tree may wait, and any file may
 /// change.
 #[derive(Debug)]
 pub enum MutableTree {}
 
-/// The kind of a tree with a fixed structure. Of the tree's methods, only
+/// The kind for trees with a fixed structure. Of the tree's methods, only
 /// [`read`](super::Vfs::read) may wait.
 ///
 /// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
@@ -208,7 +208,7 @@ pub enum MutableTree {}
 #[derive(Debug)]
 pub enum ImmutableTree {}
 
-/// The kind of a tree with a fixed structure that contains files whose writes may wait. Of the
+/// The kind for trees that have a fixed structure and contain files whose writes may wait. Of the
 /// tree's methods, only [`read`](super::Vfs::read), [`write`](super::Vfs::write) and
 /// [`flush`](super::Vfs::flush) may wait. In all other respects, the tree is like an
 /// [`ImmutableTree`].

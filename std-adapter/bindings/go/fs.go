@@ -252,7 +252,7 @@ func (f *fsFile) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// ReadDir implements fs.ReadDirFile. sorted by name.
+// ReadDir implements fs.ReadDirFile. The entries are sorted by name.
 func (f *fsFile) ReadDir(n int) ([]fs.DirEntry, error) {
 	if !f.info.IsDir() {
 		return nil, f.wrap("readdir", ErrNotDir)

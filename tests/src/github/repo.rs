@@ -212,19 +212,19 @@ pub struct Repo {
     pub pushed: i64,
     /// The commits by hash.
     pub commits: HashMap<String, Commit>,
-    /// The annotated tags by hash.
+    /// The annotated tags, keyed by hash.
     pub tags: HashMap<String, Tag>,
-    /// The refs by full name, such as `refs/heads/master`.
+    /// The refs, keyed by full name, such as `refs/heads/master`.
     pub refs: BTreeMap<String, Object>,
-    /// The pull requests by number.
+    /// The pull requests, keyed by number.
     pub pulls: BTreeMap<u64, Pull>,
     /// The comments by identifier.
     pub comments: BTreeMap<u64, Comment>,
     /// The statuses of each commit, oldest first.
     pub statuses: HashMap<String, Vec<Status>>,
-    /// The check suites by identifier.
+    /// The check suites, keyed by identifier.
     pub suites: BTreeMap<u64, Suite>,
-    /// The check runs by identifier.
+    /// The check runs, keyed by identifier.
     pub runs: BTreeMap<u64, Run>,
     /// The webhooks by identifier.
     pub hooks: BTreeMap<u64, Hook>,

@@ -168,9 +168,9 @@ async fn carry(
 
 type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
 
-/// Runs tasks until the first of them is ready. Advances the clock by a millisecond whenever all
-/// tasks are waiting. Each task has its own waker, because the network stack's task is woken
-/// whenever another task uses a socket.
+/// Runs the tasks until the first task in the list, which is the script, has ended. Advances the
+/// clock by a millisecond whenever all tasks are waiting. Each task has its own waker, because the
+/// network stack's task is woken whenever another task uses a socket.
 fn run(tasks: Vec<Task<'_>>) {
     let mut tasks: Vec<_> =
         tasks.into_iter().map(|task| (task, Arc::new(Woken(AtomicBool::new(true))))).collect();

@@ -1,4 +1,5 @@
-//! Directories whose entries are the elements of an array. The names are the indices.
+//! Directories whose entries are the elements of an array. Each entry is named after the index of
+//! its element.
 
 use core::fmt;
 use core::marker::PhantomData;

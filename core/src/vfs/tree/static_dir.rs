@@ -63,13 +63,14 @@ pub enum Node {
     File(&'static (dyn File + Sync)),
     /// The file with this index in a table of files.
     Indexed(&'static (dyn FileTable + Sync), u16),
-    /// A directory whose entries never change but are not stored in a [`Dir`]. The number gives the
-    /// levels below the parent directory, including this directory.
+    /// A directory whose entries never change but are not stored in a [`Dir`]. The number is how
+    /// many levels there are below the parent directory, including this directory.
     Table(&'static (dyn EntryTable + Sync), u8),
     /// A directory that changes at run time, such as a [`DynamicDir`](super::DynamicDir).
     DynamicDir(&'static (dyn EntryTable + Sync)),
     /// A directory that shows the same subdirectories as another directory but replaces the files.
-    /// The number gives the levels below the parent directory, including this directory.
+    /// The number is how many levels there are below the parent directory, including this
+    /// directory.
     #[cfg(feature = "params")]
     Mirror(&'static (dyn super::Mirror + Sync), u8),
 }

@@ -185,7 +185,8 @@ test('calls beyond maxFids wait until a file is closed', async (t) => {
   assert.equal(await waiting, 'hello');
   await files[1].close();
 
-  // Rename in 9P2000.L needs two fids at the same time. Many concurrent renames must not deadlock.
+  // A rename in 9P2000.L needs two fids at the same time. Many concurrent renames must not
+  // deadlock.
   const linux = await connect(address, { maxFids: 3, dialect: '9P2000.L' });
   t.after(() => linux.close());
   await linux.mkdir('/d');

@@ -16,7 +16,7 @@ pub(super) struct Difference {
     pub(super) new: String,
 }
 
-/// Prints the differences between the defaults and the values.
+/// Prints the differences between the defaults and the current values.
 pub(super) async fn from_defaults(session: &Session, json: bool) -> CliResult {
     let schema = session.schema().await?;
     let mut differences = Vec::new();
@@ -27,7 +27,7 @@ pub(super) async fn from_defaults(session: &Session, json: bool) -> CliResult {
     print(session, &differences, json)
 }
 
-/// Prints the differences between the values and the values in a file.
+/// Prints the differences between the current values and the values in a file.
 pub(super) async fn from_file(session: &Session, file: &Path, json: bool) -> CliResult {
     let settings = session.checked(read_file(file).await?)?;
     print(session, &differences(session, &settings).await?, json)

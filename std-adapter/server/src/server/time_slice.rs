@@ -58,8 +58,8 @@ impl RunQueue {
     fn dequeue(&self, number: u64) {
         let mut ready = self.ready.borrow_mut();
         ready.retain(|(queued, _)| *queued != number);
-        // Wake the connection that is now first in the queue, because no other code wakes it.
-        // Waking a task twice is harmless.
+        // Wake the connection that is now first in the queue, because nothing else wakes it. Waking
+        // a task twice is harmless.
         if let Some((_, waker)) = ready.front() {
             wake_later(waker);
         }

@@ -266,7 +266,7 @@ mod tests {
         Ok(())
     }
 
-    /// Checks that the connection's number is still in use because the file is open.
+    /// Checks that the connection's number remains in use while the file is open.
     fn open_is_counted(log: &Log) {
         assert_eq!(log.0.lock().last().unwrap(), "changed log-one");
     }
