@@ -87,22 +87,20 @@ async fn live_log_is_shown_before_it_ends() {
     let target = site.page("/me/app/ref/heads/master").await;
     assert!(target.contains(&format!("data-events=\"{events}\"")), "{target}");
     // The stream contains the lines after those of the page, and ends with the build.
-    let router = site.router.clone();
-    let streamed = tokio::spawn(async move { Browser { router, cookie: None }.get(&events).await });
+    let request = Request::get(&events).body(Body::empty()).unwrap();
+    let response = site.router.clone().oneshot(request).await.unwrap();
+    let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());
+    assert_eq!(header("content-type"), Some("text/event-stream"));
+    assert_eq!(header("x-accel-buffering"), Some("no"));
     let log = site.scripts.logs.lock().get("unit").cloned().unwrap();
     log.write("n\x1b[0m <x>\nlast");
     site.scripts.permits.add_permits(1);
-    let answer = tokio::time::timeout(LIMIT, streamed).await.unwrap().unwrap();
-    assert_eq!(answer.header("content-type"), "text/event-stream");
-    assert_eq!(answer.header("x-accel-buffering"), "no");
-    let lines: Vec<&str> = answer.body.lines().filter(|line| line.contains("id=\"L")).collect();
+    let body = tokio::time::timeout(LIMIT, response.into_body().collect()).await.unwrap();
+    let body = String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap();
+    let lines: Vec<&str> = body.lines().filter(|line| line.contains("id=\"L")).collect();
     assert!(lines[0].contains("id=\"L4\"") || lines[0].contains("id=\"L3\""), "{lines:?}");
-    assert!(
-        answer.body.contains("<span class=\"fg-green\">green</span> &lt;x&gt;</span>"),
-        "{}",
-        answer.body
-    );
-    assert!(answer.body.ends_with("event: end\ndata:\n\n"), "{}", answer.body);
+    assert!(body.contains("<span class=\"fg-green\">green</span> &lt;x&gt;</span>"), "{body}");
+    assert!(body.ends_with("event: end\ndata:\n\n"), "{body}");
     let live = site.get("/log/live/run-of-unit").await;
     assert_eq!(live.status, StatusCode::TEMPORARY_REDIRECT);
 }
