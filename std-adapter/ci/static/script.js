@@ -21,18 +21,21 @@ async function refresh() {
 
 // Adds the lines of a live log as they are written.
 function follow() {
-  const view = document.querySelector(".logview[data-events]");
+  const view = document.querySelector(".logview");
   if (!view || view.dataset.following) return;
   view.dataset.following = "yes";
   const [tail, rest] = [view.querySelector(".tail"), view.querySelector(".rest")];
   const isAtEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < 40;
   const toEnd = () => { view.scrollTop = view.scrollHeight; };
-  if (!location.hash) toEnd();
+  // Another page shows the end of the log.
+  const isEmbedded = location.pathname !== view.dataset.url;
+  if (!location.hash && (isEmbedded || view.dataset.events)) toEnd();
+  if (!view.dataset.events) return;
   const source = new EventSource(view.dataset.events);
   // The server escapes all text of the log.
   const add = (change) => { const atEnd = isAtEnd(); change(); if (atEnd) toEnd(); };
   source.addEventListener("lines", (event) => add(() => {
-    tail.insertAdjacentHTML("beforeend", event.data + "\n");
+    tail.insertAdjacentHTML("beforeend", event.data);
     while (tail.childElementCount > 20000) tail.firstElementChild.remove();
   }));
   source.addEventListener("rest", (event) => add(() => { rest.innerHTML = event.data; }));
@@ -57,7 +60,19 @@ function showLine() {
 const changes = document.getElementById("main")?.dataset.changes;
 if (changes) {
   const source = new EventSource(changes);
-  source.addEventListener("changed", () => refresh().catch(() => {}));
+  // A change during a refresh needs another refresh afterwards.
+  let [running, again] = [false, false];
+  const changed = async () => {
+    again = true;
+    if (running) return;
+    running = true;
+    while (again) {
+      again = false;
+      await refresh().catch(() => {});
+    }
+    running = false;
+  };
+  source.addEventListener("changed", changed);
   addEventListener("pagehide", () => source.close());
 }
 addEventListener("hashchange", showLine);

@@ -2,15 +2,22 @@
 //!
 //! The session layer checks the form's CSRF token before these functions run.
 
+use std::time::Duration;
+
 use axum::extract::{Query, State as Extract};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::auth::Builder;
 use super::pages::error::error_page;
 use super::{State, urls};
+use crate::Target;
 use crate::build::RebuildError;
+
+/// The time to wait for the start of a build.
+const START: Duration = Duration::from_secs(1);
 
 /// The page to show after the action.
 #[derive(Debug, Deserialize)]
@@ -26,7 +33,11 @@ pub(super) async fn rebuild(
     Query(then): Query<Then>,
 ) -> Response {
     let Some(branch) = branch(&uri, "/log/rebuild/") else { return no_branch() };
+    let changes = state.0.view.changes();
     let result = state.0.builds.rebuild(&branch).await;
+    if result.is_ok() {
+        wait_for_start(&state, &branch, changes).await;
+    }
     finish("rebuild", &builder, &branch, result, &then)
 }
 
@@ -40,6 +51,19 @@ pub(super) async fn cancel(
     let Some(branch) = branch(&uri, "/cancel/") else { return no_branch() };
     let result = state.0.builds.cancel(&branch).map(drop);
     finish("cancel", &builder, &branch, result, &then)
+}
+
+/// Waits a short time until the build has started, so that the next page shows the new build.
+async fn wait_for_start(state: &State, branch: &str, mut changes: broadcast::Receiver<Target>) {
+    let started = async {
+        while state.0.tails.live(branch).is_none() {
+            if let Err(RecvError::Closed) = changes.recv().await {
+                return;
+            }
+        }
+    };
+    // The page is right in any case, so the build may start later.
+    let _ = tokio::time::timeout(START, started).await;
 }
 
 fn branch(uri: &Uri, prefix: &str) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,13 +20,17 @@ use tokio::sync::mpsc;
 use super::State;
 use super::auth::Reader;
 use super::log::tail::{Next, Position, Tail};
+use super::urls;
 use crate::Target;
+use crate::term::Logs;
 
 /// A comment is sent after this time without an event, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The time during which changes are collected for one event.
 const COLLECT: Duration = Duration::from_millis(500);
+
+const CHANGED: &[u8] = b"event: changed\ndata:\n\n";
 
 /// The body of a response, which another task sends in parts.
 pub(super) struct Receiver<E>(pub(super) mpsc::Receiver<Result<Bytes, E>>);
@@ -110,24 +115,68 @@ pub(super) fn log(state: &State, headers: &HeaderMap, tail: Arc<Tail>, from: u64
     })
 }
 
-/// The target whose changes the viewer wants to know.
+/// The changes that the viewer wants to know.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
     target: Option<String>,
+    /// The fingerprint of the state that the viewer has seen.
+    seen: Option<String>,
+}
+
+/// Returns the URL of the events for a page that shows a target or all targets. A page must call this
+/// function before it reads the state. The URL contains a fingerprint of the state, so that no change
+/// is lost between the answer with the page and the request for the events.
+pub(super) fn url(state: &State, target: Option<&Target>) -> String {
+    let seen = fingerprint(state, target);
+    match target {
+        Some(target) => {
+            format!("/events?seen={seen}&target={}", urls::encode_query(&target.to_string()))
+        }
+        None => format!("/events?seen={seen}"),
+    }
+}
+
+/// Returns a hash of what the pages show of a target or of all targets.
+fn fingerprint(state: &State, target: Option<&Target>) -> String {
+    let mut hasher = DefaultHasher::new();
+    let targets = match target {
+        Some(target) => state.0.view.target(target).into_iter().collect(),
+        None => state.0.view.targets(),
+    };
+    for view in targets {
+        (&view.target, &view.head, &view.title).hash(&mut hasher);
+        for job in &view.jobs {
+            let result = &job.result;
+            (&job.test, result.status.as_str(), &result.text).hash(&mut hasher);
+            for log in result.logs.leaves() {
+                match log {
+                    Logs::Live { branch } => branch.hash(&mut hasher),
+                    Logs::Saved(log) => log.commit.hash(&mut hasher),
+                    _ => {}
+                }
+            }
+        }
+    }
+    format!("{:x}", hasher.finish())
 }
 
 /// Sends an event when a target has changed.
 pub(super) async fn targets(
     _: Reader,
     Extract(state): Extract<State>,
-    Query(wanted): Query<Wanted>,
+    Query(Wanted { target, seen }): Query<Wanted>,
 ) -> Response {
-    let wanted: Option<Target> = match wanted.target.map(|text| text.parse()).transpose() {
+    let wanted: Option<Target> = match target.map(|text| text.parse()).transpose() {
         Ok(wanted) => wanted,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let mut changes = state.0.view.changes();
+    let is_old = |seen: &String| *seen != fingerprint(&state, wanted.as_ref());
+    let changed_before = seen.is_some_and(|seen| is_old(&seen));
     stream(&state, |sender| async move {
+        if changed_before {
+            sender.send(Bytes::from_static(CHANGED)).await?;
+        }
         loop {
             match sender.wait(changes.recv()).await? {
                 Ok(target) if wanted.as_ref().is_some_and(|wanted| *wanted != target) => continue,
@@ -137,7 +186,7 @@ pub(super) async fn targets(
             tokio::time::sleep(COLLECT).await;
             // The event covers all changes so far.
             changes = changes.resubscribe();
-            sender.send(Bytes::from_static(b"event: changed\ndata:\n\n")).await?;
+            sender.send(Bytes::from_static(CHANGED)).await?;
         }
     })
 }

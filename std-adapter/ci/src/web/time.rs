@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// Returns a duration in at most two units, for example `850 ms`, `7 s`, `1 min 15 s` or `2 h 5 min`.
+/// Returns a duration in at most two units, for example `< 1 s`, `7 s`, `1 min 15 s` or `2 h 5 min`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
-        0 => format!("{} ms", duration.as_millis()),
+        0 => "< 1 s".to_owned(),
         1..60 => format!("{seconds} s"),
         60..3600 => format!("{minutes} min {} s", seconds % 60),
         3600..86_400 => format!("{hours} h {} min", minutes % 60),
@@ -64,8 +64,7 @@ mod tests {
     #[test]
     fn durations_have_at_most_two_units() {
         for (millis, text) in [
-            (0, "0 ms"),
-            (850, "850 ms"),
+            (850, "< 1 s"),
             (7_900, "7 s"),
             (75_000, "1 min 15 s"),
             (7_500_000, "2 h 5 min"),

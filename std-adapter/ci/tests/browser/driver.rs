@@ -57,8 +57,14 @@ impl Browser {
         Some(browser)
     }
 
-    /// Sends a command and returns the member `value` of the answer.
+    /// Sends a command and returns the member `value` of the answer. Panics if the driver reports an
+    /// error.
     async fn send(&self, method: &str, path: &str, body: Value) -> Value {
+        let answer = self.try_send(method, path, body).await;
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    async fn try_send(&self, method: &str, path: &str, body: Value) -> Result<Value, Value> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -76,8 +82,7 @@ impl Browser {
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         connection.abort();
         let value: Value = serde_json::from_slice(&bytes).unwrap();
-        assert!(status.is_success(), "{method} {path}: {value}");
-        value["value"].clone()
+        if status.is_success() { Ok(value["value"].clone()) } else { Err(value["value"].clone()) }
     }
 
     async fn command(&self, name: &str, body: Value) -> Value {
@@ -114,13 +119,22 @@ impl Browser {
         }
     }
 
-    /// Clicks the first element with a selector.
+    /// Clicks the first element with a selector. Tries again if the page replaces the element at the
+    /// same time.
     pub(crate) async fn click(&self, selector: &str) {
-        self.wait_for(&format!("document.querySelector({})", json!(selector))).await;
-        let using = json!({ "using": "css selector", "value": selector });
-        let found = self.command("element", using).await;
-        let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
-        self.command(&format!("element/{id}/click"), json!({})).await;
+        for _ in 0..10 {
+            self.wait_for(&format!("document.querySelector({})", json!(selector))).await;
+            let using = json!({ "using": "css selector", "value": selector });
+            let found = self.command("element", using).await;
+            let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
+            let path = format!("/session/{}/element/{id}/click", self.session);
+            match self.try_send("POST", &path, json!({})).await {
+                Ok(_) => return,
+                Err(error) if error["error"] == "stale element reference" => {}
+                Err(error) => panic!("{selector}: {error}"),
+            }
+        }
+        panic!("{selector} is always replaced");
     }
 
     /// Types text into the first element with a selector.
@@ -154,7 +168,8 @@ impl Browser {
 
     /// Runs the page without scripts from now on.
     pub(crate) async fn disable_scripts(&self, is_disabled: bool) {
-        self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": is_disabled })).await;
+        self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": is_disabled }))
+            .await;
     }
 
     async fn devtools(&self, name: &str, parameters: Value) -> Value {

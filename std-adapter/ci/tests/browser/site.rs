@@ -149,7 +149,9 @@ impl Site {
         let names = ["heads/master", "heads/broken", "heads/fix/c++", "tags/v1.0"];
         let evil = format!("heads/{}", EVIL.replace(' ', "/"));
         for (at, name) in names.into_iter().chain([evil.as_str()]).enumerate() {
-            let Target::Ref(id) = format!("me/app/{name}").parse().unwrap() else { panic!("a ref") };
+            let Target::Ref(id) = format!("me/app/{name}").parse().unwrap() else {
+                panic!("a ref")
+            };
             elements.push(Element::from(Ref { id, head: hash(at + 1) }));
         }
         for (number, title) in [(7, "Parse empty input"), (8, EVIL)] {
@@ -200,14 +202,16 @@ impl Site {
         self.steps.logs.lock().unwrap().get(&format!("me/app/{name}")).cloned().unwrap()
     }
 
-    /// Lets one deployment end.
-    pub(crate) fn release(&self) {
-        self.steps.permits.add_permits(1);
+    /// Lets some deployments end.
+    pub(crate) fn release(&self, count: usize) {
+        self.steps.permits.add_permits(count);
     }
 }
 
 /// The tests of a target: `check` consists of several steps, and `deploy` needs two of them.
-fn tests(step: &impl Fn(&'static str) -> (&'static str, Term<String>)) -> Vec<(String, Term<String>)> {
+fn tests(
+    step: &impl Fn(&'static str) -> (&'static str, Term<String>),
+) -> Vec<(String, Term<String>)> {
     let [fmt, clippy, unit, doc] = ["fmt", "clippy", "unit", "doctest"].map(step);
     let needed = wait_for_all([("unit", unit.1.unit()), ("doctest", doc.1.unit())]).label("tests");
     let all = [("fmt", fmt.1.unit()), ("clippy", clippy.1.unit()), ("tests", needed.clone())];

@@ -11,11 +11,12 @@ use crate::web::time;
 /// Appends a line with its number, which is a link to the line on the page `url`. An empty URL is the
 /// current page.
 pub(in crate::web) fn push_line(html: &mut String, number: u64, url: &str, line: &str) {
+    // The line feed is within the element, because between two elements it would be an empty line.
     // Writing to a string never fails.
-    let _ = writeln!(
+    let _ = write!(
         html,
         "<span class=\"line\" id=\"L{number}\"><a href=\"{url}#L{number}\" tabindex=\"-1\">\
-         {number}</a>{line}</span>",
+         {number}</a>{line}\n</span>",
     );
 }
 
@@ -110,8 +111,8 @@ mod tests {
         let html = convert("a\n\x1b[31mb", "");
         assert_eq!(
             html,
-            "<pre class=\"log\"><span class=\"line\" id=\"L1\"><a href=\"#L1\" tabindex=\"-1\">1</a>a</span>\n\
-             <span class=\"line\" id=\"L2\"><a href=\"#L2\" tabindex=\"-1\">2</a><span class=\"fg-red\">b</span></span>\n\
+            "<pre class=\"log\"><span class=\"line\" id=\"L1\"><a href=\"#L1\" tabindex=\"-1\">1</a>a\n</span>\
+             <span class=\"line\" id=\"L2\"><a href=\"#L2\" tabindex=\"-1\">2</a><span class=\"fg-red\">b</span>\n</span>\
              </pre>\n"
         );
         assert!(convert("a\n", "?page=3").contains("<a href=\"?page=3#L1\""));
@@ -134,6 +135,6 @@ mod tests {
             ]
         );
         assert_eq!(html.matches("<pre").count(), 4);
-        assert!(html.ends_with("Success</span></span>\n</pre>\n"), "{html}");
+        assert!(html.ends_with("Success</span>\n</span></pre>\n"), "{html}");
     }
 }

@@ -7,15 +7,17 @@ use axum::response::Response;
 use super::page;
 use crate::pool::PoolStatus;
 use crate::state::JobStatus;
-use crate::web::State;
 use crate::web::model::{Moment, TargetRow, overall};
 use crate::web::visit::Visit;
+use crate::web::{State, events};
 use crate::{Target, TargetView};
 
 #[derive(Template)]
 #[template(path = "home.html")]
 struct Home {
     visit: Visit,
+    /// The URL of the events that report changes.
+    changes: String,
     dashboards: Vec<TargetRow>,
     summary: Summary,
     pools: Vec<PoolRow>,
@@ -25,6 +27,8 @@ struct Home {
 #[template(path = "wall.html")]
 struct Wall {
     visit: Visit,
+    /// The URL of the events that report changes.
+    changes: String,
     dashboards: Vec<TargetRow>,
     summary: Summary,
 }
@@ -81,9 +85,11 @@ impl PoolRow {
 
 /// The first page.
 pub(in crate::web) async fn home(visit: Visit, Extract(state): Extract<State>) -> Response {
+    let changes = events::url(&state, None);
     let targets = state.0.view.targets();
     page(&Home {
         visit,
+        changes,
         dashboards: dashboards(&state, &targets),
         summary: Summary::new(&targets),
         pools: PoolRow::all(&state),
@@ -92,8 +98,14 @@ pub(in crate::web) async fn home(visit: Visit, Extract(state): Extract<State>) -
 
 /// The page for a wall screen.
 pub(in crate::web) async fn wall(visit: Visit, Extract(state): Extract<State>) -> Response {
+    let changes = events::url(&state, None);
     let targets = state.0.view.targets();
-    page(&Wall { visit, dashboards: dashboards(&state, &targets), summary: Summary::new(&targets) })
+    page(&Wall {
+        visit,
+        changes,
+        dashboards: dashboards(&state, &targets),
+        summary: Summary::new(&targets),
+    })
 }
 
 fn dashboards(state: &State, targets: &[std::sync::Arc<TargetView>]) -> Vec<TargetRow> {

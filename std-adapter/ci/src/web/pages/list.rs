@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::page;
 use crate::Target;
-use crate::web::State;
 use crate::web::model::TargetRow;
 use crate::web::urls;
 use crate::web::visit::Visit;
+use crate::web::{State, events};
 
 /// The number of targets on a page.
 const PAGE: usize = 100;
@@ -20,6 +20,8 @@ const PAGE: usize = 100;
 #[template(path = "list.html")]
 struct List {
     visit: Visit,
+    /// The URL of the events that report changes.
+    changes: String,
     title: &'static str,
     path: &'static str,
     filter: String,
@@ -79,6 +81,7 @@ fn list(
 ) -> Response {
     let filter = part.q.unwrap_or_default().trim().to_owned();
     let wanted = filter.to_lowercase();
+    let changes = events::url(state, None);
     let mut targets = state.0.view.targets();
     targets.retain(|view| {
         let contains = |text: &str| text.to_lowercase().contains(&wanted);
@@ -91,6 +94,7 @@ fn list(
     let shown = targets.iter().skip((number - 1) * PAGE).take(PAGE);
     page(&List {
         visit,
+        changes,
         title,
         path,
         targets: shown.map(|view| TargetRow::new(view)).collect(),

@@ -122,6 +122,8 @@ struct LogPage {
     found: Option<SearchResult>,
     /// The path of the button: rebuild for a complete log, cancel for a live log.
     action: String,
+    /// The page after the action.
+    live_url: String,
     is_live: bool,
 }
 
@@ -135,7 +137,9 @@ pub(in crate::web) async fn live(
 ) -> Response {
     let branch = uri.path().strip_prefix("/log/live/").and_then(urls::decode_text);
     let Some(branch) = branch else { return not_found("The name of the branch is not UTF-8.") };
-    let Some(tail) = state.0.tails.get(&branch) else { return finished(&state, &branch).await };
+    let Some(tail) = state.0.tails.get(&branch) else {
+        return finished(&state, &branch, &uri).await;
+    };
     if let Some(from) = part.events {
         return events::log(&state, &headers, tail, from);
     }
@@ -145,16 +149,20 @@ pub(in crate::web) async fn live(
     }
     let Some(view) = LogView::live(&state, &branch, false, |index| part.number(index, true)).await
     else {
-        return finished(&state, &branch).await;
+        return finished(&state, &branch, &uri).await;
     };
     let action = format!("/cancel/{}", urls::encode_path(branch.as_bytes()));
     render(visit, source, view, &tail.index(), branch, part, (action, true)).await
 }
 
 /// Sends the visitor to the complete log of a branch.
-async fn finished(state: &State, branch: &str) -> Response {
+async fn finished(state: &State, branch: &str, uri: &Uri) -> Response {
     match state.0.store.head(branch).await {
-        Ok(Some(commit)) => Redirect::temporary(&urls::saved_log(branch, &commit)).into_response(),
+        Ok(Some(commit)) => {
+            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            let url = format!("{}{query}", urls::saved_log(branch, &commit));
+            Redirect::temporary(&url).into_response()
+        }
         Ok(None) => not_found("There is no log for this branch."),
         Err(error) => database_error(&error),
     }
@@ -217,6 +225,7 @@ async fn render(
     match searched.await {
         Ok((log, title, found)) => page(&LogPage {
             visit,
+            live_url: urls::live_log(&branch),
             title: title.unwrap_or_else(|| branch.clone()),
             branch,
             badge: is_live.then(|| Badge::of(JobStatus::Pending)),

@@ -19,7 +19,7 @@ use crate::web::model::{
 use crate::web::store::HistoryEntry;
 use crate::web::urls::RepoPage;
 use crate::web::visit::Visit;
-use crate::web::{State, picture, urls};
+use crate::web::{State, events, picture, urls};
 use crate::{Target, TargetView};
 
 /// The part of a target to show.
@@ -39,8 +39,8 @@ pub(in crate::web) struct Part {
 #[template(path = "target.html")]
 struct TargetPage {
     visit: Visit,
-    /// The name for the events of this target.
-    target: String,
+    /// The URL of the events that report changes.
+    changes: String,
     kind: &'static str,
     row: TargetRow,
     /// The time and the commit, if this is an older state.
@@ -110,6 +110,7 @@ async fn commit_page(visit: Visit, state: &State, commit: &Commit, uri: &Uri) ->
 }
 
 async fn target_page(visit: Visit, state: &State, target: Target, part: Part) -> Response {
+    let changes = events::url(state, Some(&target));
     let view = state.0.view.target(&target);
     let shown = async {
         match (part.history.as_deref(), view) {
@@ -118,7 +119,7 @@ async fn target_page(visit: Visit, state: &State, target: Target, part: Part) ->
                 let entry = state.0.store.record(commit).await?;
                 past(visit, state, &target, entry, &part).await
             }
-            (None, Some(view)) => present(visit, state, &view, &part).await,
+            (None, Some(view)) => present(visit, state, (&view, changes), &part).await,
             // The target has been closed or removed, but its last state is known.
             (None, None) => match state.0.store.head(&history_branch(&target)).await? {
                 Some(head) => {
@@ -137,7 +138,12 @@ async fn target_page(visit: Visit, state: &State, target: Target, part: Part) ->
 }
 
 /// Shows the current state of a target.
-async fn present(visit: Visit, state: &State, view: &TargetView, part: &Part) -> Result<Response> {
+async fn present(
+    visit: Visit,
+    state: &State,
+    (view, changes): (&TargetView, String),
+    part: &Part,
+) -> Result<Response> {
     let jobs: Vec<(&str, &JobResult)> =
         view.jobs.iter().map(|job| (job.test.as_str(), &job.result)).collect();
     let selected = select(&jobs, part.test.as_deref());
@@ -150,7 +156,7 @@ async fn present(visit: Visit, state: &State, view: &TargetView, part: &Part) ->
     };
     Ok(page(&TargetPage {
         visit,
-        target: view.target.to_string(),
+        changes,
         kind: kind_name(&view.target),
         row: TargetRow::new(view),
         past: None,
@@ -198,7 +204,7 @@ async fn past(
     };
     Ok(page(&TargetPage {
         visit,
-        target: target.to_string(),
+        changes: String::new(),
         kind: kind_name(target),
         row,
         past: Some((entry.time.map(Moment::new), short_hash(&entry.id))),

@@ -8,11 +8,11 @@ use super::home::PoolRow;
 use super::page;
 use crate::state::JobStatus;
 use crate::term::explain;
-use crate::web::State;
 use crate::web::model::{Moment, short_name};
 use crate::web::urls;
 use crate::web::visit::Visit;
 use crate::web::waits::{Reason, reasons};
+use crate::web::{State, events};
 
 /// The maximum number of jobs on the page.
 const JOBS_MAX: usize = 500;
@@ -21,6 +21,8 @@ const JOBS_MAX: usize = 500;
 #[template(path = "waiting.html")]
 struct Waiting {
     visit: Visit,
+    /// The URL of the events that report changes.
+    changes: String,
     jobs: Vec<WaitingJob>,
     /// The number of pending jobs.
     total: usize,
@@ -38,6 +40,7 @@ struct WaitingJob {
 
 /// The page.
 pub(in crate::web) async fn page_of(visit: Visit, Extract(state): Extract<State>) -> Response {
+    let changes = events::url(&state, None);
     let (mut jobs, mut total) = (Vec::new(), 0);
     for target in state.0.view.targets() {
         let pending = target.jobs.iter().filter(|job| job.result.status == JobStatus::Pending);
@@ -64,5 +67,5 @@ pub(in crate::web) async fn page_of(visit: Visit, Extract(state): Extract<State>
         }
     }
     let pools = PoolRow::all(&state);
-    page(&Waiting { visit, jobs, total, pools })
+    page(&Waiting { visit, changes, jobs, total, pools })
 }

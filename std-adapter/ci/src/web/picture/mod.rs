@@ -12,7 +12,7 @@ use super::urls;
 use crate::term::{Explanation, Logs, State};
 use graph::{Graph, Node};
 
-const WIDTH: usize = 190;
+const WIDTH: usize = 212;
 const HEIGHT: usize = 46;
 const GAP_X: usize = 46;
 const GAP_Y: usize = 14;

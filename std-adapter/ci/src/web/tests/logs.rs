@@ -3,7 +3,7 @@
 use super::*;
 
 /// Returns the URL of the complete log of the test `unit`.
-fn saved_url(site: &Site) -> String {
+pub(super) fn saved_url(site: &Site) -> String {
     let view = site.view.target(&branch("master")).unwrap();
     match view.jobs[0].result.logs.leaves().first() {
         Some(crate::term::Logs::Saved(log)) => {
@@ -81,7 +81,7 @@ async fn live_log_is_shown_before_it_ends() {
     site.set_head("master", 1, JobStatus::Pending).await;
     site.wait_for(&branch("master"), |view| view.jobs[0].result.text == "Building").await;
     let page = site.page("/log/live/run-of-unit").await;
-    assert!(page.contains(">begin<"), "{page}");
+    assert!(page.contains(">begin\n<"), "{page}");
     let events = attribute(&page, "data-events=\"", "/log/live/run-of-unit?events=");
     assert!(page.contains("action=\"/cancel/run-of-unit?redirect="), "{page}");
     let target = site.page("/me/app/ref/heads/master").await;
@@ -99,7 +99,10 @@ async fn live_log_is_shown_before_it_ends() {
     let body = String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap();
     let lines: Vec<&str> = body.lines().filter(|line| line.contains("id=\"L")).collect();
     assert!(lines[0].contains("id=\"L4\"") || lines[0].contains("id=\"L3\""), "{lines:?}");
-    assert!(body.contains("<span class=\"fg-green\">green</span> &lt;x&gt;</span>"), "{body}");
+    assert!(
+        body.contains("<span class=\"fg-green\">green</span> &lt;x&gt;\ndata: </span>"),
+        "{body}"
+    );
     assert!(body.ends_with("event: end\ndata:\n\n"), "{body}");
     let live = site.get("/log/live/run-of-unit").await;
     assert_eq!(live.status, StatusCode::TEMPORARY_REDIRECT);

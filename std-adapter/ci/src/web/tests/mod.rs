@@ -4,6 +4,8 @@
 
 mod api;
 mod attacks;
+mod large;
+
 mod logs;
 mod pages;
 mod streams;

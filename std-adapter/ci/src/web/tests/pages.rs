@@ -24,7 +24,7 @@ async fn pages_show_targets_and_their_tests() {
         target.contains("<svg class=\"pipeline\"") && target.contains(">build lint<"),
         "{target}"
     );
-    assert!(target.contains("=== Run lint") && target.contains(">clean</span>"), "{target}");
+    assert!(target.contains("=== Run lint") && target.contains(">clean\n</span>"), "{target}");
     for path in ["/me/app/pr/8", "/me/app/ref/heads/none", "/me/other/pr/7", "/x", "/me/app/pr/x"] {
         assert_eq!(site.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
@@ -40,9 +40,9 @@ async fn default_log_is_the_first_that_failed() {
     })
     .await;
     let page = site.page("/me/app/ref/heads/master").await;
-    assert!(page.contains("<h2>Test <bdi>b</bdi></h2>") && page.contains(">of b<"), "{page}");
+    assert!(page.contains("<h2>Test <bdi>b</bdi></h2>") && page.contains(">of b\n<"), "{page}");
     assert!(page.contains("exit status 1"), "{page}");
-    assert!(site.page("/me/app/ref/heads/master?test=a").await.contains(">of a<"));
+    assert!(site.page("/me/app/ref/heads/master?test=a").await.contains(">of a\n<"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +71,7 @@ async fn history_shows_older_states() {
     assert!(list.contains("0 of 2</td>"), "two commits, none of them flaky: {list}");
     let first = attribute(&list, "href=\"", "/me/app/ref/heads/master?history=");
     let past = site.page(&first).await;
-    assert!(past.contains("This is an older state") && past.contains(">fine<"), "{past}");
+    assert!(past.contains("This is an older state") && past.contains(">fine\n<"), "{past}");
     // The results of a commit that is no longer tested are found through the index.
     let commit = site.page(&format!("/me/app/commit/{}", hash(1))).await;
     assert!(commit.contains("branch master"), "{commit}");
