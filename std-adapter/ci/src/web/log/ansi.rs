@@ -88,6 +88,30 @@ impl Converter {
         matches!(self.state, State::Text)
     }
 
+    /// Reads a part of the text without converting it, and calls `text` with the pieces between the
+    /// escape sequences. Only the style is kept up to date.
+    pub(in crate::web) fn scan(&mut self, part: &str, mut text: impl FnMut(&str)) {
+        let mut rest = part;
+        while !rest.is_empty() {
+            if matches!(self.state, State::Text) {
+                let (piece, after) = rest.split_at(rest.find('\x1b').unwrap_or(rest.len()));
+                text(piece);
+                rest = after;
+            }
+            // An escape sequence never contains a line feed.
+            let mut chars = rest.chars();
+            match chars.next() {
+                Some('\n') => self.state = State::Text,
+                Some(c) => {
+                    self.character(c);
+                    rest = chars.as_str();
+                }
+                None => {}
+            }
+        }
+        self.line = Line::default();
+    }
+
     fn end_line(&mut self) -> &str {
         // An escape sequence never contains a line feed.
         self.state = State::Text;
@@ -211,16 +235,10 @@ impl Line {
 
 /// Removes the escape sequences and control characters from a line.
 pub(in crate::web) fn plain(line: &str) -> String {
-    let mut converter = Converter::default();
-    let mut plain = String::new();
-    for c in line.chars() {
-        let is_text = matches!(converter.state, State::Text);
-        converter.character(c);
-        if is_text && (c == '\t' || !c.is_control()) {
-            plain.push(c);
-        }
-        converter.line = Line::default();
-    }
+    let mut plain = String::with_capacity(line.len());
+    Converter::default().scan(line, |text| {
+        plain.extend(text.chars().filter(|c| *c == '\t' || !c.is_control()));
+    });
     plain
 }
 
@@ -308,6 +326,7 @@ mod tests {
 
     #[test]
     fn plain_text_has_no_sequences() {
+        assert_eq!(plain("\x1b]0;never ends\nnext\x1b["), "next");
         assert_eq!(plain("a\x1b[1;31mb\x1b]0;t\x07c\x00\td\r"), "abc\td");
     }
 }

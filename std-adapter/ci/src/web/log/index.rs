@@ -47,7 +47,7 @@ impl Index {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             // Most lines have no escape sequences and do not change the style.
             if piece.contains(&0x1b) || !self.converter.is_in_text() {
-                self.converter.feed(&String::from_utf8_lossy(piece), |_| {});
+                self.converter.scan(&String::from_utf8_lossy(piece), |_| {});
             }
             self.len += piece.len() as u64;
             let is_line = piece.ends_with(b"\n");
@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn a_page_begins_with_the_style_of_the_text_before_it() {
         let mut index = Index::new();
-        index.feed(b"\x1b[31m");
+        index.feed(b"\x1b[3");
+        index.feed(b"1m");
         index.feed("0123456789\n".repeat(20_000).as_bytes());
         assert_eq!(index.page(2).unwrap().0.style.to_string(), "fg-red");
     }

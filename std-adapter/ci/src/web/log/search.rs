@@ -69,7 +69,7 @@ pub(in crate::web) async fn search(
 fn add(result: &mut SearchResult, index: &Index, number: u64, line: &[u8], wanted: &str) -> bool {
     let line = String::from_utf8_lossy(line);
     let line = if line.contains('\x1b') { plain(&line).into() } else { line };
-    if !line.to_lowercase().contains(wanted) {
+    if !contains(&line, wanted) {
         return true;
     }
     let text = line.trim_end().chars().take(SHOWN_MAX).collect();
@@ -77,6 +77,18 @@ fn add(result: &mut SearchResult, index: &Index, number: u64, line: &[u8], wante
     let is_full = result.found.len() >= FOUND_MAX;
     result.stopped = is_full.then_some(number);
     !is_full
+}
+
+/// Returns whether a line contains a text in lower case.
+fn contains(line: &str, wanted: &str) -> bool {
+    if !line.is_ascii() || !wanted.is_ascii() {
+        return line.to_lowercase().contains(wanted);
+    }
+    let (line, wanted) = (line.as_bytes(), wanted.as_bytes());
+    let Some(first) = wanted.first() else { return true };
+    let starts = line.iter().enumerate().filter(|(_, byte)| byte.to_ascii_lowercase() == *first);
+    let mut candidates = starts.filter_map(|(at, _)| line.get(at..at + wanted.len()));
+    candidates.any(|part| part.eq_ignore_ascii_case(wanted))
 }
 
 #[cfg(test)]
