@@ -119,7 +119,7 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         self.len() == 0
     }
 
-    /// Returns the connection at `index` in the order of the client slots.
+    /// Returns the connection at `index`, counting only client slots that have a connection.
     pub fn get(&self, index: usize) -> Option<ConnectionInfo> {
         self.with(|state| state.connections().nth(index))
     }

@@ -15,8 +15,8 @@ use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Wai
 /// A stream with a `SEQ WHO PATH VALUE` line for each parameter change, for example `17
 /// 10.0.2.2:4711 blink/period 500`. The stream contains every change made after the file is opened.
 ///
-/// - `SEQ` is the number of the change, modulo 2^32. The first change after the program starts has
-///   the number 0.
+/// - `SEQ` is the number of the change, modulo 2^32. The first change after the program starts is
+///   number 0.
 /// - `WHO` is the client's [name](ParamSet::client_name), or `program`.
 /// - `PATH` is the parameter's path.
 /// - `VALUE` is the value. A value longer than `VALUE` bytes is truncated and ends with `...`. The

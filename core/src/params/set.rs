@@ -11,8 +11,8 @@ use crate::vfs::{Client, EntryTable, Error, FilePath, Result};
 /// All parameters in a directory and its subdirectories. The files in this module show and change
 /// the parameters in a set. A set is constant and stays in flash.
 ///
-/// A parameter is identified by its ordinal, which is its position in the directory, counted from 0
-/// in the order of the tables.
+/// A parameter is identified by its ordinal, which is its position in the set, counted from 0 in
+/// the order in which the tables list the parameters.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};

@@ -118,7 +118,7 @@ impl<const WORKERS: usize, const FRAME: usize> Default for Memory<WORKERS, FRAME
 }
 
 /// Serves one connection until it is closed and returns the reason for closing it.
-/// Up to `WORKERS - 1` requests may wait for files at the same time.
+/// Up to `WORKERS - 1` requests can wait for files at the same time.
 ///
 /// # Cancel safety
 /// Dropping the future drops every request in flight. The fids stay in the session and are closed

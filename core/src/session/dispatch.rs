@@ -156,7 +156,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         )
     }
 
-    /// Answers a Twrite or Tclunk that may wait.
+    /// Answers a Twrite or Tclunk that may have to wait.
     pub(super) async fn transfer(&self, call: &mut Call<'_>) -> Result<()> {
         match wire::kind(call.frame()) {
             wire::TWRITE => self.write(call).await,

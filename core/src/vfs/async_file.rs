@@ -1,4 +1,4 @@
-//! The interface to a file whose writes may wait.
+//! The interface to a file whose writes may have to wait.
 
 use core::fmt;
 use core::task::{Context, Poll};

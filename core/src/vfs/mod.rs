@@ -71,10 +71,11 @@ impl<I> fmt::Debug for DirEntry<'_, I> {
 
 /// A tree of files.
 ///
-/// The `async` methods may wait. **A request is cancelled by dropping its future**, at any await
-/// point. A cancelled read consumes no data, and a cancelled write writes no more data. A change to
-/// the tree is complete when the future of the method that makes the change returns `Ready`. If
-/// that future is dropped earlier, the tree must be in either its old state or its new state.
+/// The `async` methods may have to wait. **A request is cancelled by dropping its future**, at any
+/// await point. A cancelled read consumes no data, and a cancelled write writes no more data. A
+/// change to the tree is complete when the future of the method that makes the change returns
+/// `Ready`. If that future is dropped earlier, the tree must be in either its old state or its new
+/// state.
 ///
 /// The default implementations of optional methods return [`Error::NotSupported`] or the error for
 /// a read-only tree.
@@ -154,12 +155,12 @@ pub trait Vfs {
     }
 
     /// Reads data at `offset` into `buf` and returns the number of bytes read. A result of 0 marks
-    /// the end of the file or, in a stream, the end of a value. A read may wait for the first byte,
+    /// the end of the file or, in a stream, the end of a value. A read can wait for the first byte,
     /// but never waits to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
-    /// Returns whether reads of this open file may wait for an event, as reads of a stream do. The
-    /// session allocates only a small buffer for reads that may wait.
+    /// Returns whether reads of this open file may have to wait for an event, as reads of a stream
+    /// do. The session allocates only a small buffer for such reads.
     fn may_block(&self, open: &Self::Open) -> bool {
         let _ = open;
         false

@@ -41,10 +41,10 @@ pub trait TreeKind {
     /// function would increase that function's stack frame to 5 KiB on an embedded board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
-    /// Whether writes and clunks may wait even though the tree is immutable.
+    /// Whether writes and clunks may have to wait even though the tree is immutable.
     const WRITES_WAIT: bool;
 
-    /// The future for a write or a clunk that may wait.
+    /// The future for a write or a clunk that may have to wait.
     type Transfer<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
     /// Starts handling a write or a clunk. Only a tree whose [writes wait](TreeKind::WRITES_WAIT)
@@ -54,7 +54,7 @@ pub trait TreeKind {
         make: impl FnOnce(A) -> F,
     ) -> Self::Transfer<T, F>;
 
-    /// The future for a read that may wait.
+    /// The future for a read that may have to wait.
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>: Future<
         Output = Result<T>,
     >;
@@ -191,13 +191,13 @@ impl FidRecord for ImmutableRecord {
     }
 }
 
-/// The kind for trees without restrictions. Any method of the tree may wait, and any file may
-/// change.
+/// The kind for trees without restrictions. Any method of the tree may have to wait, and any file
+/// may change.
 #[derive(Debug)]
 pub enum MutableTree {}
 
 /// The kind for trees with a fixed structure. Of the tree's methods, only
-/// [`read`](super::Vfs::read) may wait.
+/// [`read`](super::Vfs::read) may have to wait.
 ///
 /// Nothing can be created, moved or linked in an immutable tree, and the tree has no symbolic
 /// links, extended attributes or locks. The session never calls methods such as
@@ -208,9 +208,9 @@ pub enum MutableTree {}
 #[derive(Debug)]
 pub enum ImmutableTree {}
 
-/// The kind for trees that have a fixed structure and contain files whose writes may wait. Of the
-/// tree's methods, only [`read`](super::Vfs::read), [`write`](super::Vfs::write) and
-/// [`flush`](super::Vfs::flush) may wait. In all other respects, the tree is like an
+/// The kind for trees that have a fixed structure and contain files whose writes may have to wait.
+/// Of the tree's methods, only [`read`](super::Vfs::read), [`write`](super::Vfs::write) and
+/// [`flush`](super::Vfs::flush) may have to wait. In all other respects, the tree is like an
 /// [`ImmutableTree`].
 #[derive(Debug)]
 pub enum AsyncTree {}

@@ -17,7 +17,7 @@ const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 /// The type of tree that most images serve.
 pub type Tree = StaticTree<16, 96>;
 
-/// The type of tree that contains files whose writes may wait.
+/// The type of tree that contains files whose writes may have to wait.
 pub type TreeWithTasks = StaticTree<16, 96, AsyncTree>;
 
 /// Defines a function that serves a directory on all sockets. The task of a server cannot be

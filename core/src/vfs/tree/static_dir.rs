@@ -46,7 +46,7 @@ pub trait FileTable {
     /// Calls `with` once, passing the file with this index. Does nothing if there is no such file.
     fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File));
 
-    /// Returns the file with this index if writes to it may wait. A tree whose kind is
+    /// Returns the file with this index if writes to it may have to wait. A tree whose kind is
     /// [`AsyncTree`](crate::vfs::AsyncTree) calls this method before each transfer.
     fn async_file(&'static self, index: u16) -> Option<&'static dyn AsyncFile> {
         let _ = index;
@@ -87,7 +87,7 @@ pub const fn file(name: &'static str, file: &'static (dyn File + Sync)) -> Entry
     Entry { name, node: Node::File(file) }
 }
 
-/// Creates an entry for a file whose writes may wait. Serve it in a
+/// Creates an entry for a file whose writes may have to wait. Serve it in a
 /// [`StaticTree`](crate::vfs::StaticTree) of kind [`AsyncTree`](crate::vfs::AsyncTree).
 #[must_use]
 pub const fn async_file<F: AsyncFile>(name: &'static str, file: &'static F) -> Entry {
@@ -151,7 +151,7 @@ impl Dir {
         self.depth
     }
 
-    /// Returns the entries, in the order of the table.
+    /// Returns the entries in the order in which they appear in the table.
     #[must_use]
     pub const fn entries(&self) -> &'static [Entry] {
         self.entries
@@ -237,7 +237,7 @@ impl Node {
         !matches!(self, Node::File(_) | Node::Indexed(..))
     }
 
-    /// Returns the file if writes to it may wait.
+    /// Returns the file if writes to it may have to wait.
     pub(crate) fn async_file(self) -> Option<&'static dyn AsyncFile> {
         match self {
             Node::Indexed(table, index) => table.async_file(index),

@@ -75,9 +75,9 @@ fn write_name(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// Calls `each` for every file in `dir` and its subdirectories, in the order of the tables, until
-/// `each` returns an error. For a mirror or a directory that changes at run time, calls `each` for
-/// the directory itself instead of for its files.
+/// Calls `each` for every file in `dir` and its subdirectories, in the order in which the tables
+/// list them, until `each` returns an error. For a mirror or a directory that changes at run time,
+/// calls `each` for the directory itself instead of for its files.
 ///
 /// # Errors
 /// Returns the error that `each` returns.

@@ -35,7 +35,7 @@ func (c *Client) Open(ctx context.Context, path string, mode Mode) (*File, error
 
 // Create creates a file in an existing directory and opens it. In 9P2000.L, the call fails with
 // fs.ErrExist if the file exists. In the other dialects, the server decides what happens to an
-// existing file. In the tree of a transaction, the server truncates it.
+// existing file. The DataKit server truncates an existing file in a transaction's tree.
 func (c *Client) Create(ctx context.Context, path string, perm fs.FileMode, mode Mode) (*File, error) {
 	var file *File
 	err := c.withParent(ctx, "create", path, func(dir *fid, name string) error {

@@ -29,8 +29,8 @@ pub(super) struct State {
     /// Objects written by merges that are not reachable from any branch yet. Other programs may
     /// prune these objects before the transaction is committed.
     pub(super) kept: Arc<NewObjects>,
-    /// Whether a commit or merge is in progress. The tree must not change during such an operation,
-    /// which uses a copy of it.
+    /// Whether a commit or merge is in progress. The tree must not change in the meantime, because
+    /// the operation works on a copy of the tree.
     pub(super) busy: bool,
     /// A guard that counts the transaction as open until it ends.
     pub(super) counted: Option<GaugeGuard>,

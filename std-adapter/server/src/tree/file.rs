@@ -107,7 +107,7 @@ pub trait OpenLeaf: Send + Sync {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
     /// Returns `true` if reads may have to wait for an event, as with a stream. The server uses a
-    /// small buffer for reads that may wait.
+    /// small buffer for such reads.
     fn may_block(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! An open `datakit-core` file whose writes may wait.
+//! An open `datakit-core` file whose writes may have to wait.
 
 use std::future::poll_fn;
 

@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
     async def read(self, fid: int, offset: int, count: int, stream: bool = False) -> bytes:
         """Sends Tread and returns the data from the reply.
 
-        A stream read may wait for days, so it does not count towards ``max_requests``. If such
+        A stream read can wait for days, so it does not count towards ``max_requests``. If such
         reads counted, reading many streams would block all other requests.
         """
         tag = self._take_stream_tag() if stream else await self._reserve()

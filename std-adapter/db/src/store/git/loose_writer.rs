@@ -93,9 +93,9 @@ impl LooseWriter {
         self.write(policy, &missing, &[])
     }
 
-    /// Calls `write`, and tries again if it fails because a directory is missing. The staging
-    /// directory may not have been created yet, or `git gc` may have removed it or an empty object
-    /// directory.
+    /// Calls `write`, and tries again if it fails because a directory is missing. `git gc` may have
+    /// removed the staging directory or an empty object directory, or the staging directory may not
+    /// have been created yet.
     fn retry(
         &self,
         policy: &FilePolicy,
