@@ -1,4 +1,4 @@
-//! Sends a log as a file.
+//! Sends a log as a file download.
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, RANGE};
@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use super::log::saved::Source;
 use super::pages::error::database_error;
 
-/// The number of bytes that are in memory at once.
+/// The maximum number of bytes kept in memory at once.
 const CHUNK: u64 = 256 << 10;
 
-/// Sends a log, or the range that the request asks for.
+/// Sends a log, or only the requested range of it.
 pub(super) async fn send(source: Source, name: &str, headers: &HeaderMap) -> Response {
     let len = match source.len().await {
         Ok(len) => len,
@@ -49,7 +49,7 @@ pub(super) async fn send(source: Source, name: &str, headers: &HeaderMap) -> Res
     response
 }
 
-/// Reads the parts of a log as the client takes them.
+/// Reads a log in chunks, as fast as the client receives them.
 fn body(source: Source, start: u64, end: u64) -> Body {
     let (sender, receiver) = mpsc::channel::<Result<Bytes, Error>>(1);
     tokio::spawn(async move {
@@ -72,10 +72,10 @@ fn body(source: Source, start: u64, end: u64) -> Body {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
-    /// The first byte and the byte after the last one.
+    /// The offsets of the first byte and of the byte after the last one.
     Part(u64, u64),
     Outside,
-    /// The header has a form that a server may ignore.
+    /// The header has a form that servers are allowed to ignore.
     Ignored,
 }
 

@@ -24,15 +24,15 @@ use super::urls;
 use crate::Target;
 use crate::term::Logs;
 
-/// A comment is sent after this time without an event, so that proxies keep the connection.
+/// After this time without an event, a comment is sent so that proxies keep the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The time during which changes are collected for one event.
+/// How long changes are collected before they are sent as one event.
 const COLLECT: Duration = Duration::from_millis(500);
 
 const CHANGED: &[u8] = b"event: changed\ndata:\n\n";
 
-/// The body of a response, which another task sends in parts.
+/// A response body that is sent in parts by another task.
 pub(super) struct Receiver<E>(pub(super) mpsc::Receiver<Result<Bytes, E>>);
 
 impl<E> Stream for Receiver<E> {
@@ -43,7 +43,7 @@ impl<E> Stream for Receiver<E> {
     }
 }
 
-/// The sending side of the events of one viewer.
+/// The sending half of a viewer's event stream.
 pub(super) struct Sender(mpsc::Sender<Result<Bytes, Infallible>>);
 
 /// The viewer has closed the connection.
@@ -54,7 +54,7 @@ impl Sender {
         self.0.send(Ok(event)).await.map_err(|_| Closed)
     }
 
-    /// Waits for an event, and sends comments while there is none.
+    /// Waits for an event, sending comments while there is none.
     async fn wait<T>(&self, event: impl Future<Output = T>) -> Result<T, Closed> {
         let mut event = std::pin::pin!(event);
         loop {
@@ -69,7 +69,7 @@ impl Sender {
     }
 }
 
-/// Starts a stream of events that `run` sends.
+/// Starts a stream of the events sent by `run`.
 fn stream<F>(state: &State, run: impl FnOnce(Sender) -> F) -> Response
 where
     F: Future<Output = Result<(), Closed>> + Send + 'static,
@@ -93,9 +93,9 @@ where
     (headers, Body::from_stream(Receiver(receiver))).into_response()
 }
 
-/// Sends the lines of a log after an offset as they are written, and an event `end` at the end.
+/// Sends the lines after an offset of a log as they are written, followed by an `end` event.
 pub(super) fn log(state: &State, headers: &HeaderMap, tail: Arc<Tail>, from: u64) -> Response {
-    // After a lost connection, the browser sends the id of the last event.
+    // After a lost connection, the browser reconnects with the id of the last event.
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let mut position = Position::at(last.unwrap_or(from));
     stream(state, |sender| async move {
@@ -160,7 +160,7 @@ fn fingerprint(state: &State, target: Option<&Target>) -> String {
     format!("{:x}", hasher.finish())
 }
 
-/// Sends an event when a target has changed.
+/// Sends an event whenever a target changes.
 pub(super) async fn targets(
     _: Reader,
     Extract(state): Extract<State>,

@@ -1,13 +1,13 @@
-//! The headers that limit what a browser does with a page.
+//! The headers that restrict what a browser does with a page.
 
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::Response;
 
-/// Pages load scripts and style sheets only from files of this server, and never inline.
+/// Pages load scripts and style sheets only from this server, and never use inline ones.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// Adds the headers to a response, unless the handler has set them.
+/// Adds the headers to a response, unless the handler has already set them.
 pub(super) async fn add(mut response: Response) -> Response {
     for (name, value) in [
         ("content-security-policy", POLICY),

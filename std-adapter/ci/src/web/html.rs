@@ -1,6 +1,6 @@
 //! Escapes text for HTML.
 
-/// Appends a character, which is escaped if it has a meaning in HTML.
+/// Appends a character, escaping it if it has a special meaning in HTML.
 pub(super) fn push_escaped(html: &mut String, c: char) {
     match c {
         '<' => html.push_str("&lt;"),
@@ -12,7 +12,7 @@ pub(super) fn push_escaped(html: &mut String, c: char) {
     }
 }
 
-/// Escapes text for an element or a quoted attribute.
+/// Escapes text for use in an element or a quoted attribute.
 pub(super) fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     text.chars().for_each(|c| push_escaped(&mut html, c));

@@ -7,7 +7,7 @@
 //! | `/USER/REPO/pr/N`, `/USER/REPO/ref/KIND/NAME` | a target; `?test=NAME` selects a test, `?history` lists the history, and `?history=COMMIT` shows an older state |
 //! | `/USER/REPO/commit/HASH` | the targets of a commit |
 //! | `/log/live/BRANCH` | a log that grows |
-//! | `/log/saved/BRANCH/COMMIT` | a complete log; `?page=N` or `?line=N` selects a part, `?q=TEXT` searches, and `?raw` downloads the log |
+//! | `/log/saved/BRANCH/COMMIT` | a complete log; `?page=N` or `?line=N` selects a part, `?q=TEXT` searches the log, and `?raw` downloads it |
 //! | POST `/log/rebuild/BRANCH`, POST `/cancel/BRANCH` | repeats or cancels a build |
 //! | `/waiting` | the reasons why jobs are pending |
 //! | `/wall` | all dashboards, for a large screen |
@@ -47,7 +47,7 @@ use axum::routing::{get, post};
 
 pub use state::State;
 
-/// Returns the router of all pages, of the accounts and of the API.
+/// Returns the router for all pages, accounts and the API.
 pub fn router(state: State) -> Router {
     let auth = state.0.auth.clone();
     let pages = Router::new()

@@ -1,4 +1,4 @@
-//! The targets and jobs as the pages show them.
+//! Targets and jobs in the form in which the pages show them.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use crate::state::{JobResult, JobStatus};
 use crate::term::Logs;
 use crate::{JobView, Target, TargetView};
 
-/// A status as a CSS class, a sign and a word. The colour is never the only sign of a status.
+/// A status as a CSS class, a symbol and a word. Colour is never the only indication of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Badge {
     pub(super) class: &'static str,
@@ -26,13 +26,13 @@ impl Badge {
         }
     }
 
-    /// The status of a target: failed if a job has failed, otherwise pending if a job is pending.
+    /// The status of a target: failed if any job failed, otherwise pending if any job is pending.
     pub(super) fn overall(statuses: impl IntoIterator<Item = JobStatus>) -> Badge {
         overall(statuses).map_or(Badge::NONE, Badge::of)
     }
 }
 
-/// Returns the overall status of several jobs, or `None` if there is no job.
+/// Returns the overall status of a list of jobs, or `None` if the list is empty.
 pub(super) fn overall(statuses: impl IntoIterator<Item = JobStatus>) -> Option<JobStatus> {
     let rank = |status: &JobStatus| match status {
         JobStatus::Success => 0,
@@ -42,7 +42,7 @@ pub(super) fn overall(statuses: impl IntoIterator<Item = JobStatus>) -> Option<J
     statuses.into_iter().max_by_key(rank)
 }
 
-/// A time as the pages show it.
+/// A time in the form in which the pages show it.
 #[derive(Debug, Clone)]
 pub(super) struct Moment {
     pub(super) machine: String,
@@ -66,7 +66,7 @@ pub(super) struct JobRow {
     pub(super) test: String,
     pub(super) badge: Badge,
     pub(super) text: String,
-    /// The page of the target with this test.
+    /// The URL of the target page with this test selected.
     pub(super) url: String,
     pub(super) since: Option<Moment>,
 }
@@ -163,7 +163,7 @@ impl LogRow {
     /// Returns the logs of a job and reads their durations.
     pub(super) async fn all(state: &State, logs: &Logs) -> Vec<LogRow> {
         let mut rows = Vec::new();
-        // A pipeline with thousands of logs would need as many reads.
+        // A pipeline with thousands of logs would otherwise need thousands of reads.
         for log in logs.leaves().into_iter().take(LOGS_MAX) {
             rows.extend(LogRow::new(state, log).await);
         }
@@ -208,17 +208,17 @@ impl LogRow {
     }
 }
 
-/// The maximum number of logs of a job that are listed.
+/// The maximum number of logs to list for a job.
 const LOGS_MAX: usize = 200;
 
-/// Returns the title in the first line of a log, `=== TITLE`.
+/// Returns the title from the first line of a log, `=== TITLE`.
 pub(super) fn title(start: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(start);
     Some(text.lines().next()?.strip_prefix("=== ")?.to_owned())
 }
 
-/// Returns the position of the log to show: the first that failed, else the first that is pending,
-/// else the first that succeeded.
+/// Returns the position of the log to show: the first failed log, otherwise the first pending one,
+/// otherwise the first successful one.
 pub(super) fn default_log(rows: &[LogRow]) -> Option<usize> {
     let first = |status| rows.iter().position(|row| row.badge == Badge::of(status));
     first(JobStatus::Failure)

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::State;
 
-/// Reports that the server answers requests.
+/// Reports that the server is handling requests.
 pub(super) async fn health() -> &'static str {
     "ok\n"
 }
@@ -17,8 +17,8 @@ pub(super) async fn metrics(Extract(state): Extract<State>, headers: HeaderMap) 
     let token = header.and_then(|header| header.strip_prefix("Bearer "));
     let metrics = state.0.metrics.as_ref();
     match (metrics, token.map(|token| sha256(token.trim().as_bytes()))) {
-        // A comparison of hashes need not take a constant time, because a hash does not reveal the
-        // token.
+        // The hashes do not have to be compared in constant time, because a hash does not reveal
+        // the token.
         (Some(metrics), Some(hash)) if hash == metrics.token_sha256 => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             ([("content-type", kind)], (metrics.text)()).into_response()

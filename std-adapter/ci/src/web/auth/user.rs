@@ -13,15 +13,15 @@ const GITHUB: &str = "github:";
 
 /// A user who has logged in.
 ///
-/// The name of a local user contains no colon. The name of a GitHub user has the form
-/// `github:NAME`, so a GitHub account called `admin` is not the local user `admin`.
+/// Local user names do not contain a colon. GitHub user names have the form `github:NAME`, so a
+/// GitHub account named `admin` is different from the local user `admin`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct User(String);
 
 impl User {
-    /// Returns the local user with this name, or `None` if the name is invalid. A valid name has 1 to
-    /// 39 letters, digits, `-`, `_` or `.`.
+    /// Returns the local user with the given name, or `None` if the name is invalid. A valid name
+    /// consists of 1 to 39 letters, digits, `-`, `_` or `.`.
     #[must_use]
     pub fn local(name: &str) -> Option<User> {
         is_name(name).then(|| User(name.to_owned()))
@@ -45,13 +45,13 @@ impl User {
         self.0.strip_prefix(GITHUB)
     }
 
-    /// Returns whether the user may change the settings.
+    /// Returns `true` if the user can change the settings.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.0 == ADMIN
     }
 
-    /// Returns whether this is the user `name`. GitHub ignores the case of logins.
+    /// Returns `true` if this is the user `name`. GitHub logins are case-insensitive.
     pub(super) fn is(&self, name: &str) -> bool {
         match (self.github_login(), name.strip_prefix(GITHUB)) {
             (Some(mine), Some(other)) => mine.eq_ignore_ascii_case(other),
@@ -66,13 +66,13 @@ impl fmt::Display for User {
     }
 }
 
-/// Returns whether a name is short and has only letters, digits, `-`, `_` and `.`.
+/// Returns `true` if a name is not too long and consists only of letters, digits, `-`, `_` and `.`.
 pub(super) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     !name.is_empty() && name.len() <= 39 && name.bytes().all(allowed)
 }
 
-/// The memberships and the access rights that GitHub reported when the user logged in.
+/// The memberships and permissions that GitHub reported when the user logged in.
 ///
 /// A key that is absent was not asked for, because no policy mentioned the organization or the
 /// repository at that time.
@@ -80,22 +80,22 @@ pub(super) fn is_name(name: &str) -> bool {
 pub(super) struct GithubRights {
     /// For each organization, in lower case, whether the user is a public member.
     pub(super) orgs: BTreeMap<String, bool>,
-    /// For each repository, in lower case, whether the user can read it.
+    /// For each repository (in lowercase), whether the user can read it.
     pub(super) repos: BTreeMap<String, bool>,
 }
 
-/// What the session store keeps about a session.
+/// The data stored for a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SessionData {
     /// The user.
     pub(super) user: User,
     /// The time of the login, in seconds since the Unix epoch.
     pub(super) created: u64,
-    /// The version of the user's password at the login. A session ends when the password changes.
-    /// Sessions of GitHub users have no version.
+    /// The version of the user's password at login. The session ends when the password changes.
+    /// Sessions of GitHub users have no password version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) password: Option<String>,
-    /// The rights of a GitHub user.
+    /// The permissions of a GitHub user.
     #[serde(default)]
     pub(super) rights: GithubRights,
 }

@@ -1,4 +1,4 @@
-//! Converts the text of a log, which may contain ANSI escape sequences, to lines of HTML.
+//! Converts log text, which can contain ANSI escape sequences, to lines of HTML.
 
 use std::fmt::Write;
 
@@ -6,23 +6,23 @@ use super::style::Style;
 use crate::web::html::push_escaped;
 
 /// The maximum length of the parameters of an escape sequence, in bytes. A longer sequence is
-/// replaced by a mark.
+/// replaced with a marker.
 const SEQUENCE_MAX: usize = 64;
 
-/// The maximum number of characters in a line. The rest of a longer line is left out.
+/// The maximum number of characters in a line. Longer lines are truncated.
 const LINE_MAX: usize = 16 << 10;
 
 const SEQUENCE_MARK: &str = "<span class=\"mark\">[escape sequence too long]</span>";
 
-/// A converter, which is fed with the text of a log in parts. A part may end within an escape
-/// sequence or within a line.
+/// An incremental converter for log text. A part of the text can end in the middle of an escape
+/// sequence or line.
 #[derive(Debug, Clone, Default)]
 pub(in crate::web) struct Converter {
     state: State,
     style: Style,
     line: Line,
-    /// A carriage return was the last character. If no line feed follows, the next characters replace
-    /// the line.
+    /// The last character was a carriage return. If no line feed follows, the next characters
+    /// overwrite the line.
     returned: bool,
 }
 
@@ -32,13 +32,15 @@ enum State {
     Text,
     /// After the escape character.
     Escape,
-    /// After the escape character and a character that announces one more, as in `ESC ( B`.
+    /// After an escape character and an intermediate character, which is followed by one more
+    /// character, as in `ESC ( B`.
     Charset,
-    /// Within the parameters of a control sequence, which `ESC [` begins.
+    /// In the parameters of a control sequence, which starts with `ESC [`.
     Control(String),
-    /// Within a command for the terminal, which `ESC ]` begins, and the number of bytes so far.
+    /// In an operating system command, which starts with `ESC ]`. Contains the number of bytes so
+    /// far.
     Command(usize),
-    /// After an escape character within a command. A backslash ends the command.
+    /// After an escape character in an operating system command. A backslash ends the command.
     CommandEscape,
 }
 
@@ -53,12 +55,13 @@ struct Line {
 }
 
 impl Converter {
-    /// Creates a converter for a text that begins with a style.
+    /// Creates a converter for text that starts in the given style.
     pub(in crate::web) fn new(style: Style) -> Converter {
         Converter { style, ..Converter::default() }
     }
 
-    /// Converts a part of the text and calls `line` with the HTML of each line that ends in the part.
+    /// Converts a part of the text, and calls `line` with the HTML of each line that ends in this
+    /// part.
     pub(in crate::web) fn feed(&mut self, text: &str, mut line: impl FnMut(&str)) {
         for c in text.chars() {
             if c == '\n' {
@@ -70,8 +73,8 @@ impl Converter {
         }
     }
 
-    /// Returns the HTML of the line that has not ended yet. The line is empty if the text so far ends
-    /// with a line feed.
+    /// Returns the HTML of the incomplete last line, which is empty if the text so far ends with a
+    /// line feed.
     pub(in crate::web) fn rest(&self) -> String {
         let mut line = self.line.clone();
         line.close();
@@ -83,7 +86,7 @@ impl Converter {
         self.style
     }
 
-    /// Returns whether the next character is text, and not a part of an escape sequence.
+    /// Returns `true` if the next character is text rather than part of an escape sequence.
     pub(in crate::web) fn is_in_text(&self) -> bool {
         matches!(self.state, State::Text)
     }
@@ -113,7 +116,7 @@ impl Converter {
     }
 
     fn end_line(&mut self) -> &str {
-        // An escape sequence never contains a line feed.
+        // Escape sequences never contain a line feed.
         self.state = State::Text;
         self.returned = false;
         self.line.close();
@@ -138,7 +141,7 @@ impl Converter {
             State::CommandEscape => match c {
                 '\\' => {}
                 '\x1b' => self.state = State::CommandEscape,
-                // Another escape sequence begins, and the command has no end.
+                // Another escape sequence starts, so the command was never terminated.
                 _ => {
                     self.state = State::Escape;
                     self.character(c);
@@ -164,7 +167,7 @@ impl Converter {
         self.line.push(c, self.style);
     }
 
-    /// Handles a character of a control sequence.
+    /// Processes a character in a control sequence.
     fn control(&mut self, c: char, mut parameters: String) {
         match c {
             '\x1b' => self.state = State::Escape,
@@ -180,7 +183,7 @@ impl Converter {
         }
     }
 
-    /// Handles a character of a command for the terminal.
+    /// Processes a character in an operating system command.
     fn command(&mut self, c: char, length: usize) {
         match c {
             '\x07' | '\u{9c}' => {}
@@ -208,10 +211,10 @@ impl Line {
         push_escaped(&mut self.html, c);
     }
 
-    /// Marks the place of a sequence that is too long.
+    /// Inserts a marker for a sequence that is too long.
     fn mark(&mut self) {
         if self.chars <= LINE_MAX {
-            // A line of nothing but such sequences must not grow without limit either.
+            // This also limits the length of a line that consists only of such sequences.
             self.chars += SEQUENCE_MAX;
             self.html.push_str(SEQUENCE_MARK);
         }
@@ -233,7 +236,7 @@ impl Line {
     }
 }
 
-/// Removes the escape sequences and control characters from a line.
+/// Removes escape sequences and control characters from a line.
 pub(in crate::web) fn plain(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     Converter::default().scan(line, |text| {

@@ -1,35 +1,36 @@
 //! The pages of a log.
 //!
-//! A log of 100 MB cannot be shown at once. An index divides it into pages and stores where each page
-//! begins, so that a page can be read and converted without the text before it.
+//! A log of 100 MB is too large for a single page. An index divides the log into pages and stores
+//! where each page starts, so a page can be read and converted without the text before it.
 
 use super::ansi::Converter;
 use super::style::Style;
 
-/// The length of a page in bytes. A page ends at the first line end after this length.
+/// The target length of a page in bytes. A page ends at the first end of line after this length.
 pub(in crate::web) const PAGE: u64 = 128 << 10;
 
-/// The maximum length of a page in bytes. A page that contains a longer line ends within the line.
+/// The maximum length of a page in bytes. If a line is longer, the page ends in the middle of the
+/// line.
 const PAGE_MAX: u64 = 4 * PAGE;
 
-/// The beginning of a page.
+/// The start of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::web) struct PageStart {
     /// The offset of the first byte.
     pub(in crate::web) offset: u64,
-    /// The number of the first line. The first line of the log has the number 1.
+    /// The number of the first line. Lines are numbered from 1.
     pub(in crate::web) line: u64,
     /// The style of the first character.
     pub(in crate::web) style: Style,
 }
 
-/// An index of the pages of a log. The index grows with the log.
+/// An index of the pages in a log. The index grows with the log.
 #[derive(Debug, Clone)]
 pub(in crate::web) struct Index {
     pages: Vec<PageStart>,
     /// The length of the text that has been read.
     len: u64,
-    /// The number of the line that begins or continues at `len`.
+    /// The number of the line that starts or continues at `len`.
     line: u64,
     /// The end of the last complete line.
     line_end: u64,
@@ -45,7 +46,7 @@ impl Index {
     /// Adds the next part of the log, which must consist of whole characters.
     pub(in crate::web) fn feed(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            // Most lines have no escape sequences and do not change the style.
+            // Most lines do not contain escape sequences, so the style does not change.
             if piece.contains(&0x1b) || !self.converter.is_in_text() {
                 self.converter.scan(&String::from_utf8_lossy(piece), |_| {});
             }
@@ -67,20 +68,21 @@ impl Index {
     /// Returns the number of pages.
     pub(in crate::web) fn page_count(&self) -> usize {
         match self.pages.last() {
-            // The last page is empty if the log ends with a page.
+            // If the log ends at the end of a page, there is an empty last page.
             Some(last) if last.offset == self.len && self.pages.len() > 1 => self.pages.len() - 1,
             _ => self.pages.len(),
         }
     }
 
-    /// Returns the beginning and the end of a page. The first page has the number 1.
+    /// Returns the start and the end of a page. Pages are numbered from 1.
     pub(in crate::web) fn page(&self, number: usize) -> Option<(PageStart, u64)> {
         let start = self.pages.get(number.checked_sub(1)?)?;
         let end = self.pages.get(number).map_or(self.len, |next| next.offset);
         Some((*start, end))
     }
 
-    /// Returns the number of the page that contains a line. A line after the end is on the last page.
+    /// Returns the number of the page that contains a line, or the last page if the line is past
+    /// the end.
     pub(in crate::web) fn page_of_line(&self, line: u64) -> usize {
         let after = self.pages.partition_point(|page| page.line <= line);
         after.clamp(1, self.page_count())

@@ -1,4 +1,4 @@
-//! Shows the lines of a part of a log: line numbers with anchors, and steps that can be folded.
+//! Renders part of a log, with anchors for line numbers and collapsible steps.
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -8,8 +8,8 @@ use super::index::PageStart;
 use crate::web::html::escape;
 use crate::web::time;
 
-/// Appends a line with its number, which is a link to the line on the page `url`. An empty URL is the
-/// current page.
+/// Appends a line with its number, which links to the line on the page `url`. If `url` is empty, it
+/// links to the current page.
 pub(in crate::web) fn push_line(html: &mut String, number: u64, url: &str, line: &str) {
     // The line feed is within the element, because between two elements it would be an empty line.
     // Writing to a string never fails.
@@ -20,7 +20,7 @@ pub(in crate::web) fn push_line(html: &mut String, number: u64, url: &str, line:
     );
 }
 
-/// A command of a build, as a line such as `[2026-11-28 09:30.05] $ make` announces it.
+/// A build command, which is announced by a line such as `[2026-11-28 09:30.05] $ make`.
 struct Step {
     title: String,
     started: SystemTime,
@@ -30,14 +30,14 @@ struct Step {
 /// Converts the lines of a page to HTML. The output of each command becomes a `details` element.
 pub(in crate::web) struct Page<'u> {
     html: String,
-    /// The lines outside of a step that have not been added to `html` yet.
+    /// The lines outside steps that have not been added to `html` yet.
     lines: String,
     step: Option<Step>,
     url: &'u str,
 }
 
 impl<'u> Page<'u> {
-    /// Converts a page. The number of each line is a link to the line on the page `url`.
+    /// Converts a page. Each line number links to the line on the page `url`.
     pub(in crate::web) fn convert(start: &PageStart, url: &'u str, text: &str) -> String {
         let mut page = Page { html: String::new(), lines: String::new(), step: None, url };
         let mut converter = Converter::new(start.style);
@@ -71,7 +71,7 @@ impl<'u> Page<'u> {
         push_line(lines, number, self.url, html);
     }
 
-    /// Adds the step. `ended` is the time of the next line that has a time.
+    /// Adds the step. `ended` is the time of the next line with a timestamp.
     fn end_step(&mut self, ended: Option<SystemTime>) {
         let Some(step) = self.step.take() else { return };
         let duration = ended.and_then(|ended| ended.duration_since(step.started).ok());
@@ -87,7 +87,7 @@ impl<'u> Page<'u> {
         );
     }
 
-    /// Adds the lines outside of steps.
+    /// Adds lines that are outside steps.
     fn flush(&mut self) {
         if !self.lines.is_empty() {
             let _ = writeln!(self.html, "<pre class=\"log\">{}</pre>", self.lines);

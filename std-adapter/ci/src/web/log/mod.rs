@@ -1,4 +1,4 @@
-//! Logs: their conversion to HTML, their pages, and logs that grow while they are shown.
+//! Logs: conversion to HTML, division into pages, and display of logs that are still growing.
 
 pub(in crate::web) mod ansi;
 pub(in crate::web) mod index;
@@ -8,7 +8,7 @@ pub(in crate::web) mod search;
 pub(in crate::web) mod style;
 pub(in crate::web) mod tail;
 
-/// Returns the number of bytes at the beginning of `bytes` that form whole characters. An invalid
+/// Returns the number of bytes at the start of `bytes` that form complete characters. An invalid
 /// byte counts as a character.
 pub(in crate::web) fn whole_chars(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);

@@ -15,19 +15,20 @@ use crate::build::BuildLog;
 use crate::web::store::Store;
 use crate::web::time;
 
-/// The number of bytes that are read at once to index or search a log.
+/// The number of bytes to read at once when indexing or searching a log.
 const CHUNK: usize = 1 << 20;
 
-/// The number of logs whose indexes and durations are kept. An index of 100 MB has about 30 KB.
+/// The number of logs whose indexes and durations are cached. The index of a 100 MB log takes about
+/// 30 KB.
 const INDEXES_MAX: usize = 256;
 
-/// The number of bytes at each end of a log in which its times are searched.
+/// The number of bytes to search for timestamps at each end of a log.
 const ENDS: usize = 1024;
 
-/// A log that can be read in parts.
+/// A log that can be read in chunks.
 #[derive(Clone)]
 pub(in crate::web) enum Source {
-    /// The log in a commit.
+    /// A log stored in a commit.
     Saved {
         /// The database.
         store: Arc<dyn Store>,
@@ -47,7 +48,7 @@ impl Source {
         }
     }
 
-    /// Reads at most `length` bytes. The result is shorter only at the end of the log.
+    /// Reads `length` bytes, or fewer at the end of the log.
     pub(in crate::web) async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
         match self {
             Source::Saved { store, commit } => store.read_log(commit, offset, length).await,
@@ -57,8 +58,8 @@ impl Source {
         }
     }
 
-    /// Reads the log up to `end` in chunks of whole characters and calls `each` with every chunk until
-    /// `each` returns `false`.
+    /// Reads the log up to `end` in chunks of complete characters, and calls `each` with every
+    /// chunk until `each` returns `false`.
     pub(in crate::web) async fn scan(
         &self,
         end: u64,
@@ -68,21 +69,20 @@ impl Source {
         while offset < end {
             let wanted = usize::try_from(end - offset).unwrap_or(CHUNK).min(CHUNK);
             let chunk = self.read(offset, wanted).await?;
-            // At the end of the log, an incomplete character is invalid.
+            // At the end of the log, treat an incomplete character as invalid.
             let whole = if chunk.len() < CHUNK { chunk.len() } else { whole_chars(&chunk) };
             let Some(part) = chunk.get(..whole).filter(|part| !part.is_empty()) else { break };
             if !each(part) {
                 break;
             }
             offset += whole as u64;
-            // A long log must not keep other requests waiting.
+            // Yield, so a long log does not block other requests.
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    /// Converts a page up to the offset `limit` to HTML. The numbers of lines are links to the page
-    /// `url`.
+    /// Converts a page, up to the offset `limit`, to HTML. Line numbers link to the page `url`.
     pub(in crate::web) async fn page(
         &self,
         index: &Index,
@@ -97,7 +97,7 @@ impl Source {
     }
 }
 
-/// The indexes and durations of the logs that were shown last.
+/// The indexes and durations of the most recently shown logs.
 pub(in crate::web) struct SavedLogs {
     store: Arc<dyn Store>,
     indexes: Recent<Arc<Index>>,
@@ -113,7 +113,8 @@ impl SavedLogs {
         Source::Saved { store: self.store.clone(), commit: commit.to_owned() }
     }
 
-    /// Returns the index of the log in a commit. Several requests for a new log share one read.
+    /// Returns the index of the log in a commit. Concurrent requests for a new log share a single
+    /// read.
     pub(in crate::web) async fn index(&self, commit: &str) -> Result<Arc<Index>> {
         let cell = self.indexes.cell(commit);
         let index = cell.get_or_try_init(|| async {
@@ -131,7 +132,7 @@ impl SavedLogs {
         index.await.cloned()
     }
 
-    /// Returns the time between the first and the last line of the log in a commit that have times.
+    /// Returns the time between the first and last timestamps in a commit's log.
     pub(in crate::web) async fn duration(&self, commit: &str) -> Option<Duration> {
         let cell = self.durations.cell(commit);
         let duration = cell.get_or_try_init(|| async {
@@ -148,7 +149,7 @@ impl SavedLogs {
     }
 }
 
-/// Returns the time of the first line that has a time.
+/// Returns the time of the first line that has a timestamp.
 pub(in crate::web) fn first_time(start: &[u8]) -> Option<SystemTime> {
     let text = String::from_utf8_lossy(start);
     text.lines().find_map(time::of_log_line).map(|(time, _)| time)
@@ -159,7 +160,7 @@ fn last_time(end: &[u8]) -> Option<SystemTime> {
     text.lines().rev().find_map(time::of_log_line).map(|(time, _)| time)
 }
 
-/// The values of the commits that were used last.
+/// A cache of values for the most recently used commits.
 struct Recent<T>(Mutex<VecDeque<(String, Arc<OnceCell<T>>)>>);
 
 impl<T> Default for Recent<T> {
@@ -169,7 +170,7 @@ impl<T> Default for Recent<T> {
 }
 
 impl<T> Recent<T> {
-    /// Returns the place for the value of a commit.
+    /// Returns the cell for a commit's value.
     fn cell(&self, commit: &str) -> Arc<OnceCell<T>> {
         let mut recent = self.0.lock();
         let found = recent.iter().position(|(key, _)| key == commit);

@@ -1,4 +1,4 @@
-//! Searches a log on the server, so that a long log need not be sent to the browser.
+//! Searches a log on the server, so a long log does not have to be sent to the browser.
 
 use datakit_client::db::Result;
 
@@ -9,15 +9,15 @@ use super::saved::Source;
 /// The maximum number of lines in a result.
 const FOUND_MAX: usize = 200;
 
-/// The maximum number of characters of a line that are shown.
+/// The maximum number of characters to show of each line.
 const SHOWN_MAX: usize = 300;
 
-/// A line that contains the text.
+/// A line that contains the search text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::web) struct Found {
     pub(in crate::web) line: u64,
     pub(in crate::web) page: usize,
-    /// The beginning of the line, without escape sequences.
+    /// The start of the line, without escape sequences.
     pub(in crate::web) text: String,
 }
 
@@ -29,8 +29,7 @@ pub(in crate::web) struct SearchResult {
     pub(in crate::web) stopped: Option<u64>,
 }
 
-/// Searches for the lines after the line `after` that contain a text. Upper and lower case letters
-/// are equal.
+/// Searches the lines after the line `after` for a string. The search is not case-sensitive.
 pub(in crate::web) async fn search(
     source: &Source,
     index: &Index,
@@ -40,13 +39,13 @@ pub(in crate::web) async fn search(
     let wanted = text.to_lowercase();
     let mut result = SearchResult::default();
     let mut number = 0;
-    // The beginning of a line that continues in the next chunk.
+    // The start of a line that continues in the next chunk.
     let mut rest = Vec::new();
     source
         .scan(index.len(), |chunk| {
             for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
                 rest.extend_from_slice(piece);
-                // A line without end is searched in parts.
+                // Search overlong lines in parts.
                 if !piece.ends_with(b"\n") && rest.len() < 4 * SHOWN_MAX * 1000 {
                     continue;
                 }
@@ -65,7 +64,7 @@ pub(in crate::web) async fn search(
     Ok(result)
 }
 
-/// Adds a line if it contains the text. Returns `false` if the result is full.
+/// Adds a line if it contains the search text. Returns `false` if the result is full.
 fn add(result: &mut SearchResult, index: &Index, number: u64, line: &[u8], wanted: &str) -> bool {
     let line = String::from_utf8_lossy(line);
     let line = if line.contains('\x1b') { plain(&line).into() } else { line };

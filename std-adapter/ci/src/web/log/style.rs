@@ -1,8 +1,8 @@
-//! The colours and the weight of text in a log.
+//! The colours and font weight of text in a log.
 
 use std::fmt;
 
-/// The style of a character. Its text form is a list of CSS classes.
+/// The style of a character. It is displayed as a list of CSS classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::web) struct Style {
     foreground: Option<Colour>,
@@ -12,7 +12,7 @@ pub(in crate::web) struct Style {
     underline: bool,
 }
 
-/// One of the 16 colours of a terminal.
+/// One of the 16 terminal colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Colour {
     number: u8,
@@ -29,7 +29,7 @@ impl fmt::Display for Colour {
 }
 
 impl Style {
-    /// Applies the parameters of a sequence `ESC [ PARAMETERS m`. Unknown parameters are ignored.
+    /// Applies the parameters of an `ESC [ PARAMETERS m` sequence. Unknown parameters are ignored.
     pub(super) fn apply(&mut self, parameters: &str) {
         let mut codes = parameters.split([';', ':']).map(|code| match code {
             "" => Some(0),
@@ -69,8 +69,8 @@ fn colour(number: u16, bright: bool) -> Option<Colour> {
     u8::try_from(number).ok().map(|number| Colour { number, bright })
 }
 
-/// Reads the rest of `38;5;N` or `38;2;R;G;B`. Returns the colour if it is one of the 16 colours that
-/// the style sheet defines.
+/// Reads the rest of `38;5;N` or `38;2;R;G;B`. Returns the colour if it is one of the 16 defined in
+/// the style sheet.
 fn extended(codes: &mut impl Iterator<Item = Option<u16>>) -> Option<Colour> {
     match codes.next()?? {
         5 => match codes.next()?? {

@@ -1,8 +1,8 @@
-//! Logs that grow while they are shown.
+//! Follows logs that grow while they are being shown.
 //!
-//! A tail reads a log once, converts the new lines to HTML, and keeps the last events in memory. All
-//! viewers of the log send these events, so the cost of the conversion does not depend on the number
-//! of viewers.
+//! A tail reads a log once, converts new lines to HTML, and keeps the latest events in memory.
+//! These events are shared by all viewers of the log, so the conversion cost does not depend on the
+//! number of viewers.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
@@ -20,23 +20,23 @@ use super::lines::push_line;
 use crate::build::{BuildLog, LiveLogs};
 use crate::{Target, View};
 
-/// The maximum total size of the events that a tail keeps, in bytes. A viewer that is further behind
-/// loads the page again.
+/// The maximum total size of the events kept by a tail, in bytes. A viewer that falls further
+/// behind has to reload the page.
 const KEPT_MAX: usize = 2 << 20;
 
-/// The time during which new text is collected for one event.
+/// How long new text is collected before it is sent as one event.
 const COLLECT: Duration = Duration::from_millis(100);
 
 /// The maximum number of lines in an event.
 const EVENT_LINES: usize = 2000;
 
-/// The maximum number of events that a viewer gets at once.
+/// The maximum number of events to send to a viewer at once.
 const BATCH: usize = 16;
 
-/// The time to wait for the result of a finished build to be stored.
+/// How long to wait for the result of a finished build to be stored.
 const STORED: Duration = Duration::from_secs(30);
 
-/// The part of a log between two offsets, as a server-sent event.
+/// The text between two offsets of a log, as a server-sent event.
 #[derive(Debug, Clone)]
 struct Event {
     start: u64,
@@ -44,12 +44,12 @@ struct Event {
     text: Bytes,
 }
 
-/// The state of a tail that its viewers see.
+/// The state of a tail that is visible to its viewers.
 #[derive(Debug, Default)]
 struct Kept {
     events: VecDeque<Event>,
     bytes: usize,
-    /// The line that has not ended yet, as a server-sent event.
+    /// The incomplete last line, as a server-sent event.
     rest: Bytes,
 }
 
@@ -60,14 +60,14 @@ pub(in crate::web) struct Position {
     pub(in crate::web) end: u64,
     /// The length of the text that has been read.
     read: u64,
-    /// The number of versions of the line that has not ended yet.
+    /// The number of versions of the incomplete last line so far.
     rest: u64,
     /// Whether the log is complete and stored.
     done: bool,
 }
 
 impl Position {
-    /// Returns the position of a viewer that has the lines up to an offset.
+    /// Returns the position of a viewer that has received the lines up to an offset.
     pub(in crate::web) fn at(end: u64) -> Position {
         Position { end, ..Position::default() }
     }
@@ -83,10 +83,10 @@ pub(in crate::web) struct Tail {
     reads: AtomicUsize,
 }
 
-/// What a viewer should send next.
+/// What to send to a viewer next.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::web) enum Next {
-    /// These events, which end at the position.
+    /// Send these events, which end at the given position.
     Events(Vec<Bytes>, Position),
     /// The viewer is too far behind.
     Behind,
@@ -100,7 +100,7 @@ impl Tail {
         &self.log
     }
 
-    /// Returns the index of the text for which there are events.
+    /// Returns the index of the text that has been converted to events.
     pub(in crate::web) fn index(&self) -> Index {
         self.index.lock().clone()
     }
@@ -111,11 +111,12 @@ impl Tail {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// Waits until the text that the log has now has been converted, apart from an incomplete line.
+    /// Waits until the current text of the log has been converted, except for an incomplete last
+    /// line.
     pub(in crate::web) async fn catch_up(&self) {
         let len = self.log.len() as u64;
         let mut progress = self.progress.subscribe();
-        // The wait ends at the latest when the log is complete.
+        // This ends at the latest when the log is complete.
         let _ = progress.wait_for(|progress| progress.done || progress.read >= len).await;
     }
 
@@ -141,7 +142,7 @@ impl Tail {
         if end < now.end && texts.is_empty() {
             return Next::Behind;
         }
-        // A line that has not ended follows the last event.
+        // The incomplete line comes after the last event.
         let is_last = kept.events.back().is_none_or(|last| last.end == end);
         if is_last {
             texts.push(kept.rest.clone());
@@ -163,12 +164,12 @@ impl Tail {
             tokio::time::sleep(COLLECT).await;
         }
         if incomplete > 0 {
-            // The last line has no line feed.
+            // The last line does not end with a line feed.
             self.add("\n", &mut converter, &mut incomplete);
         }
     }
 
-    /// Adds events for a part of the log. `incomplete` is the length of the line that has not ended.
+    /// Adds events for a part of the log. `incomplete` is the length of the incomplete last line.
     fn add(&self, part: &str, converter: &mut Converter, incomplete: &mut u64) {
         let (mut offset, mut number) = {
             let mut index = self.index.lock();
@@ -198,7 +199,7 @@ impl Tail {
         self.progress.send_modify(|progress| progress.read += part.len() as u64);
     }
 
-    /// Adds an event with complete lines. `rest` is the line that has not ended yet.
+    /// Adds an event with complete lines. `rest` is the incomplete last line.
     fn push(&self, start: u64, end: u64, lines: &str, rest: &str) {
         let mut kept = self.kept.lock();
         kept.rest = format!("event: rest\ndata: {rest}\n\n").into();
@@ -267,7 +268,7 @@ impl Tails {
     }
 }
 
-/// Follows a log to its end, and waits until the result of the build is stored.
+/// Follows a log to its end, and then waits until the build's result is stored.
 async fn run(
     tail: Arc<Tail>,
     branch: String,
@@ -277,7 +278,8 @@ async fn run(
 ) {
     tail.follow().await;
     let is_live = || live.get(&branch).is_some_and(|log| log.is_same(&tail.log));
-    // The build stores its log after the end of the log. The viewers can then load the stored log.
+    // The build stores its log after the log is complete. After that, viewers can load the stored
+    // log.
     let stored = async {
         while is_live() {
             let change = tokio::time::timeout(Duration::from_secs(1), changes.recv());

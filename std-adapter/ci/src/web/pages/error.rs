@@ -1,4 +1,4 @@
-//! The pages that explain errors.
+//! Error pages.
 
 use askama::Template;
 use axum::extract::Path;
@@ -18,7 +18,7 @@ struct ErrorPage {
     style_url: String,
 }
 
-/// Explains why a request was refused.
+/// Explains why a request was denied.
 pub(in crate::web) async fn page_of(id: &str) -> Response {
     let (status, title, text, login) = match id {
         "permission-denied" => (
@@ -52,7 +52,7 @@ pub(in crate::web) fn not_found(text: &str) -> Response {
     error_page(StatusCode::NOT_FOUND, text)
 }
 
-/// Returns the page for an error of the database.
+/// Returns an error page for a database error.
 pub(in crate::web) fn database_error(error: &Error) -> Response {
     match error {
         Error::NotFound | Error::InvalidHash(_) => {

@@ -20,7 +20,7 @@ use crate::web::{State, time, urls};
 /// The number of commits on a page.
 const COMMITS: usize = 100;
 
-/// The number of runs in the picture of a test.
+/// The number of runs in a test's chart.
 const BARS: usize = 40;
 
 #[derive(Template)]
@@ -57,7 +57,7 @@ struct TestRow {
     bars: String,
 }
 
-/// Shows the history of a target from the newest commit or from the commit `from`.
+/// Shows the history of a target, starting at the newest commit or at the commit `from`.
 pub(in crate::web) async fn list(
     visit: Visit,
     state: &State,
@@ -105,15 +105,15 @@ impl EntryRow {
 struct Run {
     source: Option<Hash>,
     failed: bool,
-    /// The time from the commit in which the test became pending to the commit with the result.
+    /// The time between the commit in which the test became pending and the commit with the result.
     duration: Option<Duration>,
 }
 
-/// Finds the runs of each test in a part of a history, which begins with the newest commit. The runs
-/// are in the order of time.
+/// Finds the runs of each test in part of a history, which starts with the newest commit. The runs
+/// are in chronological order.
 fn runs(entries: &[HistoryEntry]) -> BTreeMap<String, Vec<Run>> {
     let mut runs: BTreeMap<String, Vec<Run>> = BTreeMap::new();
-    // The state of each test: the source commit, the status, and the begin of the pending run.
+    // The state of each test: the source commit, the status, and the start of the pending run.
     let mut last: BTreeMap<&str, (Option<Hash>, JobStatus, Option<SystemTime>)> = BTreeMap::new();
     for entry in entries.iter().rev() {
         let source = entry.record.source;
@@ -162,7 +162,7 @@ impl TestRow {
     }
 }
 
-/// Draws the durations and the results of the last runs.
+/// Draws a chart of the durations and results of the latest runs.
 fn bars(test: &str, runs: &[Run]) -> String {
     let shown = runs.get(runs.len().saturating_sub(BARS)..).unwrap_or_default();
     let longest = shown.iter().filter_map(|run| run.duration).max().unwrap_or_default();

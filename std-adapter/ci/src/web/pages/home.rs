@@ -1,4 +1,4 @@
-//! The first page and the page for a wall screen.
+//! The home page and the page for a wall-mounted screen.
 
 use askama::Template;
 use axum::extract::State as Extract;
@@ -33,7 +33,7 @@ struct Wall {
     summary: Summary,
 }
 
-/// The numbers of targets by their overall status.
+/// The number of targets for each overall status.
 #[derive(Default)]
 struct Summary {
     targets: usize,
@@ -96,7 +96,7 @@ pub(in crate::web) async fn home(visit: Visit, Extract(state): Extract<State>) -
     })
 }
 
-/// The page for a wall screen.
+/// The page for a wall-mounted screen.
 pub(in crate::web) async fn wall(visit: Visit, Extract(state): Extract<State>) -> Response {
     let changes = events::url(&state, None);
     let targets = state.0.view.targets();

@@ -32,12 +32,12 @@ struct List {
     next: Option<String>,
 }
 
-/// The part of a list to show.
+/// Which part of a list to show.
 #[derive(Debug, Deserialize)]
 pub(in crate::web) struct Part {
-    /// The number of the page. The first page has the number 1.
+    /// The page number, starting at 1.
     page: Option<usize>,
-    /// A text that the name or the title must contain.
+    /// A string that the name or title must contain.
     q: Option<String>,
 }
 

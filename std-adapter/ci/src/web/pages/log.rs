@@ -17,23 +17,23 @@ use crate::web::model::{Badge, title};
 use crate::web::visit::Visit;
 use crate::web::{State, download, events, urls};
 
-/// The maximum length of a text to search for, in bytes.
+/// The maximum length of a search string, in bytes.
 const SEARCH_MAX: usize = 200;
 
-/// The part of a log to show, and the form.
+/// Which part of a log to show, and in what form.
 #[derive(Debug, Default, Deserialize)]
 pub(in crate::web) struct Part {
-    /// The number of a page.
+    /// A page number.
     page: Option<usize>,
-    /// The number of a line on the page.
+    /// The number of a line on the page to show.
     line: Option<u64>,
-    /// A text to search for.
+    /// A string to search for.
     q: Option<String>,
     /// The line after which the search begins.
     after: Option<u64>,
-    /// Present if the log is to be downloaded.
+    /// If present, the log is downloaded.
     raw: Option<String>,
-    /// The offset after which the lines are to be sent as events.
+    /// If present, the lines after this offset are sent as events.
     events: Option<u64>,
 }
 
@@ -46,12 +46,12 @@ pub(in crate::web) struct LogView {
     pub(in crate::web) bytes: u64,
     /// The URL of the log without a query.
     pub(in crate::web) url: String,
-    /// The URL of the events, if lines will be added to this page.
+    /// The URL of the event stream, if lines can still be added to this page.
     pub(in crate::web) events: Option<String>,
 }
 
 impl LogView {
-    /// Reads a page of a complete log. `page` selects a page by the index.
+    /// Reads a page of a complete log. `page` uses the index to select a page.
     pub(in crate::web) async fn saved(
         state: &State,
         (branch, commit): (&str, &str),
@@ -65,7 +65,7 @@ impl LogView {
         LogView::new(&source, &index, number, url, is_embedded, index.len()).await
     }
 
-    /// Reads a page of a log that is being written. Returns `None` if no build is running.
+    /// Reads a page of a log that is still being written. Returns `None` if no build is running.
     pub(in crate::web) async fn live(
         state: &State,
         branch: &str,
@@ -78,7 +78,7 @@ impl LogView {
         let source = Source::Live(tail.log().clone());
         let url = urls::live_log(branch);
         let number = page(&index).clamp(1, index.page_count());
-        // The events begin after the last complete line.
+        // The events start after the last complete line.
         let (end, _) = index.end();
         let view = LogView::new(&source, &index, number, url, is_embedded, end).await;
         Some(view.map(|mut view| {
@@ -97,7 +97,7 @@ impl LogView {
         limit: u64,
     ) -> Result<LogView> {
         let count = index.page_count();
-        // The link to a line contains the page, so that it works without a script.
+        // The link to a line includes the page, so it works without JavaScript.
         let link = match (is_embedded, count) {
             (true, 1) => url.clone(),
             (true, _) => format!("{url}?page={number}"),
@@ -120,14 +120,14 @@ struct LogPage {
     log: LogView,
     query: String,
     found: Option<SearchResult>,
-    /// The path of the button: rebuild for a complete log, cancel for a live log.
+    /// The path for the button: rebuild for a complete log, cancel for a live log.
     action: String,
     /// The page after the action.
     live_url: String,
     is_live: bool,
 }
 
-/// The page of a log that is being written.
+/// The page for a log that is still being written.
 pub(in crate::web) async fn live(
     visit: Visit,
     Extract(state): Extract<State>,
@@ -155,7 +155,7 @@ pub(in crate::web) async fn live(
     render(visit, source, view, &tail.index(), branch, part, (action, true)).await
 }
 
-/// Sends the visitor to the complete log of a branch.
+/// Redirects the visitor to the complete log of a branch.
 async fn finished(state: &State, branch: &str, uri: &Uri) -> Response {
     match state.0.store.head(branch).await {
         Ok(Some(commit)) => {
@@ -168,7 +168,7 @@ async fn finished(state: &State, branch: &str, uri: &Uri) -> Response {
     }
 }
 
-/// The page of a complete log.
+/// The page for a complete log.
 pub(in crate::web) async fn saved(
     visit: Visit,
     Extract(state): Extract<State>,
@@ -195,7 +195,7 @@ pub(in crate::web) async fn saved(
 }
 
 impl Part {
-    /// Returns the number of the page to show. A live log is shown at its end.
+    /// Returns the number of the page to show. For a live log, this is the last page.
     fn number(&self, index: &Index, is_live: bool) -> usize {
         let line = self.line.map(|line| index.page_of_line(line));
         self.page.or(line).unwrap_or(if is_live { index.page_count() } else { 1 })

@@ -1,4 +1,4 @@
-//! The pages of targets and commits.
+//! The pages for targets and commits.
 
 use askama::Template;
 use axum::extract::{Query, State as Extract};
@@ -22,16 +22,16 @@ use crate::web::visit::Visit;
 use crate::web::{State, events, picture, urls};
 use crate::{Target, TargetView};
 
-/// The part of a target to show.
+/// Which part of a target to show.
 #[derive(Debug, Default, Deserialize)]
 pub(in crate::web) struct Part {
     /// The selected test.
     pub(in crate::web) test: Option<String>,
     /// The branch of the selected log.
     pub(in crate::web) log: Option<String>,
-    /// A commit of the history, or an empty text for the list of these commits.
+    /// A history commit, or an empty string for the list of history commits.
     pub(in crate::web) history: Option<String>,
-    /// The commit at which the list begins.
+    /// The commit at which the list starts.
     pub(in crate::web) from: Option<String>,
 }
 
@@ -62,11 +62,11 @@ struct CommitPage {
     repo: String,
     hash: String,
     targets: Vec<TargetRow>,
-    /// Earlier results: the names of the targets and the URLs.
+    /// Earlier results: the target names and URLs.
     earlier: Vec<(String, String)>,
 }
 
-/// The route of all paths below `/USER/REPO`.
+/// Handles all paths below `/USER/REPO`.
 pub(in crate::web) async fn repo_page(
     visit: Visit,
     Extract(state): Extract<State>,
@@ -80,7 +80,7 @@ pub(in crate::web) async fn repo_page(
     }
 }
 
-/// Redirects to the target of a commit if there is exactly one, and lists the targets otherwise.
+/// Redirects to the target of a commit if there is exactly one; otherwise, lists the targets.
 async fn commit_page(visit: Visit, state: &State, commit: &Commit, uri: &Uri) -> Response {
     let mut targets = state.0.view.targets();
     targets.retain(|view| view.head == *commit);
@@ -120,7 +120,7 @@ async fn target_page(visit: Visit, state: &State, target: Target, part: Part) ->
                 past(visit, state, &target, entry, &part).await
             }
             (None, Some(view)) => present(visit, state, (&view, changes), &part).await,
-            // The target has been closed or removed, but its last state is known.
+            // The target was closed or removed, but its last state is known.
             (None, None) => match state.0.store.head(&history_branch(&target)).await? {
                 Some(head) => {
                     let entry = state.0.store.record(&head).await?;
@@ -222,8 +222,8 @@ async fn past(
     }))
 }
 
-/// Returns the position of the selected test: the one with the given name, else the first that
-/// failed, else the first that is pending, else the first.
+/// Returns the position of the selected test: the one with the given name, otherwise the first
+/// failed test, otherwise the first pending one, otherwise the first one.
 fn select(jobs: &[(&str, &JobResult)], name: Option<&str>) -> Option<usize> {
     let named = jobs.iter().position(|(test, _)| Some(*test) == name);
     let first = |status| jobs.iter().position(|(_, result)| result.status == status);
@@ -233,7 +233,7 @@ fn select(jobs: &[(&str, &JobResult)], name: Option<&str>) -> Option<usize> {
         .or_else(|| (!jobs.is_empty()).then_some(0))
 }
 
-/// Returns the logs of a job and the end of the selected log.
+/// Returns a job's logs and the end of the selected log.
 async fn logs(
     state: &State,
     result: Option<&JobResult>,
@@ -253,7 +253,7 @@ async fn logs(
         None => LogView::live(state, &row.branch, true, last).await,
     };
     let view = match view {
-        // The log may have been pruned.
+        // The log could have been pruned.
         Some(Err(Error::NotFound)) | None => None,
         Some(view) => Some(view?),
     };

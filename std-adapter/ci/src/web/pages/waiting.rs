@@ -1,4 +1,4 @@
-//! The page that explains why each pending job waits.
+//! The page that explains what each pending job is waiting for.
 
 use askama::Template;
 use axum::extract::State as Extract;

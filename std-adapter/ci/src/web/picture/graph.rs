@@ -1,4 +1,4 @@
-//! The graph that a picture shows: its nodes, its edges, and the places of the nodes.
+//! The graph to draw: its nodes, its edges, and the positions of the nodes.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::term::{Explanation, Logs, State};
 /// The maximum number of nodes in a picture. More would be unreadable.
 const NODES_MAX: usize = 150;
 
-/// The number of times that the nodes of all layers are sorted.
+/// How many times the nodes of all layers are sorted.
 const SWEEPS: usize = 4;
 
 /// A node of a picture.
@@ -16,9 +16,10 @@ pub(super) struct Node {
     pub(super) label: String,
     pub(super) state: State,
     pub(super) logs: Logs,
-    /// The column, which is one more than the highest column of the nodes that this node depends on.
+    /// The column, which is one more than the highest column among the nodes that this node depends
+    /// on.
     pub(super) layer: usize,
-    /// The place within the column.
+    /// The position within the column.
     pub(super) row: usize,
 }
 
@@ -33,7 +34,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// Creates the graph of a job and places its nodes.
+    /// Creates the graph of a job and positions its nodes.
     pub(super) fn new(name: &str, root: &Explanation) -> Graph {
         let mut graph = Graph::default();
         let mut known = HashMap::new();
@@ -44,8 +45,8 @@ impl Graph {
         graph
     }
 
-    /// Adds a node and the nodes that it depends on. Returns the number of the node, or `None` if the
-    /// graph is full.
+    /// Adds a node and the nodes it depends on. Returns the node's number, or `None` if the graph
+    /// is full.
     fn add(
         &mut self,
         name: &str,
@@ -69,7 +70,7 @@ impl Graph {
             row: 0,
         });
         for child in &explained.children {
-            // A constant without a name says nothing that its parent does not say.
+            // A constant without a name adds no information to its parent.
             if child.label.is_empty() && child.children.is_empty() && !child.repeated {
                 continue;
             }
@@ -82,8 +83,9 @@ impl Graph {
     }
 
     fn place(&mut self) {
-        // The children of a node have higher numbers unless they were added for another parent, so
-        // the layers are computed until they no longer change. The graph has no cycles.
+        // The children of a node can have lower numbers if they were added for another parent, so
+        // the layers are computed repeatedly until they no longer change. This ends, because the
+        // graph has no cycles.
         for _ in 0..self.nodes.len() {
             let mut changed = false;
             for (from, to) in &self.edges {
@@ -110,7 +112,7 @@ impl Graph {
         }
     }
 
-    /// Moves each node next to the first node that depends on it, which shortens the edges.
+    /// Moves each node next to the first node that depends on it, to shorten the edges.
     fn pull_right(&mut self) {
         for _ in 0..self.nodes.len() {
             let mut changed = false;
@@ -130,8 +132,8 @@ impl Graph {
         }
     }
 
-    /// Sorts the nodes of each layer by the average row of their neighbours on one side, which avoids
-    /// most crossings of edges.
+    /// Sorts the nodes of each layer by the average row of their neighbours on one side, which
+    /// avoids most edge crossings.
     fn sort_rows(&mut self, towards_children: bool) {
         for layer in 0..self.layers() {
             let members: Vec<usize> =

@@ -1,4 +1,4 @@
-//! Draws the pipeline of a job as an SVG picture.
+//! Draws a job's pipeline as an SVG image.
 
 mod graph;
 #[cfg(test)]
@@ -18,14 +18,14 @@ const GAP_X: usize = 46;
 const GAP_Y: usize = 14;
 const MARGIN: usize = 6;
 
-/// The maximum number of characters of a label that fit into a box.
+/// The maximum number of label characters that fit in a box.
 const LABEL_MAX: usize = 25;
 
-/// The durations of builds, by the branches of their logs.
+/// The durations of builds, keyed by log branch.
 pub(super) type Durations = HashMap<String, String>;
 
-/// Draws the graph of a job from left to right. Each node shows its name, its state as a colour, a
-/// sign and a word, and its duration. A node with a log is a link to the log.
+/// Draws the graph of a job from left to right. Each node shows its name, its state (as a colour, a
+/// symbol and a word), and its duration. A node that has a log links to the log.
 pub(super) fn draw(test: &str, explained: &Explanation, durations: &Durations) -> String {
     let graph = Graph::new(test, explained);
     let width = graph.layers() * (WIDTH + GAP_X) - GAP_X.min(graph.layers() * GAP_X) + 2 * MARGIN;

@@ -1,4 +1,4 @@
-//! The body of a request, with limits.
+//! A request body with limits.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,8 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body that must arrive within a time and within a size. The time starts when the body is first
-/// read.
+/// A body with a time limit and a size limit. The time starts when the body is first read.
 pub(super) struct LimitedBody {
     body: Limited<Incoming>,
     time: Duration,
@@ -52,7 +51,7 @@ impl Body for LimitedBody {
     }
 }
 
-/// The error returned if a body does not arrive within the time.
+/// The error returned if a body does not arrive within the time limit.
 #[derive(Debug)]
 struct TooSlow(Duration);
 
