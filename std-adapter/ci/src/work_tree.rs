@@ -1,4 +1,4 @@
-//! Runs and checks the pipeline of a work tree.
+//! Runs or checks the pipeline of a work tree.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode, AnyError> {
         status = signal => status,
         status = local::run(&args.dir, &options, &mut output) => ExitCode::from(status.code()),
     };
-    // Standard output may be closed.
+    // Ignore errors: standard output can be closed.
     let _ = output.flush();
     Ok(status)
 }
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode, AnyError> {
 pub(crate) fn lint(args: &LintArgs) -> Result<ExitCode, AnyError> {
     match local::lint(&args.path) {
         Ok(pipeline) => {
-            // Standard output may be closed.
+            // Ignore errors: standard output can be closed.
             let _ = write!(std::io::stdout(), "{}", Plan::all(&pipeline));
             Ok(ExitCode::SUCCESS)
         }

@@ -1,18 +1,18 @@
 // Follows live logs and changed targets. All pages are complete without this script.
 "use strict";
 
-// Replaces the content of the page with its current state.
+// Updates the content of the page to its current state.
 async function refresh() {
   const response = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!response.ok || response.redirected) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const [main, fresh] = [document.getElementById("main"), page.getElementById("main")];
   const field = document.activeElement;
-  // A visitor who is typing would lose the text.
+  // A visitor who is typing would lose their text.
   if (!fresh || (field && field.matches("input"))) return;
   const log = main.querySelector(".logview");
   const same = fresh.querySelector(".logview");
-  // The log that is being followed is kept, with its position and its folded steps.
+  // Keep the log that is being followed, with its scroll position and collapsed steps.
   if (log && same && log.dataset.url === same.dataset.url) same.replaceWith(log);
   main.replaceChildren(...fresh.childNodes);
   document.title = page.title;
@@ -32,7 +32,7 @@ function follow() {
   if (!location.hash && (isEmbedded || view.dataset.events)) toEnd();
   if (!view.dataset.events) return;
   const source = new EventSource(view.dataset.events);
-  // The server escapes all text of the log.
+  // The server escapes all log text.
   const add = (change) => { const atEnd = isAtEnd(); change(); if (atEnd) toEnd(); };
   source.addEventListener("lines", (event) => add(() => {
     tail.insertAdjacentHTML("beforeend", event.data);

@@ -1,4 +1,4 @@
-//! Runs the examples with a database in memory.
+//! Runs the examples with an in-memory database.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -47,7 +47,7 @@ fn update(metadata: &Metadata, elements: Vec<Element>) {
     metadata.update(snapshot);
 }
 
-/// Evaluates a term until it is not pending.
+/// Evaluates a term until it is no longer pending.
 async fn settle(term: &Term<String>) -> Outcome<String> {
     let watcher = Watcher::new(term);
     let settled = async {
@@ -101,7 +101,7 @@ async fn self_ci_tests_the_components_in_the_order_of_their_dependencies() -> Do
         ("github", success("Build succeeded")),
         ("libraries", success("Library tests succeeded")),
         ("local-git", success("Build succeeded")),
-        // The component is not built, because the component that it needs has failed.
+        // The component is not built, because a component that it needs failed.
         ("self-ci", Outcome::failure("exit status: 2")),
     ];
     assert_eq!(outcomes, expected.into());

@@ -6,7 +6,7 @@ use datakit_ci::pipeline::{Caches, FILE, local};
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// Returns the root of the repository, or `None` if the crate is tested outside of the repository.
+/// Returns the root of the repository, or `None` if the crate is tested outside the repository.
 fn repository() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     if !root.join(FILE).is_file() {
@@ -34,7 +34,8 @@ fn the_pipeline_is_valid_and_selects_steps() -> Done {
     Ok(())
 }
 
-/// Compiles the crate and its dependencies, which takes minutes and needs the network.
+/// This test compiles the crate and its dependencies, which takes minutes and requires network
+/// access.
 #[tokio::test]
 #[ignore = "takes minutes"]
 async fn the_whole_pipeline_passes_in_the_sandbox() -> Done {

@@ -1,4 +1,4 @@
-//! The engine runs the pipelines of a repository and publishes their statuses.
+//! Tests that the engine runs a repository's pipelines and publishes their statuses.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -63,7 +63,7 @@ fn pr(number: u64, head: Hash) -> Element {
     .into()
 }
 
-/// Adds elements to the metadata, as the bridge does.
+/// Adds metadata elements, as the bridge does.
 async fn bridge(db: &DirectDb, elements: Vec<Element>) -> Done {
     let metadata = ensure_branch(db, DEFAULT_BRANCH).await?;
     let head = metadata.head().await?.unwrap();
@@ -147,13 +147,13 @@ async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
     let metadata = statuses(&db, &with_pipeline(&[read])).await;
     metadata?;
 
-    // A pull request that breaks the file has only the status of the pipeline.
+    // A pull request with an invalid pipeline file has only the pipeline status.
     bridge(&db, vec![pr(7, topic)]).await?;
     let error = "ci/datakit/pipeline failure: 2 errors; the first: .datakit-ci.toml:1:7: the step \
                  `build` has no commands; add `run = \"...\"`";
     statuses(&db, &with_pipeline(&[read, error])).await?;
 
-    // The log of the pipeline is in the database, and a rebuild reads the file again.
+    // The pipeline's log is in the database, and a rebuild reads the file again.
     let stored = format!("pipeline-me-app-into-master-of-{topic}");
     let head = db.branch(&stored).await?.head().await?.unwrap();
     let log = head.tree().read_file(&"log".parse()?).await?;

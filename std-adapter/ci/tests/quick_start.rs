@@ -1,5 +1,5 @@
-//! Follows the quick start of the README: a database, the local bridge and the CI; a build that fails
-//! and a build that passes.
+//! Follows the quick start in the README: starts a database, the local bridge and the CI, and runs
+//! a failing and a passing build.
 
 mod common;
 
@@ -65,7 +65,7 @@ async fn second_server_on_the_same_database_is_refused() {
     let mut first = Process::start(&mut common::ci(&address, work.path()));
     first.line_after("listening on ");
     let db = Db::connect(&address.parse().unwrap()).await.unwrap();
-    // The first server has the lease when its projects are monitored.
+    // The first server holds the lease by the time its projects are monitored.
     wait_for(&db, METADATA, &format!("{REPO}/.monitor"), "").await;
     let second = common::ci(&address, other.path()).output().unwrap();
     let error = String::from_utf8_lossy(&second.stderr).into_owned();

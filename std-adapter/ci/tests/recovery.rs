@@ -1,7 +1,7 @@
 //! Kills the server at random moments and checks that nothing is lost, repeated or left behind.
 //!
-//! The environment variables `DATAKIT_CI_KILLS` and `DATAKIT_CI_TARGETS` set the number of kills and of
-//! targets.
+//! The environment variables `DATAKIT_CI_KILLS` and `DATAKIT_CI_TARGETS` set the number of kills
+//! and the number of targets.
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::{METADATA, Process, Repository, TIMEOUT, status, wait_for};
 use datakit_client::db::Db;
 use tempfile::TempDir;
 
-/// Each step waits for a short time, so that many steps are interrupted.
+/// Each step takes a short time, so many steps are interrupted.
 const PIPELINE: &str = r#"
 [step.first]
 run = "sleep 0.1; echo first"
@@ -26,7 +26,7 @@ fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// A small generator of pseudorandom numbers, so that a failure can be repeated.
+/// A small pseudorandom number generator, which makes failures reproducible.
 struct Random(u64);
 
 impl Random {
@@ -108,7 +108,7 @@ async fn restarted_database_is_used_again() {
     assert_eq!(ci.terminate(), Some(0));
 }
 
-/// Returns the names of the worktrees that remain.
+/// Returns the names of the remaining worktrees.
 fn worktrees(work_dir: &Path) -> Vec<String> {
     let dir = work_dir.join("clones/me/app/worktrees");
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();

@@ -202,7 +202,9 @@ impl Server {
         match tokio::time::timeout(RELEASE_TIMEOUT, lease.release()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::info!(%error, "the lease cannot be released"),
-            Err(_) => tracing::info!("the database does not answer, so the lease is not released"),
+            Err(_) => {
+                tracing::info!("the database is not responding, so the lease is not released")
+            }
         }
     }
 }

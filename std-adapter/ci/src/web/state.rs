@@ -67,8 +67,8 @@ impl State {
         }))
     }
 
-    /// Sets the targets that the first page shows. By default, these are the branches `master` and
-    /// `main` of all repositories. Ignored if the state has been cloned.
+    /// Sets the targets to show on the home page. By default, these are the branches `master` and
+    /// `main` of all repositories. Has no effect if the state has already been cloned.
     #[must_use]
     pub fn dashboards(mut self, targets: Vec<Target>) -> State {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
@@ -77,8 +77,8 @@ impl State {
         self
     }
 
-    /// Sets the function that returns the metrics, and the SHA-256 hash of the token that a request
-    /// for the metrics must contain. Ignored if the state has been cloned.
+    /// Sets the function that returns the metrics, and the SHA-256 hash of the token that metrics
+    /// requests must contain. Has no effect if the state has already been cloned.
     #[must_use]
     pub fn metrics(
         mut self,

@@ -13,18 +13,18 @@ use crate::state::{INDEX_BRANCH, Record, history_branch, target_of_index};
 
 type Read<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 
-/// The file with the log in a commit of a build.
+/// The log file in a build's commit.
 const LOG: &str = "log";
 
-/// The maximum number of targets of one commit that are listed.
+/// The maximum number of targets to list for a commit.
 const TARGETS_MAX: usize = 100;
 
-/// A commit of the history of a target.
+/// A commit in a target's history.
 #[derive(Debug, Clone)]
 pub(super) struct HistoryEntry {
     /// The hash.
     pub(super) id: String,
-    /// The time of the commit, or `None` if the server does not send it.
+    /// The time of the commit, or `None` if the database server does not provide it.
     pub(super) time: Option<SystemTime>,
     /// The first line of the message.
     pub(super) message: String,
@@ -32,34 +32,35 @@ pub(super) struct HistoryEntry {
     pub(super) record: Record,
 }
 
-/// A part of the history of a target, newest first.
+/// Part of a target's history, newest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct HistoryPart {
     pub(super) entries: Vec<HistoryEntry>,
-    /// The commit at which the older part begins.
+    /// The commit at which the next older part starts.
     pub(super) older: Option<String>,
 }
 
-/// The database, without its type.
+/// The database, independent of its type.
 pub(super) trait Store: Send + Sync {
-    /// Returns the hash of the head of a branch. Unlike [`Database::branch`], does not create a
-    /// handle for a branch that does not exist, because the name may come from any visitor.
+    /// Returns the hash of a branch's head. Unlike [`Database::branch`], this does not create a
+    /// handle for a nonexistent branch, because the name can come from any visitor.
     fn head<'s>(&'s self, branch: &'s str) -> Read<'s, Option<String>>;
 
     /// Returns the length of the log in a commit.
     fn log_len<'s>(&'s self, commit: &'s str) -> Read<'s, u64>;
 
-    /// Reads a part of the log in a commit.
+    /// Reads part of the log in a commit.
     fn read_log<'s>(&'s self, commit: &'s str, offset: u64, length: usize) -> Read<'s, Vec<u8>>;
 
-    /// Reads the state of a target in a commit of its history.
+    /// Reads the state of a target from a commit in its history.
     fn record<'s>(&'s self, commit: &'s str) -> Read<'s, HistoryEntry>;
 
-    /// Returns the targets that have tested a commit and the hashes of their last history commits.
+    /// Returns the targets for which a commit has been tested, with the hashes of their last
+    /// history commits for it.
     fn indexed<'s>(&'s self, commit: &'s Commit) -> Read<'s, Vec<(Target, String)>>;
 
-    /// Reads at most `count` commits of the history of a target, starting with the commit `from` or
-    /// with the newest one.
+    /// Reads at most `count` commits from a target's history, starting at `from` or at the newest
+    /// commit.
     fn history<'s>(
         &'s self,
         target: &'s Target,
@@ -159,7 +160,7 @@ impl<D: Database> Store for DatabaseStore<D> {
     }
 }
 
-/// Reads a commit of a history. Returns also its first parent.
+/// Reads a history commit. Also returns its first parent.
 async fn entry<C: CommitOps>(commit: &C) -> Result<(HistoryEntry, Option<C>)> {
     let details = commit.details().await?;
     let record = Record::read(&commit.tree()).await?;

@@ -19,12 +19,12 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// Returns the time since `since`, or a duration of 0 if the clock has been set back.
+/// Returns the time elapsed since `since`, or zero if the clock was set back.
 pub(super) fn elapsed(since: SystemTime) -> Duration {
     since.elapsed().unwrap_or_default()
 }
 
-/// Returns a time in RFC 3339 format without fractions, for the attribute `datetime`.
+/// Formats a time in RFC 3339 format without fractional seconds, for the `datetime` attribute.
 pub(super) fn machine(time: SystemTime) -> String {
     match Timestamp::try_from(time) {
         Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -32,7 +32,7 @@ pub(super) fn machine(time: SystemTime) -> String {
     }
 }
 
-/// Returns a time for people, for example `2026-11-28 09:30 UTC`.
+/// Formats a time for display, for example `2026-11-28 09:30 UTC`.
 pub(super) fn human(time: SystemTime) -> String {
     match Timestamp::try_from(time) {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
@@ -40,12 +40,12 @@ pub(super) fn human(time: SystemTime) -> String {
     }
 }
 
-/// Parses the date of a commit in RFC 3339 format.
+/// Parses a commit date in RFC 3339 format.
 pub(super) fn parse(date: &str) -> Option<SystemTime> {
     date.trim().parse::<Timestamp>().ok().map(SystemTime::from)
 }
 
-/// Parses the time at the beginning of a line of a log, for example `[2026-11-28 09:30.05] Starting`.
+/// Parses the time at the start of a log line, for example `[2026-11-28 09:30.05] Starting`.
 /// Returns the time and the rest of the line.
 pub(super) fn of_log_line(line: &str) -> Option<(SystemTime, &str)> {
     let (time, rest) = line.strip_prefix('[')?.split_once("] ")?;

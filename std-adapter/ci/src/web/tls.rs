@@ -1,4 +1,4 @@
-//! The key and the certificate of the web server.
+//! The web server's key and certificate.
 
 use std::fmt;
 use std::fs;
@@ -20,13 +20,13 @@ use tracing::{info, warn};
 
 use super::auth::secret_file::{self, named};
 
-/// The files are checked for changes after this time, when a client connects.
+/// The minimum time between checks for changed files. A check takes place when a client connects.
 const CHECK: Duration = Duration::from_secs(10);
 
-/// The TLS configuration of the web server: the private key `server.key` and the certificate chain
-/// `server.crt` in the secrets directory.
+/// The web server's TLS configuration: the private key in `server.key` and the certificate chain in
+/// `server.crt`, both in the secrets directory.
 ///
-/// If the files change, for example because the certificate was renewed, later connections use the
+/// If the files change, for example because the certificate is renewed, later connections use the
 /// new files. All clones share the configuration.
 #[derive(Clone)]
 pub struct Tls(Arc<Shared>);
@@ -43,19 +43,19 @@ struct Files {
 
 struct Current {
     config: Arc<ServerConfig>,
-    /// The times of the last changes of the files.
+    /// The modification times of the files.
     changed: [Option<SystemTime>; 2],
     checked: Instant,
 }
 
 impl Tls {
-    /// Reads the key and the certificate. If there is no key, creates one. If there is no
-    /// certificate, creates one that is signed with the key itself. It is valid for the host of
-    /// `web_url` and for `localhost`.
+    /// Reads the key and the certificate. If there is no key, generates one. If there is no
+    /// certificate, generates a self-signed one. It is valid for the host in `web_url` and for
+    /// `localhost`.
     ///
     /// # Errors
-    /// Returns an error if a file cannot be read or written, if the files do not fit together, or if
-    /// other users of the system can read the key.
+    /// Returns an error if a file cannot be read or written, if the key and the certificate do not
+    /// match, or if other users of the system can read the key.
     pub fn open(secrets_dir: &Path, web_url: &str) -> io::Result<Tls> {
         let files = Files {
             key: secrets_dir.join("server.key"),
@@ -148,8 +148,9 @@ impl Files {
         [changed(&self.key), changed(&self.certificate)]
     }
 
-    /// Reads the files again if they have changed. If they do not fit together, for example because
-    /// only one of them was replaced so far, the old ones remain in use until the next change.
+    /// Reads the files again if they have changed. If the key and the certificate do not match, for
+    /// example because only one of the files has been replaced so far, the old ones remain in use
+    /// until the next change.
     fn reload(&self, current: &mut Current) {
         let changed = self.changed();
         if changed == current.changed {
@@ -166,7 +167,7 @@ impl Files {
     }
 }
 
-/// Returns the names for which a created certificate is valid.
+/// Returns the names for which a generated certificate is valid.
 fn names(web_url: &str) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(String::from).into();
     let uri = web_url.parse::<Uri>().ok();
@@ -178,7 +179,7 @@ fn names(web_url: &str) -> Vec<String> {
     names
 }
 
-/// Returns the SHA-256 fingerprint as browsers show it.
+/// Returns the SHA-256 fingerprint in the format used by browsers.
 fn fingerprint(der: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, der);
     let bytes: Vec<String> = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
@@ -213,7 +214,7 @@ mod tests {
         let key = dir.path().join("server.key");
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
         let files = [fs::read(&key).unwrap(), fs::read(dir.path().join("server.crt")).unwrap()];
-        // The second start uses the files.
+        // The second start uses the existing files.
         open(dir.path()).unwrap();
         assert_eq!(files[0], fs::read(&key).unwrap());
         assert_eq!(files[1], fs::read(dir.path().join("server.crt")).unwrap());
@@ -260,7 +261,7 @@ mod tests {
         let first = config(&tls);
         let replace = |name: &str| {
             fs::copy(other.path().join(name), dir.path().join(name)).unwrap();
-            // The clock of the file system may be coarse.
+            // File timestamps can be coarse.
             let file = fs::File::open(dir.path().join(name)).unwrap();
             file.set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
         };

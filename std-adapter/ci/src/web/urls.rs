@@ -6,12 +6,12 @@ use datakit_github::{Commit, PrId, RefId, RefName, Repo};
 
 use crate::Target;
 
-/// Encodes bytes for a path. Slashes are kept.
+/// Encodes bytes for use in a path. Slashes are kept.
 pub(super) fn encode_path(bytes: &[u8]) -> String {
     encode(bytes, b"-._~/")
 }
 
-/// Encodes text for a query.
+/// Encodes text for use in a query.
 pub(super) fn encode_query(text: &str) -> String {
     encode(text.as_bytes(), b"-._~/")
 }
@@ -29,7 +29,7 @@ fn encode(bytes: &[u8], kept: &[u8]) -> String {
     encoded
 }
 
-/// Decodes a path or a part of one. An incomplete escape is kept.
+/// Decodes a path or part of a path. Incomplete escapes are left unchanged.
 pub(super) fn decode(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -54,7 +54,7 @@ pub(super) fn decode_text(text: &str) -> Option<String> {
     String::from_utf8(decode(text)).ok()
 }
 
-/// Returns the page of a target.
+/// Returns the URL of a target's page.
 pub(super) fn target(target: &Target) -> String {
     let repo = repo(target.repo());
     match target {
@@ -67,17 +67,17 @@ fn repo(repo: &Repo) -> String {
     format!("/{}/{}", encode_path(repo.user().as_bytes()), encode_path(repo.name().as_bytes()))
 }
 
-/// Returns the page of a commit.
+/// Returns the URL of a commit's page.
 pub(super) fn commit(commit: &Commit) -> String {
     format!("{}/commit/{}", repo(&commit.repo), commit.hash)
 }
 
-/// Returns the page of a log that is still being written.
+/// Returns the URL of the page for a log that is still being written.
 pub(super) fn live_log(branch: &str) -> String {
     format!("/log/live/{}", encode_path(branch.as_bytes()))
 }
 
-/// Returns the page of a complete log.
+/// Returns the URL of the page for a complete log.
 pub(super) fn saved_log(branch: &str, commit: &str) -> String {
     format!("/log/saved/{}/{}", encode_path(branch.as_bytes()), encode_path(commit.as_bytes()))
 }
@@ -85,15 +85,16 @@ pub(super) fn saved_log(branch: &str, commit: &str) -> String {
 /// A page below `/USER/REPO`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RepoPage {
-    /// The page of a target.
+    /// A target's page.
     Target(Target),
-    /// The page of a commit.
+    /// A commit's page.
     Commit(Commit),
 }
 
 impl RepoPage {
     /// Parses the path of a URL: `/USER/REPO/pr/N`, `/USER/REPO/ref/KIND/NAME` or
-    /// `/USER/REPO/commit/HASH`. Returns `None` if the path has another form or a name is invalid.
+    /// `/USER/REPO/commit/HASH`. Returns `None` if the path has a different form or contains an
+    /// invalid name.
     pub(super) fn parse(path: &str) -> Option<RepoPage> {
         let mut parts = path.strip_prefix('/')?.splitn(4, '/');
         let mut next = || parts.next();
@@ -117,8 +118,9 @@ impl RepoPage {
     }
 }
 
-/// Returns `path` if it is the path of a page on this server, otherwise `/`. Browsers read `//host`
-/// and `/\host` as the address of another server, and remove control characters first.
+/// Returns `path` if it is the path of a page on this server; otherwise, returns `/`. Browsers
+/// interpret `//host` and `/\host` as the address of another server, after removing control
+/// characters.
 pub(super) fn local_or_home(path: &str) -> &str {
     let starts_local = path.starts_with('/') && !path.starts_with("//");
     let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');

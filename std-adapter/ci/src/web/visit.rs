@@ -1,4 +1,4 @@
-//! A request for a page by a visitor who may read it.
+//! A page request from a visitor who is allowed to read the page.
 
 use axum::RequestPartsExt;
 use axum::extract::{FromRequestParts, OriginalUri};
@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Response};
 use super::auth::{Admin, Builder, CsrfToken, Reader};
 use super::{State, assets, urls};
 
-/// The visitor, and what each page shows about the visitor.
+/// The visitor, and the information about the visitor that each page shows.
 #[derive(Debug)]
 pub(super) struct Visit {
-    /// The name of the user, or `None` if the visitor has not logged in.
+    /// The username, or `None` if the visitor is not logged in.
     pub(super) user: Option<String>,
-    /// The token for the forms, or `None` if the visitor may not rebuild and cancel.
+    /// The token for forms, or `None` if the visitor is not allowed to rebuild and cancel.
     pub(super) csrf: Option<String>,
     pub(super) is_admin: bool,
     /// The path and the query of the page.
@@ -23,7 +23,7 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    /// Returns the page, encoded for a query.
+    /// Returns the path and query, encoded for use in a query.
     pub(super) fn here_encoded(&self) -> String {
         urls::encode_query(&self.here)
     }
@@ -39,7 +39,7 @@ impl FromRequestParts<State> for Visit {
         let builder = builder.map_err(IntoResponse::into_response)?;
         let admin = parts.extract_with_state::<Option<Admin>, _>(state).await;
         let admin = admin.map_err(IntoResponse::into_response)?;
-        // A token needs a cookie, which visitors who see no forms do not need.
+        // A token requires a cookie, which visitors do not need unless they see a form.
         let csrf = match builder {
             None => None,
             Some(_) => {

@@ -7,28 +7,28 @@ use serde::Serialize;
 
 use crate::term::{Explanation, Pending, State};
 
-/// The maximum number of reasons of one job.
+/// The maximum number of reasons per job.
 const REASONS_MAX: usize = 20;
 
 /// A reason why a job is pending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Reason {
-    /// The step that waits, or an empty string.
+    /// The waiting step, or an empty string.
     pub(super) step: String,
     /// Describes the wait.
     pub(super) text: String,
-    /// The resource that the step waits for.
+    /// The resource that the step is waiting for.
     pub(super) resource: Option<String>,
     /// The time at which the wait for the resource began.
     #[serde(skip)]
     pub(super) since: Option<SystemTime>,
-    /// The position in the queue. The first job has the position 1.
+    /// The position in the queue, starting at 1.
     pub(super) position: Option<usize>,
     /// The jobs that hold the resource.
     pub(super) holders: Vec<String>,
 }
 
-/// Returns the reasons: the pending nodes that do not depend on other pending nodes.
+/// Returns the reasons, which are the pending nodes that do not depend on other pending nodes.
 pub(super) fn reasons(explained: &Explanation) -> Vec<Reason> {
     let (mut reasons, mut rest) = (Vec::new(), vec![(explained, "")]);
     let mut seen = HashSet::new();

@@ -1,4 +1,4 @@
-//! The receivers of webhooks, in the file `webhooks.json`.
+//! The webhook receivers, which are configured in `webhooks.json`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,9 +26,9 @@ pub(super) struct ReceiverConfig {
     pub(super) url: Uri,
     pub(super) host: String,
     pub(super) secret: String,
-    /// The states of which the receiver is notified. If empty, of all states.
+    /// The states for which the receiver is notified. If empty, it is notified for all states.
     pub(super) states: BTreeSet<String>,
-    /// The projects about which the receiver is notified. If empty, about all projects.
+    /// The projects for which the receiver is notified. If empty, it is notified for all projects.
     pub(super) projects: BTreeSet<String>,
 }
 
@@ -49,7 +49,7 @@ struct Entry {
     projects: BTreeSet<String>,
 }
 
-/// Reads the file, or returns no receivers if it does not exist.
+/// Reads the file. If it does not exist, there are no receivers.
 ///
 /// # Errors
 /// Returns an error if the file is malformed or if other users of the system can read it.
@@ -77,7 +77,7 @@ impl Entry {
     fn check(self) -> Result<ReceiverConfig, String> {
         let uri = self.url.parse::<Uri>().ok();
         let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("https" | "http")));
-        // The URL is not shown, because it may contain a secret.
+        // The URL is not shown, because it can contain a secret.
         let url = uri.ok_or("the URL does not start with https://HOST or http://HOST")?;
         let authority = url.authority().map(ToString::to_string).unwrap_or_default();
         if authority.is_empty() || authority.contains('@') {

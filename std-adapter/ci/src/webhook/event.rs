@@ -1,9 +1,9 @@
-//! The events of which receivers are notified.
+//! The events sent to webhook receivers.
 
 use datakit_github::StatusState;
 use serde::{Serialize, Serializer};
 
-/// A change of the status of a test, or of the overall status of a commit.
+/// A change to the status of a test or to the overall status of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Event {
@@ -28,7 +28,7 @@ pub struct Event {
     pub previous: Option<StatusState>,
     /// The description of the status.
     pub description: Option<String>,
-    /// The page that shows the test.
+    /// The URL of the page that shows the test.
     pub url: Option<String>,
 }
 

@@ -1,8 +1,8 @@
-//! Webhooks: notifies other programs when the status of a test changes.
+//! Webhooks, which notify other programs when the status of a test changes.
 //!
-//! [`Webhooks`] delivers events to the receivers in the file `webhooks.json`. [`StatusWatcher`]
-//! watches the metadata branch and creates the events. The file `docs/webhooks.md` describes the
-//! requests for the authors of receivers.
+//! [`Webhooks`] delivers events to the receivers configured in `webhooks.json`. [`StatusWatcher`]
+//! watches the metadata branch and creates the events. The format of the requests is documented in
+//! `docs/webhooks.md`.
 
 mod config;
 mod event;
@@ -29,8 +29,8 @@ use receiver::{Receiver, Schedule};
 pub use event::Event;
 pub use statuses::StatusWatcher;
 
-/// Delivers events to the configured receivers. All clones share the deliveries, which end when the
-/// last clone is dropped.
+/// Delivers events to the configured receivers. All clones share the same queues. Deliveries stop
+/// when the last clone is dropped.
 #[derive(Clone)]
 pub struct Webhooks(Arc<Shared>);
 
@@ -39,20 +39,20 @@ struct Shared {
     _tasks: JoinSet<()>,
 }
 
-/// The state of the deliveries to a receiver.
+/// The delivery state of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceiverStatus {
-    /// The host of the receiver. The rest of the URL may contain a secret.
+    /// The receiver's host. The rest of the URL is not included, because it can contain a secret.
     pub host: String,
-    /// The number of events that wait.
+    /// The number of queued events.
     pub queued: usize,
-    /// The number of events that the receiver has accepted.
+    /// The number of events that the receiver accepted.
     pub delivered: u64,
-    /// The number of events that the receiver has refused with a status such as 404.
+    /// The number of events that the receiver rejected with a status such as 404.
     pub refused: u64,
-    /// The number of events that were dropped because they waited too long or because too many
-    /// waited.
+    /// The number of events that were dropped because they were queued for too long or the queue
+    /// was full.
     pub dropped: u64,
     /// The time of the first failure, if the last attempt failed.
     pub failing_since: Option<SystemTime>,
@@ -61,12 +61,12 @@ pub struct ReceiverStatus {
 }
 
 impl Webhooks {
-    /// Reads the receivers from the file `webhooks.json` in the secrets directory, and starts the
-    /// deliveries. If the file does not exist, there are no receivers. The function must be called
-    /// in a tokio runtime.
+    /// Reads the receivers from `webhooks.json` in the secrets directory, and starts delivering
+    /// events. If the file does not exist, there are no receivers. This function must be called
+    /// from within a Tokio runtime.
     ///
     /// # Errors
-    /// Returns an error if the file is malformed or if other users of the system can read it, or if
+    /// Returns an error if the file is malformed, if other users of the system can read it, or if
     /// the system has no root certificates.
     pub fn open(secrets_dir: &Path) -> io::Result<Webhooks> {
         let receivers = config::open(secrets_dir)?;
@@ -83,7 +83,7 @@ impl Webhooks {
         let mut tasks = JoinSet::new();
         let start = |config| {
             let receiver = Arc::new(Receiver::new(config, client.clone(), schedule));
-            // Each receiver has a task, so a slow one does not delay the others.
+            // Each receiver has its own task, so a slow receiver does not delay the others.
             tasks.spawn(receiver.clone().run());
             receiver
         };
@@ -112,8 +112,9 @@ impl Webhooks {
         self.0.receivers.iter().map(|receiver| receiver.status()).collect()
     }
 
-    /// Waits until no event is queued, but at most for `limit`. Returns whether no event is left.
-    /// Call this before the program exits, because queued events are not stored.
+    /// Waits until no events are queued, but for no longer than `limit`. Returns `true` if no
+    /// events are left. Call this method before the program exits, because queued events are not
+    /// stored.
     pub async fn finish(&self, limit: Duration) -> bool {
         let all = async {
             for receiver in &self.0.receivers {

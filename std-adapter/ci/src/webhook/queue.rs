@@ -1,4 +1,4 @@
-//! The events that wait for a receiver.
+//! The queue of events for a receiver.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,14 +13,14 @@ use tokio::time::Instant;
 
 use super::Event;
 
-/// The maximum number of events that wait for a receiver. If the queue is full, the oldest event is
-/// dropped, because a newer one usually tells more.
+/// The maximum number of queued events per receiver. If the queue is full, the oldest event is
+/// dropped, because newer events are usually more useful.
 pub(super) const MAX_QUEUED: usize = 1000;
 
-/// An event as the body of a request. All receivers and all attempts get the same body.
+/// An event as a request body, which is the same for all receivers and all attempts.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// The id, with which a receiver recognizes an event that it gets twice.
+    /// The id, which allows a receiver to detect duplicate events.
     pub(super) id: String,
     pub(super) body: Bytes,
     pub(super) created: Instant,
@@ -37,7 +37,7 @@ struct Body<'b> {
 
 impl Delivery {
     /// # Errors
-    /// Returns an error if the system provides no random bytes.
+    /// Returns an error if the system cannot provide random bytes.
     pub(super) fn new(event: &Event) -> io::Result<Delivery> {
         let mut bytes = [0; 16];
         let filled = SystemRandom::new().fill(&mut bytes);
@@ -74,7 +74,7 @@ impl Queue {
         self.length.send_replace(waiting.len());
     }
 
-    /// Waits for an event and returns the oldest one. It stays in the queue.
+    /// Waits for an event and returns the oldest one, which stays in the queue.
     pub(super) async fn first(&self) -> Arc<Delivery> {
         let mut length = self.length.subscribe();
         loop {
@@ -86,7 +86,7 @@ impl Queue {
         }
     }
 
-    /// Removes an event, unless it has been dropped already. Returns whether it was in the queue.
+    /// Removes an event, unless it has already been dropped. Returns `true` if it was in the queue.
     pub(super) fn remove(&self, delivery: &Delivery) -> bool {
         let mut waiting = self.waiting.lock();
         let is_first = waiting.front().is_some_and(|first| first.id == delivery.id);
@@ -97,7 +97,7 @@ impl Queue {
         is_first
     }
 
-    /// Removes an event that has waited too long.
+    /// Removes an event that has been queued for too long.
     pub(super) fn give_up(&self, delivery: &Delivery) {
         if self.remove(delivery) {
             *self.dropped.lock() += 1;

@@ -16,16 +16,16 @@ use super::queue::{Delivery, Queue};
 use super::{Event, ReceiverStatus};
 use crate::https_client::HttpsClient;
 
-/// The times of the attempts.
+/// The timing of delivery attempts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
-    /// The pause after the first failure. Each further failure doubles the pause.
+    /// The delay after the first failure. The delay doubles after each further failure.
     pub(super) first_pause: Duration,
     /// The longest pause.
     pub(super) max_pause: Duration,
-    /// The maximum time for an attempt.
+    /// The time limit for an attempt.
     pub(super) attempt: Duration,
-    /// Events that wait longer are dropped.
+    /// Events that have been queued for longer than this are dropped.
     pub(super) max_age: Duration,
 }
 
@@ -56,16 +56,16 @@ struct State {
     refused: u64,
     failing_since: Option<SystemTime>,
     last_error: Option<String>,
-    /// The number of failures since the last answer.
+    /// The number of failures since the last response.
     failures: u32,
 }
 
 /// The result of an attempt.
 enum Attempt {
     Delivered,
-    /// The receiver does not want the event, so another attempt is useless.
+    /// The receiver rejected the event, so there is no point in trying again.
     Refused(StatusCode),
-    /// Another attempt may succeed, after the time that the receiver has asked for.
+    /// Another attempt might succeed, after the delay requested by the receiver.
     Failed(String, Option<Duration>),
 }
 
@@ -80,7 +80,7 @@ impl Receiver {
         &self.queue
     }
 
-    /// Returns whether the receiver is notified of an event.
+    /// Returns `true` if the receiver is notified of an event.
     pub(super) fn wants(&self, event: &Event) -> bool {
         let ReceiverConfig { states, projects, .. } = &self.config;
         (states.is_empty() || states.contains(event.state.as_str()))
@@ -134,14 +134,14 @@ impl Receiver {
         }
     }
 
-    /// Returns the signature in the form that GitHub uses.
+    /// Returns the signature in GitHub's format.
     pub(super) fn signature(&self, body: &Bytes) -> String {
         let tag = hmac::sign(&self.key, body);
         let digits: Vec<String> = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         format!("sha256={}", digits.concat())
     }
 
-    /// Records the result of an attempt. Returns the pause before the next one.
+    /// Records the result of an attempt. Returns the delay before the next one.
     fn record(&self, delivery: &Delivery, attempt: Attempt) -> Option<Duration> {
         let mut state = self.state.lock();
         let (host, id) = (&self.config.host, &delivery.id);
@@ -171,7 +171,7 @@ impl Receiver {
         None
     }
 
-    /// Returns the pause after a failure that follows `failures` other ones.
+    /// Returns the delay after a failure that follows `failures` earlier failures.
     pub(super) fn pause(&self, failures: u32, retry_after: Option<Duration>) -> Duration {
         let Schedule { first_pause, max_pause, .. } = self.schedule;
         let doubled = first_pause.saturating_mul(2_u32.saturating_pow(failures));
@@ -179,7 +179,7 @@ impl Receiver {
     }
 }
 
-/// Decides what an answer means. A redirection is not followed, so it is a refusal.
+/// Interprets a response. Redirects are not followed, so they count as a rejection.
 fn answered(status: StatusCode, retry_after: Option<Duration>) -> Attempt {
     match status.as_u16() {
         200..300 => Attempt::Delivered,

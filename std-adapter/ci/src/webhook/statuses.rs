@@ -1,8 +1,8 @@
 //! Watches the statuses in the metadata branch.
 //!
-//! The engine writes each status to the metadata branch, and keeps the statuses of earlier runs. The
-//! watcher therefore reports each change once, also after a restart, and even if the connection to
-//! the database was lost in between.
+//! The engine writes each status to the metadata branch, which also contains the statuses from
+//! earlier runs. The watcher therefore reports each change once, even after a restart or a lost
+//! database connection.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub struct StatusWatcher {
     webhooks: Webhooks,
     branch: String,
     context: String,
-    /// The last content of the branch, or `None` before the first look.
+    /// The last known content of the branch, or `None` if it has not been read yet.
     snapshot: Option<Snapshot>,
 }
 
@@ -32,12 +32,13 @@ impl StatusWatcher {
         StatusWatcher { webhooks, branch, context, snapshot: None }
     }
 
-    /// Watches the branch until the database returns an error, for example because the connection was
-    /// lost. Call the method again with a new connection to resume. The statuses that the first call
-    /// finds at its start are not reported. Later calls report what has changed in between.
+    /// Watches the branch until the database returns an error, for example because the connection
+    /// was lost. Call the method again with a new connection to resume. Statuses that already exist
+    /// when the first call starts are not reported. Later calls also report changes that happened
+    /// between the calls.
     ///
     /// # Errors
-    /// Returns the error of the database.
+    /// Returns the database error.
     pub async fn run<D: Database>(&mut self, db: &D) -> Result<()> {
         let branch = ensure_branch(db, &self.branch).await?;
         let mut heads = branch.watch_head().await?;
@@ -58,7 +59,7 @@ impl StatusWatcher {
         }
     }
 
-    /// Replaces the content of the branch, and reports all statuses that have changed.
+    /// Replaces the content of the branch, and reports all changed statuses.
     pub(super) fn replace(&mut self, new: Snapshot) {
         if let Some(old) = &self.snapshot {
             self.report(old, &new, new.statuses().keys());
@@ -66,10 +67,10 @@ impl StatusWatcher {
         self.snapshot = Some(new);
     }
 
-    /// Sends events for the given statuses, if their states have changed.
+    /// Sends events for those of the given statuses whose state changed.
     fn report<'i>(&self, old: &Snapshot, new: &Snapshot, ids: impl Iterator<Item = &'i StatusId>) {
         for status in ids.filter_map(|id| new.statuses().get(id)) {
-            // When a repository becomes monitored, its old statuses appear.
+            // When monitoring of a repository starts, its old statuses appear.
             if !old.repos().contains(&status.id.commit.repo) {
                 continue;
             }
@@ -82,8 +83,8 @@ impl StatusWatcher {
         }
     }
 
-    /// Returns the name of the test, or `None` if another program has written the status. The name of
-    /// the overall status is empty.
+    /// Returns the test name, or `None` if the status was written by another program. For the
+    /// overall status, the name is empty.
     fn test<'s>(&self, status: &'s Status) -> Option<&'s str> {
         let rest = status.id.context.as_str().strip_prefix(&self.context)?;
         if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }

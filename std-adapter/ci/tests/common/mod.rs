@@ -1,5 +1,5 @@
 //! Support code that runs a database, the local bridge and the CI as separate processes.
-// Each test file uses only part of this module. The Clippy configuration allows panics in tests,
+// Each test file uses only parts of this module. The Clippy configuration allows panics in tests,
 // but not in other functions.
 #![allow(
     dead_code,
@@ -22,12 +22,12 @@ use datakit_client::db::{Db, Path as DbPath};
 use tempfile::TempDir;
 
 pub(crate) const CI: &str = env!("CARGO_BIN_EXE_datakit-ci");
-/// The maximum time that any step may take, even on a busy machine.
+/// The time limit for each step, even on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 pub(crate) const METADATA: &str = "github-metadata";
 pub(crate) const REPO: &str = "me/app";
 
-/// Returns the path of another program of the workspace. Builds the program if it does not exist.
+/// Returns the path of another program in the workspace. Builds the program if it does not exist.
 pub(crate) fn program(name: &str) -> PathBuf {
     static BUILD: Once = Once::new();
     BUILD.call_once(|| {
@@ -70,7 +70,7 @@ impl Process {
         self.lines.recv_timeout(TIMEOUT).expect("a line is printed")
     }
 
-    /// Returns the rest of the next line that begins with `prefix`.
+    /// Returns the rest of the next line that starts with `prefix`.
     pub(crate) fn line_after(&self, prefix: &str) -> String {
         loop {
             if let Some(rest) = self.line().strip_prefix(prefix) {
@@ -84,7 +84,7 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Sends SIGTERM and waits for the end. Returns the exit status.
+    /// Sends SIGTERM and waits for the process to exit. Returns the exit status.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
@@ -134,7 +134,7 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// Creates a repository without commits.
+    /// Creates an empty repository.
     pub(crate) fn new() -> Repository {
         let repository = Repository { dir: TempDir::new().unwrap() };
         repository.git(&["init", "-q", "-b", "master", "."]);
@@ -168,7 +168,7 @@ impl Repository {
     }
 }
 
-/// Reads a file in the head of a branch.
+/// Reads a file from the head of a branch.
 pub(crate) async fn read(db: &Db, branch: &str, path: &str) -> Option<String> {
     let head = db.branch(branch).await.unwrap().head().await.unwrap()?;
     let path: DbPath = path.parse().unwrap();
@@ -193,7 +193,7 @@ pub(crate) async fn wait_for(db: &Db, branch: &str, path: &str, expected: &str) 
     }
 }
 
-/// Returns the path of a file of a status.
+/// Returns the path of a status file.
 pub(crate) fn status(commit: &str, test: &str, file: &str) -> String {
     format!("{REPO}/commit/{commit}/status/ci/datakit/{test}/{file}")
 }

@@ -43,7 +43,7 @@ pub(super) enum Decision {
     Unknown,
 }
 
-/// The organizations and repositories about which GitHub must be asked.
+/// The organizations and repositories to query on GitHub.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Questions {
     pub(super) orgs: BTreeSet<String>,

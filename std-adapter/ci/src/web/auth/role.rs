@@ -55,7 +55,7 @@ enum Reason {
     PermissionDenied,
     /// The user must log in again to refresh their GitHub permissions.
     LogoutNeeded,
-    /// The session store does not answer.
+    /// The session store is unavailable.
     Unavailable,
     /// The router is not wrapped with [`with_sessions`](super::with_sessions).
     NoSession,
@@ -92,7 +92,7 @@ impl IntoResponse for Denied {
                 "/error/logout-needed".into(),
             ),
             Reason::Unavailable => {
-                let text = "The session store does not answer. Try again later.\n";
+                let text = "The session store is not responding. Try again later.\n";
                 return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "5")], text)
                     .into_response();
             }

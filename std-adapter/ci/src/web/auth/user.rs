@@ -74,11 +74,10 @@ pub(super) fn is_name(name: &str) -> bool {
 
 /// The memberships and permissions that GitHub reported when the user logged in.
 ///
-/// A key that is absent was not asked for, because no policy mentioned the organization or the
-/// repository at that time.
+/// An organization or repository is missing if no policy mentioned it when the user logged in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct GithubRights {
-    /// For each organization, in lower case, whether the user is a public member.
+    /// For each organization (in lowercase), whether the user is a public member.
     pub(super) orgs: BTreeMap<String, bool>,
     /// For each repository (in lowercase), whether the user can read it.
     pub(super) repos: BTreeMap<String, bool>,

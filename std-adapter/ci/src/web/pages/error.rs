@@ -60,7 +60,7 @@ pub(in crate::web) fn database_error(error: &Error) -> Response {
         }
         error => {
             tracing::warn!(%error, "a page cannot be shown");
-            let text = format!("The database does not answer as expected: {error}");
+            let text = format!("The database returned an error: {error}");
             error_page(StatusCode::SERVICE_UNAVAILABLE, &text)
         }
     }

@@ -63,7 +63,7 @@ impl fmt::Display for TooSlow {
 
 impl std::error::Error for TooSlow {}
 
-/// Returns whether an error, or one of its sources, says that a body is too large.
+/// Returns `true` if an error or one of its sources indicates that the body is too large.
 pub(in crate::web) fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {

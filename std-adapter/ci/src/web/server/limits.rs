@@ -1,10 +1,10 @@
-//! The limits of the web server.
+//! Web server limits.
 
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The resources that the web server grants its clients.
+/// Limits on the resources that the web server provides to clients.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
@@ -14,24 +14,22 @@ pub struct Limits {
     /// The maximum number of connections from one IPv4 address or one IPv6 /64 network. Further
     /// connections are closed.
     pub connections_per_peer: usize,
-    /// The maximum size of the head of a request, in bytes. The server answers a larger one with the
-    /// status 431.
+    /// The maximum size of a request head, in bytes. Larger heads are rejected with status 431.
     pub header_bytes: usize,
-    /// The maximum number of headers of a request.
+    /// The maximum number of headers in a request.
     pub headers: usize,
-    /// The time within which a client must send the head of a request. It also limits how long an
-    /// idle connection stays open.
+    /// The time limit for receiving a request head. This also limits how long an idle connection
+    /// stays open.
     pub header_time: Duration,
-    /// The maximum size of the body of a request, in bytes. The server answers a larger one with the
-    /// status 413.
+    /// The maximum size of a request body, in bytes. Larger bodies are rejected with status 413.
     pub body_bytes: usize,
-    /// The time within which a client must send the body of a request.
+    /// The time limit for receiving a request body.
     pub body_time: Duration,
-    /// The time after which a connection is closed if its client accepts no data.
+    /// How long a client can go without accepting data before its connection is closed.
     pub write_time: Duration,
-    /// The time within which a client must finish the TLS handshake.
+    /// The time limit for the TLS handshake.
     pub handshake_time: Duration,
-    /// The time for which a shutdown waits for running requests.
+    /// How long a shutdown waits for running requests.
     pub drain: Duration,
 }
 
@@ -53,8 +51,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Returns the maximum number of connections for which the process has descriptors. A quarter of
-    /// the descriptors is kept for other purposes.
+    /// Returns the maximum number of connections that the descriptor limit allows. A quarter of the
+    /// descriptors is reserved for other purposes.
     pub(super) fn connections_with_descriptors(&self) -> usize {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let available = descriptors / 4 * 3;

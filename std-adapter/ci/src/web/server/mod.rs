@@ -1,4 +1,4 @@
-//! The web server: connections, their limits and the shutdown.
+//! The web server: connections, limits and shutdown.
 
 mod body;
 mod limits;
@@ -37,10 +37,10 @@ use stall::StallTimeout;
 pub(super) use body::is_too_large;
 pub use limits::Limits;
 
-/// Serves a router over HTTP/1.1 until `shutdown` is ready. With `tls`, clients must use TLS.
+/// Serves a router over HTTP/1.1 until `shutdown` completes. If `tls` is set, clients must use TLS.
 ///
-/// Handlers find the address of the client in [`ConnectInfo`]. After the shutdown, the function
-/// waits until running requests have ended, but at most for [`Limits::drain`].
+/// Handlers can get the client's address from [`ConnectInfo`]. After the shutdown, waits for
+/// running requests to finish, but for no longer than [`Limits::drain`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -61,7 +61,7 @@ pub async fn serve(
     stop.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(server.limits.drain, all).await.is_err() {
-        // Streams of events do not end by themselves.
+        // Event streams do not end on their own.
         debug!(connections = connections.len(), "closing the remaining connections");
         connections.shutdown().await;
     }
@@ -129,7 +129,7 @@ impl Server {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            // The time starts when the connection is idle, so it also limits the idle time.
+            // The timer starts when the connection becomes idle, so this also limits the idle time.
             .header_read_timeout(limits.header_time)
             .max_headers(limits.headers)
             .max_buf_size(limits.header_bytes);
@@ -138,7 +138,7 @@ impl Server {
         let mut stopped = self.stopped.clone();
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            // The call fails if the sender was dropped, which happens only after the shutdown.
+            // The call fails only if the sender was dropped, which happens after the shutdown.
             () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

@@ -1,4 +1,4 @@
-//! Closes connections whose client accepts no data.
+//! Closes connections whose clients do not accept data.
 
 use std::io;
 use std::pin::Pin;
@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream whose writes fail if the peer accepts no data for some time. Reads have no limit here.
+/// A stream whose writes fail if the peer does not accept any data within a time limit. Reads are
+/// not limited here.
 pub(super) struct StallTimeout<S> {
     stream: S,
     time: Duration,
-    /// The time at which the current write fails, if the peer accepts no data now.
+    /// The deadline of the current write, if the peer is not accepting data.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 

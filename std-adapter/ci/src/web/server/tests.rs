@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// Tests end within this time.
+/// The time limit for each test.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Running {
@@ -37,7 +37,7 @@ fn router() -> Router {
         )
 }
 
-/// A body without an end.
+/// A body that never ends.
 struct Endless;
 
 impl hyper::body::Body for Endless {
@@ -62,7 +62,7 @@ async fn start(limits: Limits, tls: Option<Tls>) -> Running {
     Running { address, stop: Some(stop), task }
 }
 
-/// Short times, so that the tests do not wait.
+/// Short time limits, to keep the tests fast.
 fn limits() -> Limits {
     let time = Duration::from_millis(200);
     Limits {
@@ -80,10 +80,10 @@ impl Running {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends text and returns everything that the server sends until it closes the connection.
+    /// Sends a string, and returns everything the server sends until it closes the connection.
     async fn send(&self, text: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
-        // The server may close the connection before it has read everything.
+        // The server can close the connection before it has read everything.
         let _ = stream.write_all(text.as_ref()).await;
         read_to_end(&mut stream).await
     }
@@ -140,7 +140,7 @@ async fn bodies_that_are_too_large_are_refused() {
         let answer = server.send(request).await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     }
-    // A handler that ignores the body does not make the server read it.
+    // If the handler ignores the body, the server does not read it.
     let ignored = format!("POST /ignore HTTP/1.1\r\n{CLOSE}content-length: 1000000000\r\n\r\n");
     assert!(server.send(ignored).await.contains("ignored"));
 }
@@ -160,7 +160,7 @@ async fn slow_requests_are_ended() {
         stream.write_all(head.as_bytes()).await.unwrap();
         let (mut read, mut write) = stream.split();
         let drip = async {
-            // A byte now and then does not help.
+            // Sending a byte from time to time does not help.
             while write.write_all(b"1").await.is_ok() {
                 sleep(Duration::from_millis(20)).await;
             }
@@ -188,7 +188,7 @@ async fn a_client_that_reads_nothing_is_disconnected() {
     let server = start(Limits { connections: 1, ..limits() }, None).await;
     let mut stalled = server.connect().await;
     stalled.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    // The only place becomes free.
+    // The only connection slot becomes free.
     let answer = server.send(format!("GET / HTTP/1.1\r\n{CLOSE}\r\n")).await;
     assert!(answer.contains("200 OK"), "{answer}");
 }
@@ -278,7 +278,7 @@ mod tls {
             assert!(answer.contains("200 OK"), "{answer}");
         }
         assert!(request(&server, &connector, "other.example.org").await.is_err());
-        // Clients without TLS, and clients that send nothing, get no answer.
+        // Clients that do not use TLS and clients that send nothing do not get a response.
         let plain = server.send(format!("GET / HTTP/1.1\r\n{CLOSE}\r\n")).await;
         assert!(!plain.contains("HTTP/1.1"), "{plain}");
         assert_eq!(server.send("").await, "");

@@ -27,7 +27,7 @@ async fn targets_and_logs_are_returned_as_json() {
     let text = json(&site, &path).await;
     assert!(text["text"].as_str().unwrap().contains("fine \u{fc}\n"));
     assert_eq!(text["next"], text["length"]);
-    // A part ends with a whole character.
+    // A part ends at a character boundary.
     let at = text["text"].as_str().unwrap().find('\u{fc}').unwrap();
     let part = json(&site, &format!("{path}?offset={}&length=4", at - 3)).await;
     assert_eq!((&part["text"], &part["next"]), (&"ne ".into(), &at.into()));

@@ -6,13 +6,13 @@ const SCRIPT: &str = "<script>alert(1)</script>";
 const EVIL_BRANCH: &str = "x<script>alert('1')</script>&\"onload=\"y";
 const EVIL_TEST: &str = "t\"><script>alert(1)";
 
-/// Returns the tags that the pages never contain.
+/// Returns the tags that pages must never contain.
 fn check(path: &str, html: &str) {
     for forbidden in ["<script>", "<img", "<iframe", "onerror=alert(1)>", " style=", "javascript:"]
     {
         assert!(!html.contains(forbidden), "{path} contains {forbidden}: {html}");
     }
-    // All attributes with names that start with `on` would be event handlers.
+    // Attributes whose names start with `on` would be event handlers.
     for tag in html.split('<').skip(1).filter_map(|rest| rest.split_once('>')) {
         let mut quoted = false;
         let outside: String = tag

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Returns the URL of the complete log of the test `unit`.
+/// Returns the URL of the complete log of the `unit` test.
 pub(super) fn saved_url(site: &Site) -> String {
     let view = site.view.target(&branch("master")).unwrap();
     match view.jobs[0].result.logs.leaves().first() {
@@ -34,7 +34,7 @@ async fn complete_log_is_shown_searched_and_downloaded() {
     let part = site.browser().send(request, String::new()).await;
     assert_eq!((part.status, part.body.as_str()), (StatusCode::PARTIAL_CONTENT, "Run unit"));
     assert_eq!(part.header("content-range"), format!("bytes 4-11/{}", raw.body.len()));
-    // A live log that has ended is at the URL of the complete log.
+    // The URL of a live log that has ended redirects to the complete log.
     let live = site.get("/log/live/run-of-unit").await;
     assert_eq!(
         (live.status, live.header("location")),
@@ -70,7 +70,7 @@ async fn long_log_is_shown_in_parts() {
     let many = site.page(&format!("{url}?q=line")).await;
     let more = attribute(&many, "<p><a href=\"", "");
     assert!(site.page(&more).await.contains(">Line 203<"), "{more}");
-    // The page of the target shows the end of the log.
+    // The target page shows the end of the log.
     let target = site.page("/me/app/ref/heads/master").await;
     assert!(target.contains(">line 59999 x") && target.len() < 400_000);
 }
@@ -86,7 +86,7 @@ async fn live_log_is_shown_before_it_ends() {
     assert!(page.contains("action=\"/cancel/run-of-unit?redirect="), "{page}");
     let target = site.page("/me/app/ref/heads/master").await;
     assert!(target.contains(&format!("data-events=\"{events}\"")), "{target}");
-    // The stream contains the lines after those of the page, and ends with the build.
+    // The stream contains the lines that follow those on the page, and ends when the build ends.
     let request = Request::get(&events).body(Body::empty()).unwrap();
     let response = site.router.clone().oneshot(request).await.unwrap();
     let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());

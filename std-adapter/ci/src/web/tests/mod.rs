@@ -40,7 +40,7 @@ use crate::{Engine, Options, Project, Target, View};
 /// The time limit of every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A build that writes a text to its log and then succeeds or fails.
+/// A build that writes a string to its log and then succeeds or fails.
 #[derive(Clone, Default)]
 struct Script {
     log: String,
@@ -49,12 +49,12 @@ struct Script {
     waits: bool,
 }
 
-/// Builds the scripts of a test.
+/// Builds a test's scripts.
 #[derive(Clone)]
 struct Scripts {
     scripts: Arc<HashMap<String, Script>>,
     permits: Arc<Semaphore>,
-    /// The logs of the builds that wait.
+    /// The logs of the waiting builds.
     logs: Arc<Mutex<HashMap<String, BuildLog>>>,
 }
 
@@ -102,7 +102,7 @@ impl Builder for Scripts {
     }
 }
 
-/// A CI with a project `me/app`, whose tests are the same for all targets.
+/// A CI with the project `me/app`, which has the same tests for all targets.
 struct Site {
     db: DirectDb,
     view: View,
@@ -119,7 +119,7 @@ impl Drop for Site {
     }
 }
 
-/// The tests of a site: their names and scripts.
+/// A site's tests: their names and scripts.
 type Tests = Vec<(&'static str, Script)>;
 
 fn repo() -> Repo {
@@ -176,7 +176,7 @@ impl Site {
         Site { db, view, router, scripts, state, _dir: dir, engine }
     }
 
-    /// Commits elements to the metadata branch, as a bridge does.
+    /// Commits metadata elements to the metadata branch, as a bridge does.
     async fn commit(&self, elements: impl IntoIterator<Item = Element>) {
         let branch = ensure_branch(&self.db, datakit_github::DEFAULT_BRANCH).await.unwrap();
         let diff = Diff::new(elements, []);
@@ -187,7 +187,7 @@ impl Site {
         committed.await.unwrap();
     }
 
-    /// Sets the head of a branch and waits until all its tests have the status.
+    /// Sets the head of a branch, and waits until all its tests have the given status.
     async fn set_head(&self, name: &str, head: usize, status: JobStatus) {
         let Target::Ref(id) = branch(name) else { panic!("a branch is a ref") };
         self.commit([Element::from(Ref { id, head: hash(head) })]).await;
@@ -212,7 +212,7 @@ impl Site {
         self.wait_for(&target, |_| true).await;
     }
 
-    /// Waits until the view shows the target in a state.
+    /// Waits until the view shows the target in the expected state.
     async fn wait_for(&self, target: &Target, is_done: impl Fn(&crate::TargetView) -> bool) {
         let mut changes = self.view.changes();
         let waited = tokio::time::timeout(LIMIT, async {
@@ -233,7 +233,7 @@ impl Site {
         self.browser().get(path).await
     }
 
-    /// Gets a page that must exist.
+    /// Fetches a page that must exist.
     async fn page(&self, path: &str) -> String {
         let answer = self.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
@@ -241,7 +241,7 @@ impl Site {
     }
 }
 
-/// Waits until the history of a target has a commit with the message.
+/// Waits until a target's history contains a commit with the given message.
 async fn wait_for_history(site: &Site, target: &Target, message: &str) {
     let branch = site.db.branch(crate::state::history_branch(target)).await.unwrap();
     let mut heads = branch.watch_head().await.unwrap();
@@ -295,7 +295,7 @@ impl Browser {
         self.send(Request::get(path), String::new()).await
     }
 
-    /// Opens a page, and sends the form with the action that starts with `action`.
+    /// Opens a page, and submits the form whose action starts with `action`.
     async fn submit(&mut self, page: &str, action: &str) -> Answer {
         let page = self.get(page).await;
         let action = attribute(&page.body, "action=\"", action);

@@ -35,7 +35,8 @@ async fn five_hundred_viewers_share_one_read() {
         assert_eq!(body.matches("id=\"L").count(), LINES + 1, "every line and `Success`");
         bytes += body.len();
     }
-    // Each read returns new text. If each viewer read the log, there would be 500 times as many.
+    // Each read returns new text. If every viewer read the log, there would be 500 times as many
+    // reads.
     let reads = tail.reads();
     println!("{VIEWERS} viewers: {reads} reads, {bytes} bytes sent, {:?}", began.elapsed());
     assert!(reads <= 20, "{reads} reads");

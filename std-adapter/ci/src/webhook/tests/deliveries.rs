@@ -1,4 +1,4 @@
-//! The deliveries: order, repetition, limits and TLS.
+//! Tests for deliveries: order, retries, limits and TLS.
 
 use super::*;
 

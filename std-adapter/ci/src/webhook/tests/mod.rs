@@ -28,17 +28,17 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 const SECRET: &str = "It's a Secret to Everybody";
 
-/// A receiver that records the requests.
+/// A receiver that records requests.
 #[derive(Clone, Default)]
 struct Fake(Arc<FakeState>);
 
 #[derive(Default)]
 struct FakeState {
-    /// The answers to the next requests. Later requests get the status 204.
+    /// The response statuses for the next requests. Later requests get status 204.
     answers: Mutex<VecDeque<u16>>,
     requests: Mutex<Vec<(HeaderMap, Bytes)>>,
     count: watch::Sender<usize>,
-    /// Whether the receiver never answers.
+    /// Whether the receiver never responds.
     hangs: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The changes in the metadata branch.
+//! Tests for changes in the metadata branch.
 
 use datakit_client::db::{BranchExt, Database as _, TransactionOps};
 use datakit_db::store::MemoryStore;
@@ -10,7 +10,7 @@ use datakit_github::{
 
 use super::*;
 
-/// A database in memory with a metadata branch.
+/// An in-memory database with a metadata branch.
 struct Fixture {
     db: DirectDb,
     branch: <DirectDb as datakit_client::db::Database>::Branch,
@@ -62,7 +62,7 @@ async fn changed_statuses_are_events() {
     let webhooks = start(vec![config(&url)]);
     let mut watcher = StatusWatcher::new(webhooks.clone(), DEFAULT_BRANCH, "ci/datakit");
     let steps = async {
-        // The watcher has read the branch once it reports this status.
+        // When the watcher reports this status, it has read the branch.
         let probe = async {
             for state in [Pending, Success].into_iter().cycle() {
                 fixture.commit([status("ci/datakit/probe", state, "probe")], []).await;
@@ -92,7 +92,7 @@ async fn changed_statuses_are_events() {
         result = watcher.run(&fixture.db) => panic!("the watch ended: {result:?}"),
         () = steps => {}
     }
-    // The watch may skip a state that was replaced soon.
+    // The watch can skip a state that is quickly replaced.
     let texts = fake.descriptions();
     for text in ["not ours", "before"] {
         assert!(!texts.iter().any(|found| found == text), "{texts:?}");
@@ -107,7 +107,7 @@ async fn changed_statuses_are_events() {
     assert_eq!(failed["url"], "https://ci/x");
     assert_eq!(find("overall")["test"], Value::Null);
 
-    // The connection was lost, and a status has changed in between.
+    // A status changes while the connection is lost.
     let before = fake.0.requests.lock().len();
     fixture.commit([status("ci/datakit/build", Success, "repaired")], []).await;
     tokio::select! {
