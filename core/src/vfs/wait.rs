@@ -54,7 +54,7 @@ impl Waiter {
         Waiter { held: None, breaks: 0, task: 0 }
     }
 
-    /// Wakes the task whose waker this registration holds, so that it registers again.
+    /// Wakes the task whose waker this registration holds, so that the task registers again.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
             // Incrementing the counter makes every later task in the chain register again.

@@ -319,7 +319,7 @@ fn is_exposed(url: &Url) -> bool {
 }
 
 /// Returns whether only this machine can connect. Returns `false` for an inherited socket, because
-/// its address is unknown and other machines might connect to it.
+/// other machines might connect to it.
 fn is_local(url: &Url) -> bool {
     match url {
         Url::Tcp { host, .. } => {

@@ -1,6 +1,6 @@
 # Reads a stream line by line with shells and awk. Some of these programs read single bytes, and others
-# read blocks. The stream is the file $LINES, which must produce lines continuously. If $LINES is not
-# set, the stream is the `head.live` file of a branch.
+# read blocks. The stream is the $LINES file, which must produce lines continuously. If $LINES is
+# not set, the stream is the `head.live` file of a branch.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}${LINES:-}" ] || exit 77
 cd "$TOP"
@@ -14,7 +14,7 @@ if [ -z "${LINES:-}" ]; then
     echo $1 >$a/transactions/$1/rw/file
     echo commit >$a/transactions/$1/ctl
   }
-  # The stream of a branch without a commit starts with an empty line.
+  # If the branch has no commits, the stream starts with an empty line.
   commit 0
   ( set +x
     number=0

@@ -35,7 +35,7 @@
 //!
 //! Each type in this module behaves like the type of the same name in [`datakit_core::files`]. The
 //! types in `datakit_core` are meant for `static` items on a device. The types in this module
-//! allocate memory, may wait, and can be shared between threads.
+//! allocate memory, can wait for asynchronous operations, and can be shared between threads.
 //!
 //! The `ports` example in this crate shows a tree controlled by clients.
 
