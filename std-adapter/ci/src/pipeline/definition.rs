@@ -44,8 +44,8 @@ pub struct DefinitionKey {
 /// The pipeline file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
-    /// The content of the file.
-    pub text: Arc<str>,
+    /// The content of the file, or `None` if the commit has no pipeline. No step runs then.
+    pub text: Option<Arc<str>>,
     /// The paths that a pull request changes, if they are known.
     pub changed: Option<Vec<String>>,
     /// The images in the pipeline of the branch into which a pull request is to be merged.
@@ -58,7 +58,10 @@ impl Definition {
     /// # Errors
     /// Returns the errors in the file.
     pub fn plan(&self, key: &DefinitionKey) -> Result<Plan, PipelineErrors> {
-        let pipeline = Pipeline::parse(FILE, &self.text)?;
+        let Some(text) = &self.text else {
+            return Ok(Plan { tasks: Vec::new(), skipped: Vec::new() });
+        };
+        let pipeline = Pipeline::parse(FILE, text)?;
         let trigger = Trigger {
             target: key.target.clone(),
             base: key.base.as_ref().map(|(branch, _)| branch.clone()),
@@ -69,7 +72,7 @@ impl Definition {
 }
 
 /// Reads pipelines. The value is the directory `value` with the file `pipeline`, which is a copy of
-/// the pipeline file. For a pull request, the files `changed` and `images` are JSON lists of the changed
+/// the pipeline file, or the empty file `no-pipeline`. For a pull request, the files `changed` and `images` are JSON lists of the changed
 /// paths and of the images in the pipeline of the other branch.
 #[derive(Debug)]
 pub struct DefinitionBuilder<S> {
@@ -85,18 +88,32 @@ impl<S: Source> DefinitionBuilder<S> {
     }
 
     async fn read(&self, request: &Request<'_>, key: &DefinitionKey) -> Result<Definition, String> {
-        let content = self.source.read_file(request, FILE, FILE_MAX).await?;
-        let content = content.ok_or_else(|| format!("the commit has no file {FILE}"))?;
-        let text = String::from_utf8(content).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            format!("{FILE} is not UTF-8: the byte at offset {at} is invalid")
-        })?;
+        let text = match self.source.read_file(request, FILE, FILE_MAX).await? {
+            Some(content) => Some(String::from_utf8(content).map_err(|error| {
+                let at = error.utf8_error().valid_up_to();
+                format!("{FILE} is not UTF-8: the byte at offset {at} is invalid")
+            })?),
+            // Otherwise, a pull request could remove the file to have no failed test.
+            None if key.base.is_some() && !self.base_has_none(request, key).await => {
+                return Err(format!("the commit has no file {FILE}"));
+            }
+            None => None,
+        };
         let (mut changed, mut images) = (None, Vec::new());
         if let Some((branch, Some(base))) = &key.base {
             changed = self.source.changed_paths(request, branch, base, CHANGED_MAX).await?;
             images = self.images(&Request { commit: base, ..request.clone() }).await;
         }
-        Ok(Definition { text: text.into(), changed, images })
+        Ok(Definition { text: text.map(Into::into), changed, images })
+    }
+
+    /// Returns whether the branch into which a pull request is to be merged has no pipeline file.
+    async fn base_has_none(&self, request: &Request<'_>, key: &DefinitionKey) -> bool {
+        let Some((branch, Some(base))) = &key.base else { return false };
+        // This fetches the commit.
+        let fetched = self.source.changed_paths(request, branch, base, 0).await;
+        let request = Request { commit: base, ..request.clone() };
+        fetched.is_ok() && matches!(self.source.read_file(&request, FILE, FILE_MAX).await, Ok(None))
     }
 
     /// Returns the images in the pipeline of a commit, or an empty list if the pipeline cannot be read.
@@ -157,9 +174,16 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
             build.log().write(&format!("{errors}\n"));
             summary(&errors)
         })?;
-        build.log().write(&plan.to_string());
+        match definition.text {
+            Some(_) => build.log().write(&plan.to_string()),
+            None => build.log().line(&format!("The commit has no file {FILE}, so no step runs")),
+        }
         let written = async {
-            transaction.write_file(&value("pipeline")?, definition.text.as_bytes()).await?;
+            let (name, text) = match &definition.text {
+                Some(text) => ("pipeline", &**text),
+                None => ("no-pipeline", ""),
+            };
+            transaction.write_file(&value(name)?, text.as_bytes()).await?;
             let changed = definition.changed.as_ref();
             let images = Some(&definition.images).filter(|images| !images.is_empty());
             for (name, list) in [("changed", changed), ("images", images)] {
@@ -175,7 +199,7 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
     }
 
     async fn load<T: TreeOps>(&self, tree: &T, _: &DefinitionKey) -> db::Result<Definition> {
-        let text = tree.read_file(&value("pipeline")?).await?;
+        let text = tree.read_file_if_present(&value("pipeline")?).await?;
         let mut lists = [None, None];
         for (list, name) in lists.iter_mut().zip(["changed", "images"]) {
             let json = tree.read_file_if_present(&value(name)?).await?;
@@ -183,7 +207,7 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
         }
         let [changed, images] = lists;
         Ok(Definition {
-            text: String::from_utf8_lossy(&text).into(),
+            text: text.map(|text| String::from_utf8_lossy(&text).into()),
             changed,
             images: images.unwrap_or_default(),
         })

@@ -4,11 +4,9 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_without_a_usable_file_fails_with_the_reason() -> Done {
-    let mut source = Commits::default().with(2, &"#".repeat(FILE_MAX + 1)).with(3, "[step.a]\n\0");
-    source.files.insert(1, Files::new());
+    let source = Commits::default().with(2, &"#".repeat(FILE_MAX + 1)).with(3, "[step.a]\n\0");
     let ci = Ci::new(source, unsandboxed());
     for (commit, expected) in [
-        (1, "the commit has no file .datakit-ci.toml"),
         (2, ".datakit-ci.toml has more than 65536 bytes"),
         (3, "2 errors; the first: .datakit-ci.toml:2:1: this is not valid TOML"),
         (9, "there is no commit 9"),
@@ -17,6 +15,32 @@ async fn a_commit_without_a_usable_file_fails_with_the_reason() -> Done {
         let error = ci.results("me/app/heads/master").await.unwrap_err();
         assert!(error.starts_with(expected), "{error}");
     }
+    Ok(())
+}
+
+/// Old branches and tags have no pipeline, but a pull request must not remove it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_file_is_an_error_only_if_the_target_branch_has_one() -> Done {
+    let file = "[step.a]\nrun='true'\n";
+    let mut source = Commits::default().with(2, file);
+    source.files.insert(1, Files::new());
+    source.files.insert(3, Files::new());
+    let ci = Ci::new(source, unsandboxed());
+    ci.set([branch("old", 1), branch("master", 2), pr(7, 3)]);
+    assert!(ci.results("me/app/heads/old").await?.is_empty());
+    let log = ci.read(&format!("pipeline-me-app-of-{}", hash(1)), "log").await.unwrap();
+    assert!(log.contains("The commit has no file .datakit-ci.toml, so no step runs"), "{log}");
+    let again = Ci::with_db(ci.db.clone(), Commits::default(), unsandboxed());
+    again.set([branch("old", 1)]);
+    assert!(again.results("me/app/heads/old").await?.is_empty());
+    let error = ci.results("me/app/prs/7").await.unwrap_err();
+    assert_eq!(error, "the commit has no file .datakit-ci.toml");
+    let mut source = Commits::default();
+    source.files.insert(1, Files::new());
+    source.files.insert(3, Files::new());
+    let ci = Ci::new(source, unsandboxed());
+    ci.set([branch("master", 1), pr(7, 3)]);
+    assert!(ci.results("me/app/prs/7").await?.is_empty());
     Ok(())
 }
 
