@@ -145,7 +145,7 @@ async fn run(command: &mut Command, log: Option<&BuildLog>) -> Result<String, Co
     };
     let ended = tokio::time::timeout(TIMEOUT, process.wait(&mut out, &mut *err)).await;
     let Ok(status) = ended else {
-        process.terminate(super::GRACE).await;
+        process.terminate(super::GRACE, &mut out, &mut *err).await;
         return Err(CommandError::Timeout { limit: TIMEOUT });
     };
     let status =

@@ -192,7 +192,10 @@ impl Command {
                 CommandError::Disk { size, limit: self.limits.disk.unwrap_or_default() }
             }
         };
-        process.terminate(GRACE).await;
+        match self.sandbox {
+            Sandbox::Isolated(_) => process.terminate_sandbox(GRACE, &mut out, &mut err).await,
+            Sandbox::Unsandboxed => process.terminate(GRACE, &mut out, &mut err).await,
+        }
         Err(error)
     }
 

@@ -71,6 +71,21 @@ async fn command_that_ignores_sigterm_is_killed_at_its_time_limit() -> Done {
     Ok(())
 }
 
+#[tokio::test]
+async fn command_can_clean_up_after_sigterm() -> Done {
+    let script = "trap 'echo cleaned; exit 1' TERM; echo started; while :; do sleep 0.1; done";
+    let sandboxes = [Sandbox::Unsandboxed, Sandbox::default()];
+    for sandbox in sandboxes.into_iter().take(if sandbox_is_installed() { 2 } else { 1 }) {
+        let (dir, log) = (tempfile::tempdir()?, new_log());
+        let command = Command::shell(script, dir.path()).sandbox(sandbox);
+        let ended = command.timeout(Duration::from_secs(1)).run(&log).await;
+        assert_eq!(ended.unwrap_err().to_string(), "timed out after 1s");
+        let text = log.finish();
+        assert!(text.contains("\nstarted\n") && text.ends_with("\ncleaned\n"), "{text}");
+    }
+    Ok(())
+}
+
 /// Waits until a file exists.
 async fn appears(file: &Path) {
     while !file.exists() {

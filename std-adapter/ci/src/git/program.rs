@@ -132,11 +132,11 @@ impl Git<'_> {
         let ended = tokio::select! {
             ended = process.wait(&mut stdout, &mut stderr) => ended,
             limit = idle(&activity, self.limits.idle) => {
-                process.terminate(GRACE).await;
+                process.terminate(GRACE, &mut stdout, &mut stderr).await;
                 return Err(timed_out(limit, true));
             }
             () = tokio::time::sleep(self.limits.total) => {
-                process.terminate(GRACE).await;
+                process.terminate(GRACE, &mut stdout, &mut stderr).await;
                 return Err(timed_out(self.limits.total, false));
             }
         };
