@@ -20,8 +20,8 @@ pub type Tree = StaticTree<16, 96>;
 /// The type of tree that contains files whose writes may have to wait.
 pub type TreeWithTasks = StaticTree<16, 96, AsyncTree>;
 
-/// Defines a function that serves a directory on all sockets. The task of a server cannot be
-/// generic, so each type of tree needs its own function and task.
+/// Defines a function that serves a directory on all sockets. A server's task cannot be generic, so
+/// each type of tree needs its own function and task.
 macro_rules! server {
     ($(#[$doc:meta])* $start:ident, $serve_clients:ident, $tree:ty, $new:ident) => {
         $(#[$doc])*

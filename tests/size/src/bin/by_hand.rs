@@ -267,7 +267,8 @@ impl Out<'_> {
         self.patch(start, (self.len - start - 2) as u16);
     }
 
-    /// Keeps at most `count` of the bytes after the count at `start`, beginning at `offset`.
+    /// Removes all data after the count field at `start`, except at most `count` bytes from
+    /// `offset`, and updates the count field.
     fn window(&mut self, start: usize, offset: usize, count: usize) {
         let data = start + 4;
         let from = self.len.min(data.saturating_add(offset));
