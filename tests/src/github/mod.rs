@@ -25,6 +25,7 @@ mod hooks;
 mod json;
 mod limits;
 mod log;
+mod oauth;
 mod outbox;
 mod pages;
 mod person;

@@ -7,7 +7,7 @@ use super::auth;
 use super::call::Call;
 use super::reply::{Answer, Reply};
 use super::state::World;
-use super::{apps, checks, comments, commits, hooks, pulls, refs, repos, statuses};
+use super::{apps, checks, comments, commits, hooks, oauth, pulls, refs, repos, statuses};
 
 type Handler = fn(&mut World, &Call) -> Answer;
 
@@ -34,6 +34,9 @@ const fn route(
 pub(crate) static ROUTES: &[Route] = &[
     route("GET", "/rate_limit", "", repos::rate_limit),
     route("GET", "/user", "", repos::user),
+    route("GET", "/login/oauth/authorize", "", oauth::authorize),
+    route("POST", "/login/oauth/access_token", "", oauth::access_token),
+    route("GET", "/orgs/{org}/public_members/{username}", "", oauth::public_member),
     route("GET", "/app", "", apps::get),
     route("GET", "/app/installations", "", apps::installations),
     route("GET", "/app/installations/{installation_id}", "", apps::installation),
@@ -135,9 +138,14 @@ pub(crate) fn answer(world: &mut World, call: &mut Call, route: Option<&Route>) 
     let reply = identified(world, call, route)
         .unwrap_or_else(|reply| reply)
         .tagged(&call.method, &call.headers);
-    let free = reply.status == 304 || route.is_some_and(|route| route.path == "/rate_limit");
+    let free = reply.status == 304 || route.is_some_and(|route| !is_limited(route));
     let now = world.now();
     world.limits.charged(&call.actor, now, if free { 0 } else { 1 }, reply)
+}
+
+/// Returns whether calls count against the rate limits. The pages of the website do not.
+fn is_limited(route: &Route) -> bool {
+    route.path != "/rate_limit" && !route.path.starts_with("/login/")
 }
 
 fn identified(world: &mut World, call: &mut Call, route: Option<&Route>) -> Answer {
@@ -149,7 +157,7 @@ fn identified(world: &mut World, call: &mut Call, route: Option<&Route>) -> Answ
     }
     call.actor = auth::actor(world, &call.headers)?;
     let now = world.now();
-    if route.is_none_or(|route| route.path != "/rate_limit") {
+    if route.is_none_or(is_limited) {
         world.limits.admit(&call.actor, &call.method, now)?;
     }
     let route = route.ok_or_else(Reply::not_found)?;

@@ -179,7 +179,7 @@ impl Drop for Running {
 }
 
 /// Returns the names and values in a query string.
-fn queries(query: &str) -> Vec<(String, String)> {
+pub(crate) fn queries(query: &str) -> Vec<(String, String)> {
     let decode =
         |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
     query

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::faults::Faults;
 use super::limits::Limits;
 use super::log::Log;
+use super::oauth::{Code, OauthApp};
 use super::outbox::Outbox;
 use super::repo::Repo;
 use super::urls::Urls;
@@ -70,6 +71,18 @@ pub(crate) struct Installation {
     pub(crate) created: i64,
 }
 
+/// OAuth apps, and the people who use them.
+#[derive(Default)]
+pub(crate) struct Oauth {
+    /// The apps by client id.
+    pub(crate) apps: BTreeMap<String, OauthApp>,
+    pub(crate) codes: HashMap<String, Code>,
+    /// The person who is signed in to the website.
+    pub(crate) signed_in: Option<String>,
+    /// Pairs of organizations and members, in lower case.
+    pub(crate) public_members: BTreeSet<(String, String)>,
+}
+
 /// The entire state of the fake.
 pub(crate) struct World {
     pub(crate) urls: Urls,
@@ -78,6 +91,7 @@ pub(crate) struct World {
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) tokens: HashMap<String, Token>,
     pub(crate) apps: BTreeMap<u64, App>,
+    pub(crate) oauth: Oauth,
     pub(crate) installations: BTreeMap<u64, Installation>,
     pub(crate) repos: BTreeMap<u64, Repo>,
     /// Maps the current and former full names of repositories, in lower case, to repository ids.
@@ -97,6 +111,7 @@ impl World {
             users: BTreeMap::new(),
             tokens: HashMap::new(),
             apps: BTreeMap::new(),
+            oauth: Oauth::default(),
             installations: BTreeMap::new(),
             repos: BTreeMap::new(),
             names: HashMap::new(),

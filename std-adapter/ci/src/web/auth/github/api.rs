@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::header::{HeaderValue, USER_AGENT};
 use axum::http::{Method, Request, StatusCode};
 use oauth2::{HttpRequest, HttpResponse, RequestTokenError};
 use serde::Deserialize;
@@ -88,7 +89,10 @@ pub(super) async fn send(
     http: HttpsClient,
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpsError> {
-    let response = http.send(request.map(Bytes::from), MAX_RESPONSE, TIMEOUT).await?;
+    let mut request = request.map(Bytes::from);
+    // GitHub refuses calls without this header.
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("datakit-ci"));
+    let response = http.send(request, MAX_RESPONSE, TIMEOUT).await?;
     Ok(response.map(|body| body.to_vec()))
 }
 

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod github;
+mod github_rights;
 mod listener;
 mod local;
 mod restart;
