@@ -156,7 +156,7 @@ impl fmt::Display for ConfigError {
         let path = self.path.display();
         match &self.cause {
             Cause::Read(_) => write!(f, "{path} cannot be read"),
-            Cause::TooLarge(size) => write!(f, "{path} has {size} bytes, the limit is {SIZE_MAX}"),
+            Cause::TooLarge(size) => write!(f, "{path} has {size} bytes; the limit is {SIZE_MAX}"),
             Cause::Parse(error) => write!(f, "{path}: {}", error.to_string().trim_end()),
         }
     }

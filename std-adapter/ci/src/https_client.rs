@@ -154,7 +154,7 @@ impl fmt::Display for HttpsError {
                 }
                 Ok(())
             }
-            Reason::TimedOut(time) => write!(f, "{host}: no answer within {} s", time.as_secs()),
+            Reason::TimedOut(time) => write!(f, "{host}: no response within {} s", time.as_secs()),
         }
     }
 }

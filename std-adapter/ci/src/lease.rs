@@ -95,7 +95,7 @@ impl fmt::Display for LeaseError {
             LeaseError::Held { holder: None } => {
                 write!(
                     f,
-                    "the branch {LEASE_BRANCH} has no valid file `{HOLDER}`; remove the branch"
+                    "the branch {LEASE_BRANCH} has no valid `{HOLDER}` file; remove the branch"
                 )
             }
             LeaseError::Database(_) => f.write_str("the lease cannot be read or written"),
@@ -177,7 +177,7 @@ impl<D: Database> Lease<D> {
                 Found::Nothing | Found::Invalid => return Err(LeaseError::Held { holder: None }),
             }
             if let Found::Server(challenger) = read(&transaction.tree(), CHALLENGER).await? {
-                tracing::warn!(%challenger, "another CI server tries to use the database");
+                tracing::warn!(%challenger, "another CI server is trying to use the database");
                 transaction.remove(&file(CHALLENGER)?).await?;
                 // If the branch has moved, the watch will report the new head.
                 commit(&transaction, "The CI server is running").await?;
@@ -237,7 +237,7 @@ async fn set_holder<T: TransactionOps>(transaction: &T, id: &ServerId) -> Result
 /// Makes `id` the challenger. Returns `false` if the branch has moved since the transaction started.
 async fn set_challenger<T: TransactionOps>(transaction: &T, id: &ServerId) -> Result<bool> {
     write(transaction, CHALLENGER, id).await?;
-    commit(transaction, &format!("Is the CI server running? asks {id}")).await
+    commit(transaction, &format!("{id} asks whether the CI server is running")).await
 }
 
 /// Waits for the holder to respond. If there is no response within `answer`, makes `id` the holder

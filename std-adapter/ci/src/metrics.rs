@@ -68,12 +68,12 @@ impl Sources {
         let attempts = (attempts.load(Relaxed), failures.load(Relaxed));
         let help = "Attempts to connect to the database";
         counter(to, "engine_connection_attempts", help, attempts.0)?;
-        counter(to, "engine_connection_failures", "Connections that failed", attempts.1)?;
+        counter(to, "engine_connection_failures", "Failed connection attempts", attempts.1)?;
         let help = "Statuses written to the metadata branch";
         counter(to, "engine_status_updates", help, self.counters.status_updates())?;
         let help = "Commits read from the metadata branch";
         counter(to, "engine_update_notifications", help, self.counters.metadata_updates())?;
-        counter(to, "term_evals", "Evaluations of terms", self.counters.evaluations())?;
+        counter(to, "term_evals", "Term evaluations", self.counters.evaluations())?;
         let targets = self.view.targets();
         let of = |kind: &str, is: fn(&Target) -> bool| -> Labelled {
             let count = targets.iter().filter(|target| is(&target.target)).count();
@@ -108,8 +108,8 @@ impl Sources {
             ("cache_builds_succeeded", "Builds that succeeded", MetricType::Counter),
             ("cache_builds_failed", "Builds that failed", MetricType::Counter),
             ("cache_build_exceptions", "Builds that ended without a result", MetricType::Counter),
-            ("cache_builds_in_progress", "Builds that are running", MetricType::Gauge),
-            ("cache_build_time_seconds", "Total time of builds", MetricType::Counter),
+            ("cache_builds_in_progress", "Running builds", MetricType::Gauge),
+            ("cache_build_time_seconds", "Total build time", MetricType::Counter),
         ];
         for (index, (name, help, kind)) in columns.into_iter().enumerate() {
             let values = by_name
@@ -126,20 +126,22 @@ impl Sources {
             family(to, name, help, kind, pools.iter().map(|pool| (label(&pool.name), of(pool))))
         };
         let gauge = MetricType::Gauge;
-        column("pool_qlen", "Jobs that wait", gauge, &|pool| as_f64(pool.queue.len()))?;
-        column("pool_resources_in_use", "Jobs that use the pool", gauge, &|pool| {
+        column("pool_qlen", "Waiting jobs", gauge, &|pool| as_f64(pool.queue.len()))?;
+        column("pool_resources_in_use", "Jobs using the pool", gauge, &|pool| {
             as_f64(pool.holders.len())
         })?;
-        column("pool_capacity", "Maximum number of users", gauge, &|pool| as_f64(pool.capacity))?;
+        column("pool_capacity", "Maximum number of jobs that can use the pool", gauge, &|pool| {
+            as_f64(pool.capacity)
+        })?;
         let counter = MetricType::Counter;
-        column("pool_wait_time_seconds", "Total time of waits", counter, &|pool| {
+        column("pool_wait_time_seconds", "Total waiting time", counter, &|pool| {
             pool.waits.total.as_secs_f64()
         })?;
-        column("pool_waits", "Waits that have ended", counter, &|pool| pool.waits.count as f64)?;
-        column("pool_use_time_seconds", "Total time of uses", counter, &|pool| {
+        column("pool_waits", "Completed waits", counter, &|pool| pool.waits.count as f64)?;
+        column("pool_use_time_seconds", "Total time in use", counter, &|pool| {
             pool.uses.total.as_secs_f64()
         })?;
-        column("pool_uses", "Uses that have ended", counter, &|pool| pool.uses.count as f64)
+        column("pool_uses", "Completed uses", counter, &|pool| pool.uses.count as f64)
     }
 }
 

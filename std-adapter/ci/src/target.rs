@@ -110,7 +110,7 @@ impl FromStr for Target {
         if let Some(number) = rest.strip_prefix("prs/") {
             let number = number
                 .parse()
-                .map_err(|_| invalid(format!("`{number}` is not the number of a pull request")))?;
+                .map_err(|_| invalid(format!("`{number}` is not a pull request number")))?;
             return Ok(Target::Pr(PrId { repo, number }));
         }
         if !rest.starts_with("heads/") && !rest.starts_with("tags/") {

@@ -225,7 +225,8 @@ impl<D: Database, B: Builder> Shared<D, B> {
         let committed = store(&transaction, &text, result.as_ref().err()).await;
         transaction.abort().await;
         drop(live);
-        let commit = committed.map_err(|error| format!("the result was not stored: {error}"))?;
+        let commit =
+            committed.map_err(|error| format!("the result could not be stored: {error}"))?;
         counted.end(result.is_ok());
         progress.logs(saved(title, name, &commit, result.is_err()));
         result

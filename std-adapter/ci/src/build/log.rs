@@ -163,9 +163,7 @@ impl LogText {
         }
         let end = (0..=room).rev().find(|end| new.is_char_boundary(*end)).unwrap_or(0);
         self.text.push_str(new.get(..end).unwrap_or_default());
-        self.text.push_str(&format!(
-            "\n=== The rest of the log is left out: it exceeds {limit} bytes\n"
-        ));
+        self.text.push_str(&format!("\n=== The log is truncated: it exceeds {limit} bytes\n"));
         self.cut = true;
     }
 }
@@ -291,7 +289,7 @@ mod tests {
         log.write("more");
         assert_eq!(
             log.finish(),
-            "=== Build\n0123456789\n=== The rest of the log is left out: it exceeds 20 bytes\n"
+            "=== Build\n0123456789\n=== The log is truncated: it exceeds 20 bytes\n"
         );
     }
 

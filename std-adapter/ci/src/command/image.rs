@@ -62,8 +62,7 @@ pub(super) async fn unpacked(
     log: &BuildLog,
 ) -> Result<Root, CommandError> {
     if name.is_empty() || name.starts_with('-') {
-        let source =
-            std::io::Error::other("the name of an image cannot be empty or start with '-'");
+        let source = std::io::Error::other("an image name cannot be empty or start with '-'");
         return Err(io_error(Path::new(name), source));
     }
     let inspect =

@@ -94,7 +94,7 @@ pub(super) fn file() -> Option<PathBuf> {
     let file = FILE.get_or_init(|| match create() {
         Ok(file) => file,
         Err(error) => {
-            tracing::warn!(%error, "cannot create the filter for system calls");
+            tracing::warn!(%error, "cannot create the system call filter");
             None
         }
     });

@@ -121,7 +121,7 @@ impl<D: Database> Published<D> {
         if matches!(error, Error::Client(_)) {
             return Err(error);
         }
-        tracing::warn!(%error, "results were not written, trying again");
+        tracing::warn!(%error, "results could not be written, retrying");
         Ok(())
     }
 

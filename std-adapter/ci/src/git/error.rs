@@ -83,9 +83,9 @@ pub enum GitError {
 impl fmt::Display for GitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GitError::NotInstalled => f.write_str("the program `git` is not installed"),
+            GitError::NotInstalled => f.write_str("`git` is not installed"),
             GitError::Io { path, .. } => write!(f, "{} cannot be used", path.display()),
-            GitError::InUse { dir } => write!(f, "{} is used by another process", dir.display()),
+            GitError::InUse { dir } => write!(f, "{} is in use by another process", dir.display()),
             GitError::Failed { command, message } => write!(f, "git {command}: {message}"),
             GitError::TimedOut { command, limit, idle: true } => {
                 write!(f, "git {command}: no output for {limit:?}")
@@ -98,12 +98,12 @@ impl fmt::Display for GitError {
                 write!(f, "{path} has {size} bytes; the limit is {max}")
             }
             GitError::NotFile { path, mode } => {
-                write!(f, "{path} is not a file, but has the mode {mode}")
+                write!(f, "{path} is not a file (mode {mode})")
             }
             GitError::Unexpected { command, output } => {
                 write!(f, "git {command}: unexpected output {output:?}")
             }
-            GitError::Url(_) => f.write_str("the URL of the repository is not acceptable"),
+            GitError::Url(_) => f.write_str("invalid repository URL"),
             GitError::Pool(_) => f.write_str("the repository is busy"),
         }
     }

@@ -251,8 +251,8 @@ async fn files_and_changes_are_read() -> Done {
     }
     for (path, max, reason) in [
         (".datakit-ci.toml", 5, ".datakit-ci.toml has 6 bytes; the limit is 5"),
-        ("link", 100, "link is not a file, but has the mode 120000"),
-        ("dir/", 100, "dir is not a file, but has the mode 040000"),
+        ("link", 100, "link is not a file (mode 120000)"),
+        ("dir/", 100, "dir is not a file (mode 040000)"),
     ] {
         assert_eq!(read(path, max).await.unwrap_err().to_string(), reason);
     }
@@ -334,7 +334,7 @@ async fn remains_of_a_crash_are_removed() -> Done {
     repository.fetch_quietly(&main_branch(), &commit, &new_log()).await?;
     let (git, dir) = (repository.git_dir(), fixture.clone_dir());
     let error = fixture.open().await.unwrap_err().to_string();
-    assert_eq!(error, format!("{} is used by another process", dir.display()));
+    assert_eq!(error, format!("{} is in use by another process", dir.display()));
     drop(repository);
     let add = ["worktree", "add", "-q", "--detach", "../worktrees/left", "HEAD"].as_slice();
     let hash = commit.hash.to_string();

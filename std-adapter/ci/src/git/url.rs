@@ -24,11 +24,11 @@ pub enum UrlError {
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UrlError::Empty => f.write_str("the URL of a repository cannot be empty"),
+            UrlError::Empty => f.write_str("a repository URL cannot be empty"),
             UrlError::Option(part) => write!(f, "no part of a URL can start with '-': {part:?}"),
             UrlError::ControlCharacter => f.write_str("a URL cannot contain control characters"),
             UrlError::TransportHelper(name) => {
-                write!(f, "transport helpers such as {name}:: are never used")
+                write!(f, "transport helpers such as {name}:: are not allowed")
             }
             UrlError::UnknownScheme(scheme) => {
                 write!(f, "unknown scheme {scheme:?}: use {}", SCHEMES.join(", "))
@@ -122,10 +122,10 @@ mod tests {
     #[test]
     fn helpers_options_and_unknown_schemes_are_refused() {
         for (url, reason) in [
-            ("", "the URL of a repository cannot be empty"),
-            ("ext::sh -c x", "transport helpers such as ext:: are never used"),
-            ("fd::17", "transport helpers such as fd:: are never used"),
-            ("http::x", "transport helpers such as http:: are never used"),
+            ("", "a repository URL cannot be empty"),
+            ("ext::sh -c x", "transport helpers such as ext:: are not allowed"),
+            ("fd::17", "transport helpers such as fd:: are not allowed"),
+            ("http::x", "transport helpers such as http:: are not allowed"),
             ("--upload-pack=x", "no part of a URL can start with '-': \"--upload-pack=x\""),
             (
                 "ssh://-oProxyCommand=x/y",

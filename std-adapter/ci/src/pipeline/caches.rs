@@ -126,7 +126,7 @@ impl Caches {
         for cache in &task.caches {
             let Some(digest) = key(cache, task, dir) else {
                 report(format!(
-                    "The cache {} is not used: a file of its key is missing",
+                    "The cache {} is not used: a file in its key is missing",
                     cache.name
                 ));
                 continue;

@@ -95,7 +95,7 @@ impl<S: Source> DefinitionBuilder<S> {
             })?),
             // Otherwise, a pull request could remove the file to have no failed test.
             None if key.base.is_some() && !self.base_has_none(request, key).await => {
-                return Err(format!("the commit has no file {FILE}"));
+                return Err(format!("the commit does not contain {FILE}"));
             }
             None => None,
         };

@@ -153,7 +153,7 @@ impl Job {
         image.ok_or_else(|| {
             let known: Vec<&str> = self.settings.images.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            format!("this machine does not have the image `{name}`; its images: {known}")
+            format!("this machine does not provide the image `{name}`; its images: {known}")
         })
     }
 
@@ -161,8 +161,7 @@ impl Job {
         match (self.task.step.network, self.trust) {
             (false, _) => Ok(Network::None),
             (true, Trust::Untrusted) if !self.settings.untrusted_network => {
-                Err("the step uses the network, which is not allowed for commits that are not \
-                     trusted"
+                Err("the step uses the network, which is not allowed for untrusted commits"
                     .to_owned())
             }
             (true, _) => Ok(Network::Host),

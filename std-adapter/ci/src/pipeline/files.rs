@@ -76,7 +76,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("this is not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     Ok(file)
 }
@@ -108,7 +108,8 @@ pub(super) fn copy(from: &Path, to: &Path, limits: &mut FileLimits) -> io::Resul
         } else if found.is_dir() {
             limits.take(0)?;
             if depth == DEPTH_MAX {
-                return Err(io::Error::other(format!("there are more than {DEPTH_MAX} levels")));
+                let message = format!("there are more than {DEPTH_MAX} directory levels");
+                return Err(io::Error::other(message));
             }
             fs::create_dir(&to)?;
             for entry in fs::read_dir(&from)? {

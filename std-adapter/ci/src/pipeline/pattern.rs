@@ -47,7 +47,7 @@ impl Pattern {
         }
         if body.starts_with('/') {
             let rest = body.trim_start_matches('/');
-            return Err(format!("a pattern does not begin with a slash; write `{rest}`"));
+            return Err(format!("a pattern must not start with a slash; write `{rest}`"));
         }
         Ok(Pattern { text: text.to_owned(), tokens: tokens(body.as_bytes())?, exclude })
     }
@@ -133,12 +133,14 @@ fn tokens(mut text: &[u8]) -> Result<Vec<Token>, String> {
             [b'?', rest @ ..] => (Token::One, rest),
             [b'\\', byte, rest @ ..] => (Token::Byte(*byte), rest),
             [b'\\'] => {
-                return Err("a backslash at the end makes nothing literal; write `\\\\`".to_owned());
+                return Err("a backslash at the end escapes nothing; write `\\\\`".to_owned());
             }
             [b'[' | b']' | b'{' | b'}', ..] => {
-                return Err("`[`, `]`, `{` and `}` have no meaning in a pattern; \
-                            write a backslash before them, or two patterns"
-                    .to_owned());
+                return Err(
+                    "`[`, `]`, `{` and `}` are not supported in patterns; escape them with \
+                     a backslash, or use two patterns"
+                        .to_owned(),
+                );
             }
             [byte, rest @ ..] => (Token::Byte(*byte), rest),
         };
@@ -213,9 +215,9 @@ mod tests {
         for (text, expected) in [
             ("", "the pattern is empty; `**` matches everything"),
             ("!", "the pattern is empty; `**` matches everything"),
-            ("/src", "a pattern does not begin with a slash; write `src`"),
+            ("/src", "a pattern must not start with a slash; write `src`"),
             ("a***", "`***` is not a wildcard; write `*` or `**`"),
-            ("a\\", "a backslash at the end makes nothing literal; write `\\\\`"),
+            ("a\\", "a backslash at the end escapes nothing; write `\\\\`"),
         ] {
             assert_eq!(Pattern::parse(text).unwrap_err(), expected);
         }

@@ -58,7 +58,7 @@ impl StepResult {
         };
         match self.attempts {
             1 => format!("Passed in {time}"),
-            attempts => format!("Passed in {time}, at attempt {attempts}"),
+            attempts => format!("Passed in {time} on attempt {attempts}"),
         }
     }
 }

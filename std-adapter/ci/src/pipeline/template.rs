@@ -12,8 +12,8 @@ pub(super) fn check(text: &str, axes: &[&str]) -> Result<(), String> {
         let reference = part.split_once('}').map(|(reference, _)| reference);
         let Some(axis) = reference.and_then(|reference| reference.strip_prefix("matrix.")) else {
             return Err(
-                "`${` begins a reference to an axis of the matrix, `${matrix.AXIS}`; other \
-                        variables are not replaced"
+                "`${` starts a reference to a matrix axis, `${matrix.AXIS}`; other variables are \
+                 not expanded"
                     .to_owned(),
             );
         };

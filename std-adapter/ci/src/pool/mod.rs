@@ -141,14 +141,14 @@ pub enum PoolError {
 impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PoolError::QueueFull { pool, project, limit } = self;
-        write!(f, "{limit} jobs of {project} wait for {pool:?} already, which is the limit")
+        write!(f, "{limit} jobs of {project} are already waiting for {pool:?}, which is the limit")
     }
 }
 
 impl std::error::Error for PoolError {}
 
 /// The right to use a resource. Dropping the guard passes the resource to the next job.
-#[must_use = "dropping the guard gives the resource back"]
+#[must_use = "dropping the guard releases the resource"]
 pub struct PoolGuard {
     pool: Pool,
     project: Arc<str>,

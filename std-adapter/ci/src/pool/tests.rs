@@ -148,7 +148,7 @@ async fn full_queue_is_an_error_for_one_project_only() {
     settle(&first, is_held).await;
     let waiting = [queued(&pool, "me/app", "1").await, queued(&pool, "me/app", "2").await];
     let refused = acquire(&pool, "me/app", "3");
-    let error = "2 jobs of me/app wait for \"docker\" already, which is the limit";
+    let error = "2 jobs of me/app are already waiting for \"docker\", which is the limit";
     settle(&refused, |outcome| matches!(outcome, Outcome::Success(Err(text)) if text == error))
         .await;
     let other = queued(&pool, "me/lib", "4").await;

@@ -98,7 +98,7 @@ async fn run(server: &Server, web: &Web, args: &ServeArgs) -> AnyError {
         };
         server.connections.failure();
         let address = &args.metadata_store;
-        tracing::warn!(%address, error, "the database failed, connecting again");
+        tracing::warn!(%address, error, "database error, reconnecting");
         tokio::time::sleep(delay).await;
         delay = delay.saturating_mul(2).min(MAX_DELAY);
     }

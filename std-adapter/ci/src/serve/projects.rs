@@ -146,7 +146,7 @@ pub(super) fn step_settings(server: &Server, repo: &Repo) -> Settings {
     let caches = server.work_dir.join("caches").join(repo.user()).join(repo.name());
     match Caches::open(&caches) {
         Ok(caches) => settings.caches = Some(caches),
-        Err(error) => tracing::warn!(dir = %caches.display(), %error, "there are no caches"),
+        Err(error) => tracing::warn!(dir = %caches.display(), %error, "caches are not available"),
     }
     settings
 }
@@ -167,7 +167,7 @@ fn read_secrets(dir: &Path) -> io::Result<BTreeMap<String, String>> {
             continue;
         }
         if found.len() > SECRET_MAX {
-            let text = format!("{name} has {} bytes, the limit is {SECRET_MAX}", found.len());
+            let text = format!("{name} has {} bytes; the limit is {SECRET_MAX}", found.len());
             return Err(io::Error::other(text));
         }
         let value = std::fs::read_to_string(entry.path())?;

@@ -70,7 +70,7 @@ async fn build_again(target: &Target, view: &View, builds: &Builds) {
     for log in finished.flat_map(|job| job.result.logs.leaves()) {
         let Logs::Saved(log) = log else { continue };
         if let Err(error) = builds.rebuild(&log.branch).await {
-            tracing::warn!(branch = log.branch, %error, "the build cannot be repeated");
+            tracing::warn!(branch = log.branch, %error, "cannot rebuild");
         }
     }
 }

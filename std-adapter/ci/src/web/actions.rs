@@ -71,7 +71,7 @@ fn branch(uri: &Uri, prefix: &str) -> Option<String> {
 }
 
 fn no_branch() -> Response {
-    error_page(StatusCode::BAD_REQUEST, "The name of the branch is not valid UTF-8.")
+    error_page(StatusCode::BAD_REQUEST, "The branch name is not valid UTF-8.")
 }
 
 fn finish(

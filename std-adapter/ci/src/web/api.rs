@@ -160,7 +160,7 @@ fn rest(uri: &OriginalUri, prefix: &str) -> Option<String> {
 }
 
 fn parse_target(uri: &OriginalUri, prefix: &str) -> Result<Target, String> {
-    let text = rest(uri, prefix).ok_or("the target is not UTF-8")?;
+    let text = rest(uri, prefix).ok_or("the target is not valid UTF-8")?;
     text.parse::<Target>().map_err(|error| error.to_string())
 }
 

@@ -116,7 +116,7 @@ impl Files {
         info!(
             file = %self.certificate.display(),
             sha256 = fingerprint(certificate.der()),
-            "created a self-signed certificate, compare the fingerprint in the browser"
+            "created a self-signed certificate; compare its fingerprint in the browser"
         );
         Ok(())
     }

@@ -81,11 +81,15 @@ impl Entry {
         let url = uri.ok_or("the URL does not start with https://HOST or http://HOST")?;
         let authority = url.authority().map(ToString::to_string).unwrap_or_default();
         if authority.is_empty() || authority.contains('@') {
-            return Err("the URL has no host, or it has a user name, which is not sent".to_owned());
+            return Err(
+                "the URL has no host, or it contains a username, which is not supported".to_owned()
+            );
         }
         if self.secret.len() < MIN_SECRET {
             let length = self.secret.len();
-            return Err(format!("the secret has {length} bytes, at least {MIN_SECRET} are needed"));
+            return Err(format!(
+                "the secret has {length} bytes, at least {MIN_SECRET} are required"
+            ));
         }
         const STATES: [&str; 4] = ["pending", "success", "failure", "error"];
         if let Some(state) = self.states.iter().find(|state| !STATES.contains(&state.as_str())) {

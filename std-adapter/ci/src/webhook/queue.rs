@@ -41,7 +41,7 @@ impl Delivery {
     pub(super) fn new(event: &Event) -> io::Result<Delivery> {
         let mut bytes = [0; 16];
         let filled = SystemRandom::new().fill(&mut bytes);
-        filled.map_err(|_| io::Error::other("the system provides no random bytes"))?;
+        filled.map_err(|_| io::Error::other("the system cannot provide random bytes"))?;
         let id = format!("{:032x}", u128::from_be_bytes(bytes));
         let time = jiff::Timestamp::now().to_string();
         let body = Body { event: "status", id: &id, time, content: event };

@@ -105,7 +105,7 @@ impl Receiver {
         loop {
             let delivery = self.queue.first().await;
             if delivery.created.elapsed() >= self.schedule.max_age {
-                warn!(host = self.config.host, id = delivery.id, "an event is too old, dropped");
+                warn!(host = self.config.host, id = delivery.id, "dropped an expired event");
                 self.queue.give_up(&delivery);
                 continue;
             }
@@ -154,12 +154,12 @@ impl Receiver {
                 state.delivered += 1;
             }
             Attempt::Refused(status) => {
-                warn!(host, id, %status, "the receiver refused an event");
+                warn!(host, id, %status, "the receiver rejected an event");
                 state.refused += 1;
             }
             Attempt::Failed(error, retry_after) => {
                 let pause = self.pause(state.failures, retry_after);
-                warn!(host, id, error, pause = ?pause, "an event was not delivered, trying again");
+                warn!(host, id, error, pause = ?pause, "an event was not delivered, retrying");
                 state.failures = state.failures.saturating_add(1);
                 state.failing_since.get_or_insert_with(SystemTime::now);
                 state.last_error = Some(error);

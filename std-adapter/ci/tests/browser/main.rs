@@ -146,7 +146,7 @@ async fn user_without_the_role_is_told_so() {
         )
         .await;
     browser.wait_for("location.pathname === '/error/permission-denied'").await;
-    assert!(browser.text().await.contains("do not have the permission"));
+    assert!(browser.text().await.contains("do not have permission"));
     browser.open(&format!("{}/settings", site.url)).await;
     browser.wait_for("location.pathname === '/error/permission-denied'").await;
     browser.close().await;

@@ -85,7 +85,7 @@ fn enable_controllers(dir: &Path) -> BTreeSet<Controller> {
     // could not join its children.
     let all: Vec<String> = available.iter().map(|found| format!("+{}", found.name())).collect();
     if let Err(error) = fs::write(dir.join("cgroup.subtree_control"), all.join(" ")) {
-        tracing::info!(dir = %dir.display(), %error, "cannot enable the controllers of control groups");
+        tracing::info!(dir = %dir.display(), %error, "cannot enable control group controllers");
     }
     read("cgroup.subtree_control")
 }

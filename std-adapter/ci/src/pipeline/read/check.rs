@@ -33,7 +33,7 @@ pub(super) fn graph(reader: &mut Reader<'_>, steps: &[ReadStep]) {
         path.extend(path.first().copied());
         let Some(first) = cycle.first().and_then(|index| steps.get(*index)) else { continue };
         let path = path.join(" -> ");
-        let message = format!("the needs form a cycle: {path}; remove one of these needs");
+        let message = format!("`needs` forms a cycle: {path}; remove one of these needs");
         reader.error(first.name_span.clone(), message);
     }
     for read in steps {

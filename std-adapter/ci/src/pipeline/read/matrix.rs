@@ -53,8 +53,8 @@ fn axis_name(text: &str) -> Result<String, String> {
     let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     if text.len() > 30 || !starts || !text.bytes().all(lower) {
         return Err(
-            "the name of an axis has 1 to 30 lower-case letters (a-z), digits or `_`, and \
-                    begins with a letter"
+            "an axis name must consist of 1 to 30 lowercase letters (a-z), digits or `_`, and \
+             start with a letter"
                 .to_owned(),
         );
     }
@@ -95,8 +95,8 @@ fn axis_value(reader: &mut Reader<'_>, value: &Value<'_>, what: &str) -> Option<
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+:".contains(&byte);
         if text.is_empty() || text.len() > AXIS_VALUE_MAX || !text.bytes().all(allowed) {
             return Err(format!(
-                "a value has 1 to {AXIS_VALUE_MAX} letters (a-z, A-Z), digits or characters of \
-                 `-_.+:`"
+                "a value must consist of 1 to {AXIS_VALUE_MAX} letters (a-z, A-Z), digits or the \
+                 characters `-_.+:`"
             ));
         }
         Ok(text.to_owned())

@@ -82,7 +82,7 @@ pub(super) fn read(
         }
     };
     let what = format!("the step `{name}`");
-    let table = reader.table(value, what, "a table that begins with `[step.NAME]`")?;
+    let table = reader.table(value, what, "a table that starts with `[step.NAME]`")?;
     reader.unknown_keys(&table, &STEP_KEYS);
     let axes = table.value("matrix").map(|value| matrix::read(reader, value)).unwrap_or_default();
     let run = scripts(reader, &table, key.span());

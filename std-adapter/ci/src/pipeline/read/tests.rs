@@ -129,11 +129,12 @@ fn wrong_values_are_refused_with_a_correction() {
         ),
         (
             "env.X = '${HOME}'",
-            "3:9: `env.X`: `${` begins a reference to an axis of the matrix, `${matrix.AXIS}`; other variables are not replaced",
+            "3:9: `env.X`: `${` starts a reference to a matrix axis, `${matrix.AXIS}`; other \
+             variables are not expanded",
         ),
         (
             "pool = 'a b'",
-            "3:8: `pool`: a name has 1 to 50 letters (a-z, A-Z), digits, `-` or `_`, and begins with a letter or a digit",
+            "3:8: `pool`: a name must consist of 1 to 50 letters (a-z, A-Z), digits, `-` or `_`, and start with a letter or a digit",
         ),
         (
             "env.T = 'x'\nsecrets = 'T'",
@@ -165,8 +166,8 @@ fn unknown_needs_and_cycles_are_named() {
         [
             "3:8: there is no step `lnt`; did you mean `lint`?",
             "3:14: there is no step `tests`; the steps are `build`, `lint`, `c`, `self`",
-            "4:7: the needs form a cycle: lint -> c -> lint; remove one of these needs",
-            "10:7: the needs form a cycle: self -> self; remove one of these needs",
+            "4:7: `needs` forms a cycle: lint -> c -> lint; remove one of these needs",
+            "10:7: `needs` forms a cycle: self -> self; remove one of these needs",
         ]
     );
 }

@@ -21,8 +21,8 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if text.len() > NAME_MAX || !starts || !text.bytes().all(allowed) {
         return Err(format!(
-            "a name has 1 to {NAME_MAX} letters (a-z, A-Z), digits, `-` or `_`, \
-             and begins with a letter or a digit"
+            "a name must consist of 1 to {NAME_MAX} letters (a-z, A-Z), digits, `-` or `_`, and \
+             start with a letter or a digit"
         ));
     }
     Ok(text.to_owned())
@@ -42,14 +42,16 @@ pub(super) fn variable(text: &str) -> Result<String, String> {
     let starts = text.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
     if text.len() > 100 || !starts || !text.bytes().all(allowed) {
         return Err(
-            "the name of an environment variable has 1 to 100 letters (a-z, A-Z), digits or \
-                    `_`, and does not begin with a digit"
+            "the name of an environment variable must consist of 1 to 100 letters (a-z, A-Z), \
+             digits or `_`, and must not start with a digit"
                 .to_owned(),
         );
     }
     if text.starts_with("DATAKIT_CI") {
-        return Err("the CI sets the variables that begin with `DATAKIT_CI`; choose another name"
-            .to_owned());
+        return Err(
+            "variables that start with `DATAKIT_CI` are set by the CI; choose another name"
+                .to_owned(),
+        );
     }
     Ok(text.to_owned())
 }
@@ -71,7 +73,7 @@ pub(super) fn path(text: &str) -> Result<String, String> {
         );
     }
     if trimmed.split('/').any(|name| name.eq_ignore_ascii_case(".git")) {
-        return Err("the path must not lead into `.git`".to_owned());
+        return Err("the path must not point into `.git`".to_owned());
     }
     Ok(trimmed.to_owned())
 }

@@ -34,7 +34,7 @@ async fn a_missing_file_is_an_error_only_if_the_target_branch_has_one() -> Done 
     again.set([branch("old", 1)]);
     assert!(again.results("me/app/heads/old").await?.is_empty());
     let error = ci.results("me/app/prs/7").await.unwrap_err();
-    assert_eq!(error, "the commit has no file .datakit-ci.toml");
+    assert_eq!(error, "the commit does not contain .datakit-ci.toml");
     let mut source = Commits::default();
     source.files.insert(1, Files::new());
     source.files.insert(3, Files::new());

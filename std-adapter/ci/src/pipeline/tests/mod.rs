@@ -335,7 +335,7 @@ async fn a_pool_or_image_that_does_not_exist_is_named() -> Done {
     );
     assert_eq!(
         results["b"],
-        Outcome::failure("this machine does not have the image `none:1`; its images: none")
+        Outcome::failure("this machine does not provide the image `none:1`; its images: none")
     );
     Ok(())
 }

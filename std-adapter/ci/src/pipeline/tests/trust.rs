@@ -57,9 +57,7 @@ async fn a_stranger_gets_no_secrets_and_writes_no_trusted_cache() -> Done {
     assert_eq!(results["steal"], passed());
     assert_eq!(
         results["online"],
-        Outcome::failure(
-            "the step uses the network, which is not allowed for commits that are not trusted"
-        )
+        Outcome::failure("the step uses the network, which is not allowed for untrusted commits")
     );
     let text = log(&ci, "steal", 2, "-untrusted").await;
     assert!(text.contains("\ntoken=<> trusted=false\n"), "{text}");

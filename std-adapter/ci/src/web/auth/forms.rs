@@ -99,7 +99,7 @@ async fn login(
             // Do not log the name of a nonexistent user: it could be a password.
             let user = user.filter(|user| auth.0.passwords.get(user.name()).is_some());
             warn!(user = user.as_ref().map(User::name), ?address, "login refused");
-            let error = Some("The user name or the password is wrong.");
+            let error = Some("The username or password is incorrect.");
             show_login(&session, &csrf, StatusCode::UNAUTHORIZED, error, &name, back)
         }
     }
@@ -210,7 +210,7 @@ async fn change_password(
     match verify(auth, attempt, user.name(), form.current, Some(entry.hash)).await {
         Err(refused) => return refused,
         Ok(false) => {
-            let error = Some("The current password is wrong.");
+            let error = Some("The current password is incorrect.");
             return show_profile(&session, &csrf, &user, StatusCode::UNAUTHORIZED, error);
         }
         Ok(true) => {}
@@ -234,7 +234,7 @@ async fn change_password(
 /// Returns the reason why the password is rejected.
 pub(super) fn check_new(new: &str, again: &str) -> Result<(), String> {
     if new != again {
-        return Err("The two new passwords differ.".to_owned());
+        return Err("The two new passwords do not match.".to_owned());
     }
     let length = new.chars().count();
     if length < MIN_LENGTH {

@@ -161,7 +161,7 @@ fn failed(error: &dyn fmt::Display) -> io::Error {
 impl fmt::Display for HashError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HashError::Busy => write!(f, "more than {MAX_WAITING} logins wait"),
+            HashError::Busy => write!(f, "more than {MAX_WAITING} logins are waiting"),
             HashError::Failed(error) => error.fmt(f),
         }
     }

@@ -68,7 +68,7 @@ impl Passwords {
             }
         };
         if let Some(name) = users.keys().find(|name| User::local(name).is_none()) {
-            let message = format!("{}: invalid user name {name:?}", path.display());
+            let message = format!("{}: invalid username {name:?}", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         Ok(Passwords { path, users: RwLock::new(users) })
@@ -99,7 +99,7 @@ impl Passwords {
         self.change(|users| {
             let exists = users.contains_key(user.name());
             if exists && must_be_new {
-                let message = format!("the user {user} exists already");
+                let message = format!("the user {user} already exists");
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
             }
             if !exists && users.len() >= MAX_USERS {

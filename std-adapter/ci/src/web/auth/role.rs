@@ -88,7 +88,7 @@ impl IntoResponse for Denied {
             }
             Reason::LogoutNeeded => (
                 StatusCode::FORBIDDEN,
-                "log out and log in again to read the rights on GitHub",
+                "log out and log in again to refresh your GitHub permissions",
                 "/error/logout-needed".into(),
             ),
             Reason::Unavailable => {

@@ -80,7 +80,7 @@ pub(super) fn random_token() -> io::Result<String> {
 pub(super) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| io::Error::other("the system provides no random bytes"))?;
+    filled.map_err(|_| io::Error::other("the system cannot provide random bytes"))?;
     Ok(bytes)
 }
 

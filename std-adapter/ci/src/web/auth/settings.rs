@@ -65,10 +65,12 @@ async fn add_user(
     let refuse =
         |reason: &str| show_settings(&session, &csrf, StatusCode::BAD_REQUEST, Some(reason));
     let Some(user) = User::local(form.user.trim()) else {
-        return refuse("A user name has 1 to 39 letters, digits, dashes, underscores or dots.");
+        return refuse(
+            "A username must consist of 1 to 39 letters, digits, dashes, underscores or dots.",
+        );
     };
     if auth.0.passwords.get(user.name()).is_some() {
-        return refuse("This user exists already.");
+        return refuse("This user already exists.");
     }
     if let Err(reason) = check_new(&form.new, &form.again) {
         return refuse(&reason);

@@ -41,7 +41,7 @@ async fn open_intro(
         Err(error) => return failure("create a session", &error),
     };
     if !auth.0.intro.claim(&token, &id) {
-        warn!(?address, "the one-time URL was refused");
+        warn!(?address, "rejected the one-time URL");
         return refused();
     }
     attempt.succeeded(ADMIN);
@@ -49,8 +49,8 @@ async fn open_intro(
 }
 
 fn refused() -> Response {
-    let text = "This URL is wrong, too old, or already used. If the user admin has no password yet, \
-                restart the server and open the URL that it logs.";
+    let text = "This URL is invalid, has expired, or has already been used. If the user admin has no \
+                password yet, restart the server and open the URL that it logs.";
     message(StatusCode::FORBIDDEN, "Setup refused", text)
 }
 

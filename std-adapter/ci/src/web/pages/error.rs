@@ -24,13 +24,13 @@ pub(in crate::web) async fn page_of(id: &str) -> Response {
         "permission-denied" => (
             StatusCode::FORBIDDEN,
             "Permission denied",
-            "You are logged in, but you do not have the permission for this page.",
+            "You are logged in, but you do not have permission to view this page.",
             true,
         ),
         "logout-needed" => (
             StatusCode::FORBIDDEN,
             "Log in again",
-            "Your rights on GitHub are not known in this session. Log out and log in again.",
+            "Your GitHub permissions are not known in this session. Log out and log in again.",
             true,
         ),
         _ => (StatusCode::NOT_FOUND, "Not found", "There is no such page.", false),

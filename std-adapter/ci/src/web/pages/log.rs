@@ -136,7 +136,7 @@ pub(in crate::web) async fn live(
     Query(part): Query<Part>,
 ) -> Response {
     let branch = uri.path().strip_prefix("/log/live/").and_then(urls::decode_text);
-    let Some(branch) = branch else { return not_found("The name of the branch is not UTF-8.") };
+    let Some(branch) = branch else { return not_found("The branch name is not valid UTF-8.") };
     let Some(tail) = state.0.tails.get(&branch) else {
         return finished(&state, &branch, &uri).await;
     };

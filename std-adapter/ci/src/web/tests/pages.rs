@@ -129,8 +129,7 @@ async fn routes_for_monitoring_and_files() {
     }
     let request = Request::get("/metrics").header("authorization", "Bearer secret");
     assert_eq!(site.browser().send(request, String::new()).await.body, "up 1\n");
-    for (id, text) in
-        [("permission-denied", "do not have the permission"), ("logout-needed", "GitHub")]
+    for (id, text) in [("permission-denied", "do not have permission"), ("logout-needed", "GitHub")]
     {
         let answer = site.get(&format!("/error/{id}")).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);

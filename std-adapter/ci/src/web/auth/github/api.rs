@@ -57,11 +57,11 @@ impl ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ApiError::Busy(limit) => write!(f, "{limit} other logins wait for GitHub"),
+            ApiError::Busy(limit) => write!(f, "{limit} other logins are waiting for GitHub"),
             ApiError::TimedOut(limit) => write!(f, "GitHub took more than {} s", limit.as_secs()),
             ApiError::Io(error) => error.fmt(f),
             ApiError::Http(error) => error.fmt(f),
-            ApiError::Refused(reason) => write!(f, "GitHub refused the code: {reason}"),
+            ApiError::Refused(reason) => write!(f, "GitHub rejected the code: {reason}"),
             ApiError::Status(call, status) => write!(f, "{call}: unexpected status {status}"),
             ApiError::Malformed(call) => write!(f, "{call}: unexpected response"),
         }

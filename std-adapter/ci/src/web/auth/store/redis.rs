@@ -88,7 +88,7 @@ impl Redis {
             *slot = Some(connection);
             Ok(reply)
         });
-        let expired = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 3 s");
+        let expired = || io::Error::new(io::ErrorKind::TimedOut, "no response within 3 s");
         called.await.unwrap_or_else(|_| Err(expired())).map_err(|error| {
             let address = super::SessionsBackend(super::Backend::Redis(self.address.clone()));
             io::Error::new(error.kind(), format!("{address}: {error}"))

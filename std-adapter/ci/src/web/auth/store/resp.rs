@@ -63,7 +63,7 @@ async fn read_line(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Strin
     }
     let text = line.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok());
     text.map(str::to_owned).ok_or_else(|| {
-        invalid(format!("a line from Redis has no end within {MAX_LINE} bytes or is not UTF-8"))
+        invalid(format!("a line from Redis is longer than {MAX_LINE} bytes or is not UTF-8"))
     })
 }
 
