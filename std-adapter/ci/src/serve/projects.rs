@@ -197,6 +197,6 @@ mod tests {
         assert_eq!(secrets.into_iter().collect::<Vec<_>>(), [("TOKEN".into(), "abc".into())]);
         std::fs::write(dir.path().join("LARGE"), vec![b'x'; 70_000]).unwrap();
         let error = read_secrets(dir.path()).unwrap_err().to_string();
-        assert_eq!(error, "LARGE has 70000 bytes, the limit is 65536");
+        assert_eq!(error, "LARGE has 70000 bytes; the limit is 65536");
     }
 }
