@@ -1,4 +1,4 @@
-//! Tests for the terms for the metadata branch.
+//! Tests for terms that depend on the metadata branch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -27,7 +27,7 @@ function follow() {
   const [tail, rest] = [view.querySelector(".tail"), view.querySelector(".rest")];
   const isAtEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < 40;
   const toEnd = () => { view.scrollTop = view.scrollHeight; };
-  // Another page shows the end of the log.
+  // The end of the log is on another page.
   const isEmbedded = location.pathname !== view.dataset.url;
   if (!location.hash && (isEmbedded || view.dataset.events)) toEnd();
   if (!view.dataset.events) return;
@@ -60,7 +60,7 @@ function showLine() {
 const changes = document.getElementById("main")?.dataset.changes;
 if (changes) {
   const source = new EventSource(changes);
-  // A change during a refresh needs another refresh afterwards.
+  // If something changes during a refresh, another refresh is needed.
   let [running, again] = [false, false];
   const changed = async () => {
     again = true;

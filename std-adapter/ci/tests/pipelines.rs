@@ -163,7 +163,7 @@ async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
     Ok(())
 }
 
-/// A user cancels a step by the name of its branch.
+/// A user cancels a step by its branch name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_step_fails_and_its_processes_end() -> Done {
     let (origin, clone) = (tempfile::tempdir()?, tempfile::tempdir()?);

@@ -83,7 +83,7 @@ async fn killed_server_loses_and_repeats_nothing() {
 async fn restarted_database_is_used_again() {
     let (state, work) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let app = Repository::new();
-    // The step ends when the file appears, so that the database restarts while the step runs.
+    // The step ends when the file appears, so the database restarts while the step is running.
     let go = TempDir::new().unwrap();
     let wait =
         format!("echo waiting; while ! [ -e {}/go ]; do sleep 0.05; done", go.path().display());

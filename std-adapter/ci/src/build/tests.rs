@@ -1,4 +1,4 @@
-//! Tests for the cache with a database in memory.
+//! Tests for the cache, with an in-memory database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

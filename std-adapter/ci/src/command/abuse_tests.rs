@@ -195,7 +195,7 @@ async fn memory_hog_is_ended() -> Done {
     assert!(matches!(error, CommandError::Failed { .. }), "{error}");
     assert!(!log.finish().contains("\nsurvived"));
     abuse.nothing_is_left().await;
-    // Address space that is only reserved does not count.
+    // Address space that is only reserved does not count towards the limit.
     #[cfg(target_os = "linux")]
     if find_program("perl").is_some() {
         // The arguments are the size, `PROT_NONE`, and `MAP_PRIVATE | MAP_ANONYMOUS`.

@@ -65,7 +65,7 @@ pub(super) fn options(
             }
         }
     }
-    // By now, the mount points in these directories have been created.
+    // At this point, the mount points in these directories have been created.
     for read_only in mounts.read_only() {
         line.add([OsStr::new("--remount-ro"), read_only.as_os_str()]);
     }
@@ -83,9 +83,9 @@ pub(super) fn options(
 struct Mounts {
     /// Mount each directory before its subdirectories.
     list: Vec<Mount>,
-    /// The mount points that do not exist in the root directory. As the root directory is read-only,
-    /// they cannot be created in it. If there are any, the entries of the root directory are bound
-    /// to a new directory one by one.
+    /// The mount points that do not exist in the root directory. They cannot be created there,
+    /// because the root directory is read-only. If any are missing, the entries of the root
+    /// directory are bound one by one into a new directory.
     missing: Vec<PathBuf>,
 }
 
@@ -107,7 +107,7 @@ enum Kind {
 impl Mounts {
     fn new(isolation: &Isolation, root: &Root, dir: &Path) -> io::Result<Mounts> {
         let exists = |path: &Path| root.on_host(path).exists();
-        // In many images, `/var/tmp` is a symbolic link, or there is no such directory.
+        // In many images, `/var/tmp` is a symbolic link or does not exist.
         let is_private = |path: &PathBuf| {
             !path.starts_with("/var") || (exists(path) && !root.on_host(path).is_symlink())
         };
@@ -127,7 +127,7 @@ impl Mounts {
             let source = fs::canonicalize(&bind.source).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", bind.source.display()))
             })?;
-            // `bwrap` does not follow the symbolic links of the host.
+            // `bwrap` does not follow the host's symbolic links.
             let real = (root.is_host() && !is_inside(&bind.target))
                 .then(|| fs::canonicalize(&bind.target).ok())
                 .flatten();
@@ -143,7 +143,7 @@ impl Mounts {
         Ok(Mounts { list, missing })
     }
 
-    /// Returns the directories to which the command cannot write, although `bwrap` has created them.
+    /// Returns directories created by `bwrap` to which the command must not be able to write.
     fn read_only(&self) -> Vec<&Path> {
         let is_bound = |path: &Path| {
             let mut same = self.list.iter().filter(|mount| mount.target == path);

@@ -1,4 +1,4 @@
-//! Tests for the files that a command sees. The tests need bubblewrap.
+//! Tests for which files a command can see. The tests need bubblewrap.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -81,10 +81,10 @@ async fn longest_path_decides_and_symbolic_links_are_followed() -> Done {
     );
     let (ended, log) = run(&script, &home.join("work"), isolation.clone()).await;
     assert!(ended.is_ok() && log.contains("\nfile.\n..\nwork\nend\n"), "{log}");
-    // A hidden directory can be the directory of the command.
+    // The command's directory can be a hidden directory.
     let (ended, log) = run("ls; : >new; ls -a .ssh", &home, isolation.clone()).await;
     assert!(ended.is_ok() && log.contains("\nwork\n.\n..\n"), "{log}");
-    // The files from which `bwrap` reads its options are closed. `ls` itself opens the file 3.
+    // The files from which `bwrap` reads its options are closed. File 3 is opened by `ls` itself.
     let (_, log) = run("exec ls /proc/self/fd", &home, isolation).await;
     assert!(log.contains("\n3\n") && !log.contains("\n4\n"), "{log}");
     Ok(())

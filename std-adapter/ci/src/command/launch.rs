@@ -118,7 +118,7 @@ fn inside(
         line.extend(["/bin/sh", "-c", LIMIT_PROCESSES].map(Into::into));
         line.push(count.to_string().into());
     }
-    // The program may need libraries that other images do not contain.
+    // The program can depend on libraries that other images do not contain.
     if let Some(launcher) = isolation.landlock.as_ref().filter(|_| root.is_host()) {
         line.extend(launcher.iter().map(|part| part.as_os_str().to_owned()));
         let writable = isolation.writable.iter().map(|bind| bind.target.as_path());

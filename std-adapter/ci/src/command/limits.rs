@@ -59,11 +59,11 @@ impl Limits {
         output: None,
     };
 
-    /// Returns the options of `prlimit(1)`. If `memory` is `true`, the memory limit applies to each
-    /// process.
+    /// Returns the options of `prlimit(1)`. If `memory` is `true`, the options include the memory
+    /// limit, which applies to each process.
     pub(super) fn options(&self, memory: bool) -> Vec<OsString> {
-        // The address space is not limited, because WebAssembly and browsers reserve much more of it
-        // than they use.
+        // The address space is not limited, because WebAssembly runtimes and browsers reserve much
+        // more of it than they use.
         let memory = self.memory.filter(|_| memory);
         let limits = [("data", memory), ("fsize", self.file_size), ("cpu", self.cpu_seconds)];
         let set = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));

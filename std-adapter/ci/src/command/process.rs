@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::build::BuildLog;
 
-/// The maximum number of processes that receive SIGTERM. The others receive only SIGKILL.
+/// The maximum number of processes that receive SIGTERM. Any others receive only SIGKILL.
 const DESCENDANTS_MAX: usize = 10_000;
 
 /// Receives the output of a process.
@@ -82,7 +82,7 @@ impl Process {
         Ok(status)
     }
 
-    /// Sends SIGTERM to the group and continues to copy the output. Sends SIGKILL if the process is
+    /// Sends SIGTERM to the group and keeps copying the output. Sends SIGKILL if the process is
     /// still running after `grace`.
     pub(crate) async fn terminate(
         mut self,
@@ -95,9 +95,9 @@ impl Process {
         let _ = tokio::time::timeout(grace, self.wait(out, err)).await;
     }
 
-    /// Does the same as [`terminate`](Process::terminate), but sends SIGTERM to all descendants of
-    /// the process. If `bwrap` received the signal, it would exit at once and its sandbox would be
-    /// killed.
+    /// Same as [`terminate`](Process::terminate), but sends SIGTERM to all descendants of the
+    /// process. If `bwrap` itself received the signal, it would exit immediately, which would kill
+    /// the sandbox.
     pub(super) async fn terminate_sandbox(
         mut self,
         grace: Duration,

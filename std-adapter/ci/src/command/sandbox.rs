@@ -44,9 +44,9 @@ pub struct Isolation {
     /// Host files and directories to which the command can write, for example caches.
     pub writable: Vec<Bind>,
     /// Host directories that are empty in the sandbox. By default, these are the user's home
-    /// directory, which can contain keys, and `/run`, which contains service sockets. A bind in a
-    /// hidden directory is visible, and a hidden directory in a bind is hidden. The option has no
-    /// effect on other images.
+    /// directory, which can contain keys, and `/run`, which contains service sockets. A bind inside
+    /// a hidden directory is visible, and a hidden directory inside a bind is hidden. The option
+    /// has no effect on other images.
     pub hidden: Vec<PathBuf>,
     /// The maximum size of each private directory in bytes. The files are kept in memory. The
     /// default is 1 GiB.
@@ -59,8 +59,8 @@ pub struct Isolation {
     pub seccomp: bool,
     /// The program (with its arguments) that restricts the command with Landlock, in addition to
     /// the mounts. The program calls [`restrict_and_run`](super::landlock::restrict_and_run) and
-    /// must be visible in the sandbox. The option has no effect on other images, because the program
-    /// may need libraries that they do not contain. By default, Landlock is not used.
+    /// must be visible in the sandbox. The option has no effect on other images, because the
+    /// program can depend on libraries that they do not contain. By default, Landlock is not used.
     pub landlock: Option<Vec<PathBuf>>,
 }
 

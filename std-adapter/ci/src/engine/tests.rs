@@ -1,4 +1,4 @@
-//! Tests for the engine with a database in memory.
+//! Tests for the engine, with an in-memory database.
 
 use std::sync::Arc;
 use std::time::Duration;

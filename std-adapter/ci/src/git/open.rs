@@ -53,12 +53,12 @@ fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
     Ok(lock)
 }
 
-/// Returns whether `git` gives this name to an object or a pack that is not complete.
+/// Returns `true` if this is a name that `git` gives to an incomplete object or pack.
 fn is_temporary(name: &str) -> bool {
     name.starts_with("tmp_")
 }
 
-/// Removes files left by `git` processes that were killed. `is_left` selects them by name.
+/// Removes files left by `git` processes that were killed. `is_left` selects the files by name.
 fn remove_files(dir: &Path, depth: usize, is_left: &dyn Fn(&str) -> bool) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -80,8 +80,8 @@ fn remove_files(dir: &Path, depth: usize, is_left: &dyn Fn(&str) -> bool) -> io:
 }
 
 impl Repository {
-    /// Removes the incomplete packs of earlier fetches, which may be large. The caller holds the lock
-    /// for fetches.
+    /// Removes incomplete packs left by earlier fetches, which can be large. The caller must hold
+    /// the fetch lock.
     pub(super) async fn remove_incomplete_packs(&self) -> Result<(), GitError> {
         let dir = self.git_dir().join("objects/pack");
         let error = GitError::at(dir.clone());

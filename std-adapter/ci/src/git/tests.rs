@@ -370,7 +370,7 @@ async fn pack_that_is_too_large_is_refused_and_removed() -> Done {
         return Ok(());
     }
     let fixture = Fixture::new();
-    // This text cannot be compressed well.
+    // This text does not compress well.
     let mut state = 1u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -48,7 +48,7 @@ pub struct Definition {
     pub text: Option<Arc<str>>,
     /// The paths that a pull request changes, if they are known.
     pub changed: Option<Vec<String>>,
-    /// The images in the pipeline of the branch into which a pull request is to be merged.
+    /// The images in the pipeline of a pull request's base branch.
     pub images: Vec<String>,
 }
 
@@ -71,9 +71,10 @@ impl Definition {
     }
 }
 
-/// Reads pipelines. The value is the directory `value` with the file `pipeline`, which is a copy of
-/// the pipeline file, or the empty file `no-pipeline`. For a pull request, the files `changed` and `images` are JSON lists of the changed
-/// paths and of the images in the pipeline of the other branch.
+/// Reads pipelines. The value is stored in the `value` directory. It contains either `pipeline`,
+/// which is a copy of the pipeline file, or the empty file `no-pipeline`. For a pull request,
+/// `changed` is a JSON list of the changed paths, and `images` is a JSON list of the images in the
+/// base branch's pipeline.
 #[derive(Debug)]
 pub struct DefinitionBuilder<S> {
     source: Arc<S>,
@@ -93,7 +94,7 @@ impl<S: Source> DefinitionBuilder<S> {
                 let at = error.utf8_error().valid_up_to();
                 format!("{FILE} is not UTF-8: the byte at offset {at} is invalid")
             })?),
-            // Otherwise, a pull request could remove the file to have no failed test.
+            // Otherwise, a pull request could avoid failing tests by removing the file.
             None if key.base.is_some() && !self.base_has_none(request, key).await => {
                 return Err(format!("the commit does not contain {FILE}"));
             }
@@ -107,7 +108,7 @@ impl<S: Source> DefinitionBuilder<S> {
         Ok(Definition { text: text.map(Into::into), changed, images })
     }
 
-    /// Returns whether the branch into which a pull request is to be merged has no pipeline file.
+    /// Returns `true` if the base branch of a pull request has no pipeline file.
     async fn base_has_none(&self, request: &Request<'_>, key: &DefinitionKey) -> bool {
         let Some((branch, Some(base))) = &key.base else { return false };
         // This fetches the commit.
@@ -116,7 +117,7 @@ impl<S: Source> DefinitionBuilder<S> {
         fetched.is_ok() && matches!(self.source.read_file(&request, FILE, FILE_MAX).await, Ok(None))
     }
 
-    /// Returns the images in the pipeline of a commit, or an empty list if the pipeline cannot be read.
+    /// Returns the images in a commit's pipeline, or an empty list if the pipeline cannot be read.
     async fn images(&self, request: &Request<'_>) -> Vec<String> {
         let content = self.source.read_file(request, FILE, FILE_MAX).await;
         let text = content.ok().flatten().and_then(|content| String::from_utf8(content).ok());

@@ -27,7 +27,7 @@ pub(super) struct Job {
     /// The target, if the result is specific to it.
     pub(super) target: Option<Target>,
     pub(super) trust: Trust,
-    /// The images that may be downloaded if the commit is not trusted.
+    /// The images that can be downloaded if the commit is not trusted.
     pub(super) images: Arc<[String]>,
     /// The sandbox, without the task's image and network setting.
     pub(super) sandbox: Sandbox,

@@ -226,7 +226,7 @@ mod tests {
         assert!(Pattern::parse(&long).unwrap_err().ends_with("at most 256 are allowed"));
     }
 
-    /// Matches like [`Pattern::matches`], with the rules written as directly as possible.
+    /// A reference implementation of [`Pattern::matches`] that follows the rules directly.
     fn naive(tokens: &[Token], name: &[u8]) -> bool {
         let Some((token, rest)) = tokens.split_first() else { return name.is_empty() };
         let splits = (0..=name.len()).map(|at| name.split_at(at));
@@ -242,7 +242,7 @@ mod tests {
         })
     }
 
-    /// Returns all texts of up to four characters.
+    /// Returns all strings of up to four characters.
     fn texts(characters: &str) -> Vec<String> {
         let mut all = vec![String::new()];
         let mut last = all.clone();

@@ -31,7 +31,7 @@ pub struct StepKey {
     pub target: Target,
     /// Whether the commit is trusted.
     pub trust: Trust,
-    /// The images that `podman` may download if the commit is not trusted.
+    /// The images that `podman` can download if the commit is not trusted.
     pub images: Arc<[String]>,
 }
 

@@ -16,7 +16,7 @@ use super::{State, urls};
 use crate::Target;
 use crate::build::RebuildError;
 
-/// The time to wait for the start of a build.
+/// How long to wait for a build to start.
 const START: Duration = Duration::from_secs(1);
 
 /// The page to show after the action.
@@ -53,7 +53,7 @@ pub(super) async fn cancel(
     finish("cancel", &builder, &branch, result, &then)
 }
 
-/// Waits a short time until the build has started, so that the next page shows the new build.
+/// Waits briefly for the build to start, so the next page shows the new build.
 async fn wait_for_start(state: &State, branch: &str, mut changes: broadcast::Receiver<Target>) {
     let started = async {
         while state.0.tails.live(branch).is_none() {
@@ -62,7 +62,7 @@ async fn wait_for_start(state: &State, branch: &str, mut changes: broadcast::Rec
             }
         }
     };
-    // The page is right in any case, so the build may start later.
+    // The page is correct in any case, so it does not matter if the build starts later.
     let _ = tokio::time::timeout(START, started).await;
 }
 

@@ -115,17 +115,17 @@ pub(super) fn log(state: &State, headers: &HeaderMap, tail: Arc<Tail>, from: u64
     })
 }
 
-/// The changes that the viewer wants to know.
+/// Which changes to send to the viewer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
     target: Option<String>,
-    /// The fingerprint of the state that the viewer has seen.
+    /// The fingerprint of the state that the viewer has already seen.
     seen: Option<String>,
 }
 
-/// Returns the URL of the events for a page that shows a target or all targets. A page must call this
-/// function before it reads the state. The URL contains a fingerprint of the state, so that no change
-/// is lost between the answer with the page and the request for the events.
+/// Returns the URL of the event stream for a page that shows a target or all targets. A page must
+/// call this function before it reads the state. The URL contains a fingerprint of the state, so no
+/// change is lost between sending the page and receiving the request for events.
 pub(super) fn url(state: &State, target: Option<&Target>) -> String {
     let seen = fingerprint(state, target);
     match target {
@@ -136,7 +136,7 @@ pub(super) fn url(state: &State, target: Option<&Target>) -> String {
     }
 }
 
-/// Returns a hash of what the pages show of a target or of all targets.
+/// Returns a hash of what the pages show for a target or for all targets.
 fn fingerprint(state: &State, target: Option<&Target>) -> String {
     let mut hasher = DefaultHasher::new();
     let targets = match target {

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// Returns a duration in at most two units, for example `< 1 s`, `7 s`, `1 min 15 s` or `2 h 5 min`.
+/// Formats a duration with at most two units, for example `< 1 s`, `7 s`, `1 min 15 s` or `2 h 5
+/// min`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);

@@ -1,4 +1,4 @@
-//! A client of the WebDriver protocol, which controls Chromium through `chromedriver`.
+//! A WebDriver client that controls Chromium through `chromedriver`.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-/// The time limit of scripts and of the wait for a condition.
+/// The time limit for scripts and for waiting for a condition.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A browser without a window.
+/// A headless browser.
 pub(crate) struct Browser {
     driver: Child,
     port: u16,
@@ -39,7 +39,7 @@ impl Browser {
         });
         let profile = tempfile::tempdir().unwrap();
         let data = format!("--user-data-dir={}", profile.path().display());
-        // The sandbox of Chromium refuses to run as root.
+        // Chromium's sandbox does not run as root.
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -57,8 +57,8 @@ impl Browser {
         Some(browser)
     }
 
-    /// Sends a command and returns the member `value` of the answer. Panics if the driver reports an
-    /// error.
+    /// Sends a command and returns the `value` field of the response. Panics if the driver reports
+    /// an error.
     async fn send(&self, method: &str, path: &str, body: Value) -> Value {
         let answer = self.try_send(method, path, body).await;
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
@@ -99,14 +99,14 @@ impl Browser {
         self.command("execute/sync", json!({ "script": script, "args": [] })).await
     }
 
-    /// Runs a script that calls the function `done` with the result.
+    /// Runs a script that calls the `done` function with its result.
     pub(crate) async fn run_async(&self, script: &str) -> Value {
         let script = format!("const done = arguments[0]; {script}");
         self.command("timeouts", json!({ "script": 60_000 })).await;
         self.command("execute/async", json!({ "script": script, "args": [] })).await
     }
 
-    /// Waits until an expression is true, also after the page has been loaded again.
+    /// Waits until an expression is true, even if the page is reloaded in the meantime.
     pub(crate) async fn wait_for(&self, expression: &str) {
         let waited = tokio::time::timeout(LIMIT, async {
             while self.run(&format!("return !!({expression})")).await != true {
@@ -119,8 +119,8 @@ impl Browser {
         }
     }
 
-    /// Clicks the first element with a selector. Tries again if the page replaces the element at the
-    /// same time.
+    /// Clicks the first element that matches a selector. Retries if the page replaces the element
+    /// at the same time.
     pub(crate) async fn click(&self, selector: &str) {
         for _ in 0..10 {
             self.wait_for(&format!("document.querySelector({})", json!(selector))).await;
@@ -137,7 +137,7 @@ impl Browser {
         panic!("{selector} is always replaced");
     }
 
-    /// Types text into the first element with a selector.
+    /// Types text into the first element that matches a selector.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
         let using = json!({ "using": "css selector", "value": selector });
         let found = self.command("element", using).await;
@@ -150,13 +150,13 @@ impl Browser {
         self.run("return document.body.innerText").await.as_str().unwrap().to_owned()
     }
 
-    /// Returns the path, the query and the fragment of the page.
+    /// Returns the path, query and fragment of the page's URL.
     pub(crate) async fn path(&self) -> String {
         let path = self.run("return location.pathname + location.search + location.hash").await;
         path.as_str().unwrap().to_owned()
     }
 
-    /// Sets the width of the page in pixels, and whether the system prefers dark colours.
+    /// Sets the width of the page in pixels, and whether to prefer a dark colour scheme.
     pub(crate) async fn resize(&self, width: u32, is_dark: bool) {
         let metrics =
             json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
@@ -166,7 +166,7 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
     }
 
-    /// Runs the page without scripts from now on.
+    /// Disables scripts from now on.
     pub(crate) async fn disable_scripts(&self, is_disabled: bool) {
         self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": is_disabled }))
             .await;
@@ -176,7 +176,8 @@ impl Browser {
         self.command("goog/cdp/execute", json!({ "cmd": name, "params": parameters })).await
     }
 
-    /// Stores a picture of the whole page in the directory `BROWSER_PICTURES`, if it is set.
+    /// Stores a screenshot of the whole page in the directory named by `BROWSER_PICTURES`, if the
+    /// variable is set.
     pub(crate) async fn picture(&self, name: &str) {
         let Some(dir) = std::env::var_os("BROWSER_PICTURES").map(PathBuf::from) else { return };
         let parameters = json!({ "captureBeyondViewport": true, "format": "png" });

@@ -1,7 +1,7 @@
-//! Tests of the pages in a real browser. The tests do nothing if Chromium or its driver is not
-//! installed. If the variable `AXE_CORE` contains the path of `axe.min.js` from the npm package
-//! `axe-core`, the pages are also checked for accessibility. Pictures of the pages are stored in the
-//! directory `BROWSER_PICTURES`, if it is set.
+//! Tests for the pages in a real browser. The tests do nothing if Chromium or its driver is not
+//! installed. If the `AXE_CORE` variable contains the path of `axe.min.js` from the `axe-core` npm
+//! package, the pages are also checked for accessibility. Screenshots of the pages are stored in
+//! the directory named by `BROWSER_PICTURES`, if the variable is set.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg(feature = "program")]
@@ -49,7 +49,7 @@ async fn builder_watches_cancels_and_rebuilds() {
     set_up_admin(&browser, &site).await;
     browser.open(&format!("{}/me/app/ref/heads/master?test=deploy", site.url)).await;
     browser.wait_for("document.querySelector('.logview').innerText.includes('deploying')").await;
-    // The log grows on the open page.
+    // The log grows while the page is open.
     let log = site.log("heads/master");
     log.write("step one\n\x1b[31mred <b>text</b>\x1b[0m\nunfinished");
     browser.wait_for("document.querySelector('.tail').innerText.includes('step one')").await;
@@ -57,7 +57,7 @@ async fn builder_watches_cancels_and_rebuilds() {
         .wait_for("document.querySelector('.tail .fg-red').innerText === 'red <b>text</b>'")
         .await;
     browser.wait_for("document.querySelector('.rest').innerText === 'unfinished'").await;
-    // The page follows the log at its end.
+    // The page follows the end of the log.
     for line in 0..300 {
         log.write(&format!(" line {line}\n"));
     }
@@ -67,7 +67,7 @@ async fn builder_watches_cancels_and_rebuilds() {
     // Cancelling ends the build, and the page shows the new state without a reload.
     browser.click("form[action^='/cancel/run-of-deploy'] button").await;
     browser.wait_for("document.body.innerText.includes(\"Cancelled at user's request\")").await;
-    // The log page of the finished build has a button that repeats the build.
+    // The log page of a finished build has a rebuild button.
     browser.open(&format!("{}/me/app/ref/heads/fix/c%2B%2B?test=deploy", site.url)).await;
     browser.wait_for("document.querySelector('.logview[data-events]')").await;
     site.release(5);
@@ -99,7 +99,7 @@ async fn failing_step_leads_to_its_line() {
         .wait_for("document.querySelector('.line:target').innerText.includes('src/parse.rs:17')")
         .await;
     assert!(browser.path().await.contains("#L"));
-    // A step that is folded opens for a link to one of its lines.
+    // A collapsed step opens when a link to one of its lines is followed.
     let fold = "document.querySelectorAll('details').forEach(d => d.open = false); location.hash = ''; location.hash = '#L9'";
     browser.run(fold).await;
     browser.wait_for("document.querySelector('#L9').closest('details').open").await;
@@ -137,7 +137,7 @@ async fn user_without_the_role_is_told_so() {
     log_in(&browser, &site, "bob", "/branch").await;
     browser.open(&format!("{}/me/app/ref/heads/master?test=deploy", site.url)).await;
     assert_eq!(browser.run("return document.querySelectorAll('main form').length").await, 0);
-    // A request that a page for builders could send is refused.
+    // A request that only builders are allowed to send is rejected.
     browser.open(&format!("{}/user/profile", site.url)).await;
     browser
         .run(
@@ -152,7 +152,7 @@ async fn user_without_the_role_is_told_so() {
     browser.close().await;
 }
 
-/// The pages, and the names of their pictures.
+/// The pages and the names of their screenshots.
 fn pages() -> Vec<(String, &'static str)> {
     let evil: String = EVIL.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let evil = evil.replace("%2F", "/");
@@ -190,7 +190,7 @@ async fn pages_are_accessible_and_fit_narrow_and_wide_screens() {
     }
     let mut problems = Vec::new();
     for (path, name) in pages() {
-        // The other pages show more to the user who may do everything.
+        // The other pages show more to a user who has all permissions.
         if name == "home" {
             set_up_admin(&browser, &site).await;
         }

@@ -1,4 +1,4 @@
-//! A CI with its web server, and builds that the tests control.
+//! A CI with its web server and with builds that are controlled by the tests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,12 +20,12 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// The time limit of every wait.
+/// The time limit for every wait.
 const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) const EVIL: &str = "<img/src=x/onerror=window.evil=1>";
 
-/// Builds the steps of a target. A build has the name of the step and of the target.
+/// Builds the steps of a target. A build is named after its step and its target.
 #[derive(Clone)]
 struct Steps {
     permits: Arc<Semaphore>,
@@ -86,7 +86,7 @@ impl Builder for Steps {
     }
 }
 
-/// Writes what a Rust project would write.
+/// Writes the output that a Rust project would produce.
 fn write_log(log: &BuildLog, step: &str, target: &str) {
     log.line(&format!("$ cargo {step} --workspace"));
     for package in ["core", "client", "server", "program"] {
@@ -176,7 +176,7 @@ impl Site {
         self.wait_for("heads/broken", "check", |status, _| status == JobStatus::Failure).await;
     }
 
-    /// Waits until a test of a target has a status and a text.
+    /// Waits until a target's test has the given status and text.
     pub(crate) async fn wait_for(
         &self,
         name: &str,
@@ -208,7 +208,7 @@ impl Site {
     }
 }
 
-/// The tests of a target: `check` consists of several steps, and `deploy` needs two of them.
+/// The tests of a target: `check` consists of multiple steps, and `deploy` needs two of them.
 fn tests(
     step: &impl Fn(&'static str) -> (&'static str, Term<String>),
 ) -> Vec<(String, Term<String>)> {

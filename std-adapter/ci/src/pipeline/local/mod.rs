@@ -58,9 +58,9 @@ pub struct LocalOptions {
     pub target: Option<Target>,
     /// The base branch, if the target is a pull request.
     pub base: Option<String>,
-    /// The directory in which caches and container images are kept for the next run, for example
-    /// [`user_cache_dir`]. If it is `None`, and `settings` have no directories for them, caches have no
-    /// effect and container images cannot be used.
+    /// The directory in which caches and container images are kept for later runs, for example
+    /// [`user_cache_dir`]. If this is `None` and `settings` does not set such directories, caches
+    /// have no effect and container images cannot be used.
     pub cache_dir: Option<PathBuf>,
     /// What the steps can use. Commits are trusted, so all steps can use the secrets.
     pub settings: Settings,
@@ -81,7 +81,7 @@ pub enum LocalError {
     Invalid(PipelineErrors),
     /// The file has no step with the requested name.
     UnknownStep(UnknownStep),
-    /// The directory for caches cannot be used.
+    /// The cache directory cannot be used.
     CacheDir {
         /// The directory.
         dir: PathBuf,
@@ -180,8 +180,8 @@ pub async fn run(
     run.all(&plan, output).await.unwrap_or(ExitStatus::Error)
 }
 
-/// Returns the directory `datakit-ci` in the directory for caches of the user, or `None` if the
-/// environment variables `XDG_CACHE_HOME` and `HOME` are both missing.
+/// Returns the `datakit-ci` directory in the user's cache directory, or `None` if neither
+/// `XDG_CACHE_HOME` nor `HOME` is set.
 #[must_use]
 pub fn user_cache_dir() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);

@@ -169,7 +169,7 @@ async fn caches_are_kept_for_the_next_run() -> Done {
     assert!(lines.iter().any(|line| line.ends_with("Stored the cache c")), "{lines:#?}");
     let (_, lines) = run_in(dir.path(), &options).await;
     assert!(lines.iter().any(|line| line == "a | again"), "{lines:#?}");
-    // The key contains the content of the file.
+    // The key depends on the contents of the file.
     fs::write(dir.path().join("tracked"), "2")?;
     let (_, lines) = run_in(dir.path(), &options).await;
     assert!(lines.iter().any(|line| line.ends_with("Stored the cache c")), "{lines:#?}");

@@ -1,4 +1,4 @@
-//! Tests for the reader: every error has a position and says what would be right.
+//! Tests for the reader: every error has a position and says what is expected.
 
 use std::time::Duration;
 
@@ -240,8 +240,8 @@ fn names_with_odd_characters_are_refused_without_being_printed_raw() {
     assert!(errors[1].starts_with("3:7: the step name `state`: this name is reserved"));
 }
 
-/// Damages the file at every position. The reader must return a pipeline or errors with positions in
-/// the file.
+/// Corrupts the file at every position. The reader must return either a pipeline or errors with
+/// positions in the file.
 #[test]
 fn damaged_files_are_read_or_refused() {
     let mut refused = 0;

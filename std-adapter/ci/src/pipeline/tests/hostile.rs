@@ -18,7 +18,7 @@ async fn a_commit_without_a_usable_file_fails_with_the_reason() -> Done {
     Ok(())
 }
 
-/// Old branches and tags have no pipeline, but a pull request must not remove it.
+/// Old branches and tags can lack a pipeline, but a pull request must not remove it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_file_is_an_error_only_if_the_target_branch_has_one() -> Done {
     let file = "[step.a]\nrun='true'\n";

@@ -1,4 +1,4 @@
-//! Tests for the pipelines of targets, with a database in memory and without a sandbox.
+//! Tests for the pipelines of targets, with an in-memory database and without a sandbox.
 
 mod hostile;
 mod repository;

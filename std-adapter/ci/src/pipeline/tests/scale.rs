@@ -1,10 +1,10 @@
-//! Measures the start of a CI with many targets.
+//! Measures how long a CI with many targets takes to start.
 
 use std::time::Instant;
 
 use super::*;
 
-/// At a restart, the pipelines of all targets are read from the database.
+/// On restart, the pipelines of all targets are read from the database.
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelines_of_many_targets_are_read_again_from_the_database() -> Done {
     const TARGETS: usize = 300;

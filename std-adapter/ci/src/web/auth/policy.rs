@@ -24,7 +24,7 @@ pub enum Policy {
     Everyone,
     /// The user with the given name. GitHub users are named `github:NAME`.
     User(String),
-    /// The public members of a GitHub organization.
+    /// Public members of a GitHub organization.
     GithubOrg(String),
     /// GitHub users who can read this repository on GitHub.
     CanReadGithub(Repo),

@@ -91,8 +91,8 @@ impl Converter {
         matches!(self.state, State::Text)
     }
 
-    /// Reads a part of the text without converting it, and calls `text` with the pieces between the
-    /// escape sequences. Only the style is kept up to date.
+    /// Reads part of the text without converting it to HTML, and calls `text` with the pieces
+    /// between escape sequences. Only the style is updated.
     pub(in crate::web) fn scan(&mut self, part: &str, mut text: impl FnMut(&str)) {
         let mut rest = part;
         while !rest.is_empty() {

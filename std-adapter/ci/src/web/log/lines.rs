@@ -11,8 +11,8 @@ use crate::web::time;
 /// Appends a line with its number, which links to the line on the page `url`. If `url` is empty, it
 /// links to the current page.
 pub(in crate::web) fn push_line(html: &mut String, number: u64, url: &str, line: &str) {
-    // The line feed is within the element, because between two elements it would be an empty line.
-    // Writing to a string never fails.
+    // The line feed is inside the element, because between two elements it would show up as an
+    // empty line. Writing to a string never fails.
     let _ = write!(
         html,
         "<span class=\"line\" id=\"L{number}\"><a href=\"{url}#L{number}\" tabindex=\"-1\">\

@@ -78,7 +78,7 @@ fn add(result: &mut SearchResult, index: &Index, number: u64, line: &[u8], wante
     !is_full
 }
 
-/// Returns whether a line contains a text in lower case.
+/// Returns `true` if a line contains the given lowercase string, ignoring case.
 fn contains(line: &str, wanted: &str) -> bool {
     if !line.is_ascii() || !wanted.is_ascii() {
         return line.to_lowercase().contains(wanted);

@@ -16,7 +16,7 @@ use crate::{Target, TargetView};
 #[template(path = "home.html")]
 struct Home {
     visit: Visit,
-    /// The URL of the events that report changes.
+    /// The URL of the event stream that reports changes.
     changes: String,
     dashboards: Vec<TargetRow>,
     summary: Summary,
@@ -27,7 +27,7 @@ struct Home {
 #[template(path = "wall.html")]
 struct Wall {
     visit: Visit,
-    /// The URL of the events that report changes.
+    /// The URL of the event stream that reports changes.
     changes: String,
     dashboards: Vec<TargetRow>,
     summary: Summary,

@@ -20,7 +20,7 @@ const PAGE: usize = 100;
 #[template(path = "list.html")]
 struct List {
     visit: Visit,
-    /// The URL of the events that report changes.
+    /// The URL of the event stream that reports changes.
     changes: String,
     title: &'static str,
     path: &'static str,

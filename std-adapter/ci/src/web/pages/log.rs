@@ -122,7 +122,7 @@ struct LogPage {
     found: Option<SearchResult>,
     /// The path for the button: rebuild for a complete log, cancel for a live log.
     action: String,
-    /// The page after the action.
+    /// The page to show after the action.
     live_url: String,
     is_live: bool,
 }

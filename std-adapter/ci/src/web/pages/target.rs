@@ -39,7 +39,7 @@ pub(in crate::web) struct Part {
 #[template(path = "target.html")]
 struct TargetPage {
     visit: Visit,
-    /// The URL of the events that report changes.
+    /// The URL of the event stream that reports changes.
     changes: String,
     kind: &'static str,
     row: TargetRow,

@@ -21,7 +21,7 @@ const JOBS_MAX: usize = 500;
 #[template(path = "waiting.html")]
 struct Waiting {
     visit: Visit,
-    /// The URL of the events that report changes.
+    /// The URL of the event stream that reports changes.
     changes: String,
     jobs: Vec<WaitingJob>,
     /// The number of pending jobs.

@@ -1,4 +1,5 @@
-//! Measures a log of 100 MB. The test is ignored, because it takes long without optimization.
+//! Measures requests for a log of 100 MB. The test is ignored by default, because it is slow in
+//! unoptimized builds.
 
 use std::time::Instant;
 

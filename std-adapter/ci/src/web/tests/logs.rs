@@ -1,4 +1,4 @@
-//! Tests for the pages of logs.
+//! Tests for the log pages.
 
 use super::*;
 

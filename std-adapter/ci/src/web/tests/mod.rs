@@ -1,4 +1,4 @@
-//! Tests for the pages, with an engine and a database in memory.
+//! Tests for the pages, with an engine and an in-memory database.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -1,4 +1,4 @@
-//! Tests for the pages for targets, commits, histories and waits.
+//! Tests for the pages that show targets, commits, histories and waiting jobs.
 
 use super::*;
 

@@ -90,7 +90,7 @@ pub(super) async fn send(
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpsError> {
     let mut request = request.map(Bytes::from);
-    // GitHub refuses calls without this header.
+    // GitHub rejects calls without this header.
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("datakit-ci"));
     let response = http.send(request, MAX_RESPONSE, TIMEOUT).await?;
     Ok(response.map(|body| body.to_vec()))

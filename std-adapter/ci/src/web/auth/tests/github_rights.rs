@@ -1,4 +1,4 @@
-//! Logins through the fake GitHub server of the project.
+//! Tests for logins through the project's fake GitHub server.
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -10,7 +10,7 @@ use crate::https_client::HttpsClient;
 
 const CALLBACK: &str = "https://ci.example.org/auth/github-callback";
 
-/// Returns a site with an OAuth app of the fake server.
+/// Returns a site with an OAuth app that is registered on the fake server.
 fn site(github: &Fake, can_read: &str, can_build: &str) -> Site {
     let site = Site::with_policies(can_read, can_build);
     let (client_id, client_secret) = github.create_oauth_app(CALLBACK);
@@ -25,7 +25,7 @@ fn site(github: &Fake, can_read: &str, can_build: &str) -> Site {
     site
 }
 
-/// Logs in and returns the answer to the callback.
+/// Logs in and returns the response to the callback.
 async fn log_in(browser: &mut Browser) -> Answer {
     let start = browser.get("/auth/github").await;
     let request = Request::get(start.location()).header("user-agent", "browser");

@@ -1,4 +1,4 @@
-//! Tests for the accounts over HTTP.
+//! Tests for accounts over HTTP.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -1,4 +1,4 @@
-//! Sessions and restarts of the server.
+//! Tests for sessions across server restarts.
 
 use axum::http::StatusCode;
 
@@ -18,7 +18,7 @@ async fn sessions_in_redis_survive_a_restart() {
     // The token of a form that was opened before the restart is still valid.
     assert_eq!(alice.submit("/auth/logout", &[]).await.location(), "/");
     assert_eq!(alice.get("/user/profile").await.status, StatusCode::SEE_OTHER);
-    // A user who was removed has no session.
+    // A removed user no longer has a session.
     site.auth.0.passwords.remove("bob").unwrap();
     assert_eq!(bob.get("/user/profile").await.status, StatusCode::SEE_OTHER);
 }
