@@ -37,6 +37,7 @@ pub use error::GitError;
 pub use read::ChangedPaths;
 pub use url::UrlError;
 pub use worktree::Worktree;
+pub(crate) use worktree::remove_tree;
 
 /// The options of a repository.
 #[derive(Clone)]

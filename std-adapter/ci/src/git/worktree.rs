@@ -127,7 +127,7 @@ impl fmt::Debug for Worktree {
 }
 
 /// Removes a directory if it exists. Does not follow symbolic links.
-pub(super) fn remove_tree(dir: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
     let removed = match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             allow_removal(dir)?;

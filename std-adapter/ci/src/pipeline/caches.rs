@@ -7,8 +7,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datakit_github::Repo;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::files::{self, FileLimits};
@@ -16,6 +18,7 @@ use super::model::CacheSpec;
 use super::names::{hex, part};
 use super::plan::Task;
 use super::trust::Trust;
+use crate::git::remove_tree;
 
 /// The maximum size of a file whose contents are part of a key.
 const KEY_FILE_MAX: u64 = 16 << 20;
@@ -24,6 +27,8 @@ const KEY_FILE_MAX: u64 = 16 << 20;
 /// these caches, because they could contain a secret.
 const PRIVATE: &str = "private";
 const PUBLIC: &str = "public";
+/// The file in a cache that contains the total size of its files, in bytes.
+const SIZE: &str = "size";
 /// The prefix of a cache that is being written.
 const TEMPORARY: &str = ".tmp-";
 
@@ -32,6 +37,10 @@ const TEMPORARY: &str = ".tmp-";
 pub struct Caches {
     dir: PathBuf,
     limits: FileLimits,
+    /// The maximum size of all caches together, in bytes.
+    total: u64,
+    /// The caches that are being copied, which must not be removed.
+    in_use: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl Caches {
@@ -41,15 +50,15 @@ impl Caches {
     /// # Errors
     /// Returns any I/O error.
     pub fn open(dir: impl Into<PathBuf>) -> io::Result<Caches> {
-        let caches =
-            Caches { dir: dir.into(), limits: FileLimits { count: 500_000, bytes: 4 << 30 } };
+        let limits = FileLimits { count: 500_000, bytes: 4 << 30 };
+        let caches = Caches { dir: dir.into(), limits, total: 20 << 30, in_use: Arc::default() };
         for kind in [PRIVATE, PUBLIC] {
             fs::create_dir_all(caches.dir.join(kind))?;
         }
         for entry in caches.entries()? {
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with(TEMPORARY) {
-                fs::remove_dir_all(&entry)?;
+                remove_tree(&entry)?;
             }
         }
         Ok(caches)
@@ -68,6 +77,14 @@ impl Caches {
         self
     }
 
+    /// Sets the maximum size of all caches together, in bytes. If a new cache exceeds it, the least
+    /// recently used caches are removed. The default is 20 GiB.
+    #[must_use]
+    pub fn with_total(mut self, bytes: u64) -> Caches {
+        self.total = bytes;
+        self
+    }
+
     /// Removes the least recently used caches until the total size of all caches is at most
     /// `bytes`. Returns the number of removed caches.
     ///
@@ -76,8 +93,10 @@ impl Caches {
     pub fn prune(&self, bytes: u64) -> io::Result<usize> {
         let mut entries = Vec::new();
         for entry in self.entries()? {
-            let used = entry.metadata()?.modified()?;
-            entries.push((used, size(&entry)?, entry));
+            // Another task may have removed the cache.
+            if let Ok(used) = entry.metadata().and_then(|found| found.modified()) {
+                entries.push((used, size(&entry), entry));
+            }
         }
         entries.sort();
         let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
@@ -88,8 +107,16 @@ impl Caches {
             }
             // Steps never see a partly removed cache.
             let hidden = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent(&entry))?;
-            fs::rename(&entry, hidden.path().join("removed"))?;
-            (total, removed) = (total.saturating_sub(size), removed + 1);
+            let in_use = self.in_use.lock();
+            if in_use.contains(&entry) {
+                continue;
+            }
+            match fs::rename(&entry, hidden.path().join("removed")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (total, removed) = (total.saturating_sub(size), removed + 1),
+            }
+            drop(in_use);
+            remove_tree(&hidden.keep())?;
         }
         Ok(removed)
     }
@@ -137,10 +164,10 @@ impl Caches {
                 Trust::Trusted => &[PUBLIC, PRIVATE][..],
                 Trust::Untrusted => &[PUBLIC],
             };
-            let found = kinds.iter().map(|kind| entry(kind)).find(|entry| entry.is_dir());
+            let found = kinds.iter().find_map(|kind| self.use_entry(entry(kind)));
             if let Some(found) = found {
                 report(format!("Restoring the cache {}", cache.name));
-                self.copy_in(cache, &found, dir)
+                self.copy_in(cache, &found.entry, dir)
                     .map_err(|error| format!("the cache {}: {error}", cache.name))?;
             } else if trust == Trust::Trusted {
                 let kind = if task.step.secrets.is_empty() { PUBLIC } else { PRIVATE };
@@ -148,6 +175,17 @@ impl Caches {
             }
         }
         Ok(missing)
+    }
+
+    /// Prevents the removal of a cache while the returned guard exists. Returns `None` if the cache
+    /// does not exist.
+    fn use_entry(&self, entry: PathBuf) -> Option<InUse<'_>> {
+        let mut in_use = self.in_use.lock();
+        if !entry.is_dir() {
+            return None;
+        }
+        in_use.push(entry.clone());
+        Some(InUse { caches: self, entry })
     }
 
     fn copy_in(&self, cache: &CacheSpec, entry: &Path, dir: &Path) -> io::Result<()> {
@@ -182,11 +220,14 @@ impl Caches {
             };
             files::copy(&from, &content.join(index.to_string()), &mut limits)?;
         }
+        let size = self.limits.bytes - limits.bytes;
+        fs::write(content.join(SIZE), size.to_string())?;
         match fs::rename(&content, entry) {
             // Another task has written the same cache.
-            Err(_) if entry.is_dir() => Ok(()),
-            renamed => renamed,
+            Err(_) if entry.is_dir() => return Ok(()),
+            renamed => renamed?,
         }
+        self.prune(self.total).map(drop)
     }
 }
 
@@ -220,18 +261,23 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Returns the total size of all files in a directory.
-fn size(dir: &Path) -> io::Result<u64> {
-    let (mut waiting, mut total) = (vec![dir.to_owned()], 0u64);
-    while let Some(dir) = waiting.pop() {
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let found = entry.metadata()?;
-            if found.is_dir() {
-                waiting.push(entry.path());
-            }
-            total = total.saturating_add(found.len());
+/// Returns the size of a cache. A cache without a size is being written or removed.
+fn size(entry: &Path) -> u64 {
+    let size = fs::read_to_string(entry.join(SIZE));
+    size.ok().and_then(|size| size.parse().ok()).unwrap_or(0)
+}
+
+/// A cache that is being copied.
+struct InUse<'c> {
+    caches: &'c Caches,
+    entry: PathBuf,
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        let mut in_use = self.caches.in_use.lock();
+        if let Some(index) = in_use.iter().position(|entry| *entry == self.entry) {
+            in_use.swap_remove(index);
         }
     }
-    Ok(total)
 }

@@ -23,6 +23,7 @@ use super::read::FILE_MAX;
 use super::{Caches, FILE, Pipeline, PipelineErrors, Plan, Settings, Trigger, Trust, UnknownStep};
 use crate::Target;
 use crate::build::BuildLog;
+use crate::git::remove_tree;
 use output::Printer;
 
 /// The result of a local run.
@@ -341,9 +342,12 @@ impl Run<'_> {
             sandbox: self.settings.sandbox.clone(),
             settings: self.settings.clone(),
         };
-        job.run(copied.path(), log).await?;
-        let (artifacts, problems) =
-            artifacts::read(copied.path(), &task.step.artifacts, ARTIFACT_LIMITS);
+        let ended = job.run(copied.path(), log).await;
+        let artifacts = artifacts::read(copied.path(), &task.step.artifacts, ARTIFACT_LIMITS);
+        // A step may have made directories read-only.
+        remove_tree(&copied.keep()).map_err(|error| setup(error.to_string()))?;
+        ended?;
+        let (artifacts, problems) = artifacts;
         for (path, content) in artifacts {
             log.line(&format!("Artifact {}: {} bytes", path.escape_ascii(), content.len()));
         }

@@ -212,6 +212,22 @@ async fn a_closed_output_stops_the_run() -> Done {
 }
 
 #[tokio::test]
+async fn read_only_directories_are_copied_and_removed() -> Done {
+    let file = "[step.a]\nrun='mkdir -p kept/dir; touch kept/dir/x; chmod -R a-w kept'\n\
+                cache.c={paths='kept'}\n[step.b]\nrun='pwd; cat kept/dir/x; ! test -w kept || \
+                test \"$(id -u)\" = 0'\nneeds='a'\ncache.c={paths='kept'}\n";
+    let (dir, caches) = (work_tree(file)?, tempfile::tempdir()?);
+    let mut options = options(&[], false);
+    options.settings.caches = Some(Caches::open(caches.path())?);
+    let (status, lines) = run_in(dir.path(), &options).await;
+    assert_eq!(status, ExitStatus::Passed, "{lines:#?}");
+    let copy = lines.iter().find_map(|line| line.strip_prefix("b | /")).unwrap();
+    assert!(!Path::new("/").join(copy).exists(), "{lines:#?}");
+    assert_eq!(Caches::open(caches.path())?.prune(0)?, 0, "an empty cache has the size 0");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_directory_outside_git_is_copied_whole() -> Done {
     let dir = tempfile::Builder::new().prefix("plain").tempdir()?;
     fs::write(dir.path().join(FILE), "[step.a]\nrun='cat sub/file'\nartifacts='sub'\n")?;

@@ -202,8 +202,8 @@ fn caches_are_pruned_from_the_oldest_and_leftovers_are_removed() -> Done {
     let caches = Caches::open(dir.path())?;
     let entry = |name: &str| dir.path().join("public/me-app").join(name);
     for (index, name) in ["old", "middle", "new", ".tmp-crashed"].into_iter().enumerate() {
-        fs::create_dir_all(entry(name).join("0"))?;
-        fs::write(entry(name).join("0/file"), vec![0; 100_000])?;
+        fs::create_dir_all(entry(name))?;
+        fs::write(entry(name).join("size"), "100000")?;
         let used = std::time::UNIX_EPOCH + Duration::from_secs(1000 + index as u64);
         fs::File::open(entry(name))?.set_modified(used)?;
     }
@@ -213,5 +213,26 @@ fn caches_are_pruned_from_the_oldest_and_leftovers_are_removed() -> Done {
     assert_eq!(caches.prune(250_000)?, 1);
     assert!(!entry("old").exists() && entry("middle").exists() && entry("new").exists());
     assert_eq!(caches.prune(0)?, 2);
+    Ok(())
+}
+
+/// A new cache replaces the oldest one if both together are too large.
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_have_a_total_size() -> Done {
+    let dir = tempfile::tempdir()?;
+    let file = "[step.a]\nrun='head -c 600 /dev/zero >file'\ncache.c={paths='file',files='key'}\n";
+    let mut source = Commits::default().with(1, file).with(2, file);
+    for commit in [1, 2] {
+        source.files.get_mut(&commit).unwrap().insert("key", commit.to_string());
+    }
+    let caches = Caches::open(dir.path())?.with_total(1000);
+    let ci = Ci::new(source, Settings { caches: Some(caches), ..unsandboxed() });
+    for commit in [1, 2] {
+        ci.set([branch("master", commit)]);
+        assert_eq!(ci.results("me/app/heads/master").await?["a"], passed());
+        let text = log(&ci, "a", commit, "").await;
+        assert!(text.contains("Stored the cache c"), "{text}");
+        assert_eq!(fs::read_dir(dir.path().join("public/me-app"))?.count(), 1);
+    }
     Ok(())
 }
