@@ -1,4 +1,4 @@
-//! Runs the integration tests of a target after another CI has built the packages of the same commit.
+//! Runs a target's integration tests after another CI has built the packages for the same commit.
 //!
 //! The other CI reports its result as a status, for example on GitHub, and the bridge writes the
 //! status to the metadata branch. The packages can be downloaded from the URL of the status.
@@ -9,7 +9,7 @@
 //! cargo run -p datakit-ci --example gate -- tcp://127.0.0.1:5640 me/app ci/packages
 //! ```
 //!
-//! `cargo run -p datakit-github --example status` sets a status by hand.
+//! To set a status manually, use `cargo run -p datakit-github --example status`.
 
 use std::error::Error;
 

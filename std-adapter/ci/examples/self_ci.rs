@@ -1,4 +1,4 @@
-//! The configuration with which DataKitCI tested DataKit, written for this crate.
+//! The configuration that the original DataKitCI used to test DataKit, ported to this crate.
 //!
 //! The original built a Docker image for each component and ran the tests in the images. Here, each
 //! component is a shell step in a worktree. The dependencies between the components are the same.
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// The components and their commands.
 pub(crate) const COMMANDS: [(&str, &str); 7] = [
     ("client", "cargo test -p datakit-client"),
-    // The oldest compiler that the client supports.
+    // The oldest compiler supported by the client.
     ("client-1.88", "cargo +1.88 test -p datakit-client"),
     ("ci", "cargo test -p datakit-ci"),
     ("self-ci", "cargo build -p datakit-ci --example self_ci"),

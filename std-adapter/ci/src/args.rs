@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Check a pipeline file
     Lint(LintArgs),
-    /// Print the tests of a target, their states, and what they wait for
+    /// Print the tests of a target, their states, and what they are waiting for
     Explain(ExplainArgs),
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct ServeArgs {
     /// Read additional settings from a TOML file
     #[arg(long, value_name = "FILE", env = "DATAKIT_CI_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// The database server: HOST:PORT, tcp:HOST:PORT or the path of a socket
+    /// The database server: HOST:PORT, tcp:HOST:PORT or a socket path
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -159,7 +159,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Parses `USER/REPO` or `USER/REPO:SOURCE`. The source may contain colons.
+/// Parses `USER/REPO` or `USER/REPO:SOURCE`. The source can contain colons.
 pub(crate) fn parse_project(text: &str) -> Result<(Repo, Option<String>), String> {
     let (name, source) = match text.split_once(':') {
         Some((_, "")) => return Err(format!("{text}: a path or URL must follow the colon")),

@@ -50,7 +50,7 @@ pub(crate) struct ProjectConfig {
     pub(crate) source: Option<String>,
     /// The branches on the home page.
     pub(crate) dashboards: Vec<String>,
-    /// When to build the branches of `dashboards` again, as cron expressions in UTC.
+    /// When to rebuild the branches in `dashboards`, as cron expressions in UTC.
     pub(crate) rebuild: Vec<String>,
 }
 

@@ -156,7 +156,7 @@ impl<D: Database> Lease<D> {
     /// Keeps the lease by responding to challenges from other servers. Returns only if the lease is
     /// lost.
     ///
-    /// If the future is dropped, another server can acquire the lease soon.
+    /// If the future is dropped, another server can soon acquire the lease.
     pub async fn hold(&self) -> LeaseError {
         loop {
             if let Err(error) = self.answer_challenges().await {

@@ -46,7 +46,7 @@ fn run(command: Command) -> Result<ExitCode, AnyError> {
     status
 }
 
-/// Returns an error and its causes as one line.
+/// Formats an error and its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

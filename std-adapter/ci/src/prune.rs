@@ -71,7 +71,7 @@ async fn time_of_log<D: Database>(db: &D, name: &str) -> Result<Option<SystemTim
     if !has_result || !tree.exists(&file("log")?).await? {
         return Ok(None);
     }
-    // The original server does not send the time.
+    // The original database server does not provide the time.
     let time: Option<jiff::Timestamp> = head.details().await?.date.parse().ok();
     Ok(time.map(SystemTime::from))
 }

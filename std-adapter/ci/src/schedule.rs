@@ -81,7 +81,7 @@ fn pause(now: DateTime, due: DateTime) -> Duration {
 #[derive(Debug)]
 pub(crate) struct InvalidSchedule {
     text: String,
-    /// `None` if the number of fields is wrong.
+    /// `None` if the expression does not have five fields.
     cause: Option<CronError>,
 }
 

@@ -37,7 +37,7 @@ impl Target {
         }
     }
 
-    /// Returns the target with this id in the metadata branch, or `None` if the id belongs to
+    /// Returns the target with the given id in the metadata branch, or `None` if the id belongs to
     /// something other than a target, such as a status.
     pub(crate) fn of(element: &ElementId) -> Option<Target> {
         match element {

@@ -10,8 +10,8 @@ use datakit_ci::pipeline::local::{self, LocalOptions};
 use crate::args::{LintArgs, RunArgs};
 use crate::serve::AnyError;
 
-/// Runs the pipeline. The exit status is 1 if a step fails, and 2 if the pipeline cannot be run. A
-/// signal ends all steps.
+/// Runs the pipeline. The exit status is 1 if a step fails, and 2 if the pipeline cannot be run.
+/// All steps are ended on a signal.
 ///
 /// # Errors
 /// Returns an error if signals cannot be handled.

@@ -1,4 +1,4 @@
-// Follows live logs and changed targets. All pages are complete without this script.
+// Follows live logs and changed targets. All pages work without this script.
 "use strict";
 
 // Updates the content of the page to its current state.
@@ -43,7 +43,8 @@ function follow() {
   addEventListener("pagehide", () => source.close());
 }
 
-// Opens the step that contains the line in the URL, or loads the part that contains it.
+// Opens the step that contains the line named in the URL, or loads the part of the log that
+// contains it.
 function showLine() {
   const match = /^#L(\d+)$/.exec(location.hash);
   const view = document.querySelector(".logview");

@@ -28,7 +28,7 @@ mod self_ci;
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn memory() -> DirectDb {

@@ -1,4 +1,4 @@
-//! Reads, plans and runs the pipeline of this project.
+//! Reads, plans and runs this project's own pipeline.
 
 use std::path::{Path, PathBuf};
 

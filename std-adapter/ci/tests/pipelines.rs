@@ -23,7 +23,7 @@ use datakit_github::{
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn git(dir: &Path, args: &[&str]) -> String {

@@ -1,4 +1,4 @@
-//! Keeps the results of builds in memory and in the database.
+//! Caches build results in memory and in the database.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -108,7 +108,7 @@ impl<D: Database, B: Builder> Cache<D, B> {
         keep(external)
     }
 
-    /// Marks the result in a branch as unusable and builds the value again. Does nothing if the build
+    /// Marks the result in a branch as unusable and rebuilds the value. Does nothing if the build
     /// is running.
     ///
     /// If the future is dropped, it is unspecified whether the result has been marked.

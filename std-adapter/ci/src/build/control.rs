@@ -10,8 +10,8 @@ use parking_lot::RwLock;
 
 use super::{BuildCounts, Builder, Cache, RebuildError};
 
-/// All caches of a program. A user names a build by its branch, without knowing which cache builds
-/// it. All clones share the same caches.
+/// All caches of a program. Users refer to a build by its branch, without knowing which cache it
+/// belongs to. All clones share the same caches.
 #[derive(Clone, Default)]
 pub struct Builds {
     caches: Arc<RwLock<Vec<Arc<dyn Control>>>>,
@@ -63,7 +63,7 @@ impl Builds {
         self.caches.read().iter().map(|cache| cache.counts()).collect()
     }
 
-    /// Marks the result in a branch as unusable and builds the value again. Does nothing if the build
+    /// Marks the result in a branch as unusable and rebuilds the value. Does nothing if the build
     /// is running.
     ///
     /// If the future is dropped, it is unspecified whether the result has been marked.

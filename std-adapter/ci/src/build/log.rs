@@ -14,7 +14,7 @@ use tokio::sync::watch;
 /// The text that replaces a secret in a log.
 const MASK: &str = "********";
 
-/// The limits of a log.
+/// Limits for a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
     /// The maximum size in bytes. A longer log is truncated.
@@ -138,7 +138,7 @@ impl BuildLog {
         text.text.as_bytes().get(offset..end).unwrap_or_default().to_vec()
     }
 
-    /// Returns whether both handles refer to the same log.
+    /// Returns `true` if both handles refer to the same log.
     #[must_use]
     pub fn is_same(&self, other: &BuildLog) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -3,7 +3,7 @@
 //! A [`Builder`] computes a value from a key, for example the result of a command for a commit. A
 //! [`Cache`] stores the results in memory and in the database, with one branch for each key. If the
 //! branch of a key has a result, the key is not built again, even after a restart. Failures are
-//! stored like other results.
+//! stored in the same way as other results.
 //!
 //! | file in the branch | content |
 //! |---|---|
@@ -94,7 +94,7 @@ impl Build {
         &self.log
     }
 
-    /// Returns the handle through which the build reports its progress.
+    /// Returns the handle that the build uses to report its progress.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress

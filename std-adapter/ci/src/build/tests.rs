@@ -14,7 +14,7 @@ use crate::term::{Logs, Outcome, Term, Watcher};
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A builder that converts numbers to strings. Building a negative number fails.

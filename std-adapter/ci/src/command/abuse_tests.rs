@@ -1,4 +1,4 @@
-//! Tests with commands that try to use up the resources of the host. Each test also checks that the
+//! Tests with commands that try to exhaust the host's resources. Each test also checks that the
 //! command leaves nothing behind. The tests need bubblewrap.
 
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ impl Abuse {
             .timeout(LIMIT)
     }
 
-    /// Returns the directories of the processes of the command.
+    /// Returns the `/proc` directories of the command's processes.
     fn processes(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
         let has_marker = |dir: &PathBuf| {
@@ -52,7 +52,7 @@ impl Abuse {
         entries.filter(|dir| dir.join("status").exists()).filter(has_marker).collect()
     }
 
-    /// Checks that no process, mount or control group of the command is left.
+    /// Checks that the command leaves no process, mount or control group behind.
     async fn nothing_is_left(&self) {
         let gone = async {
             while !self.processes().is_empty() {

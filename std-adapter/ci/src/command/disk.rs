@@ -1,4 +1,4 @@
-//! Measures the size of the directory of a command.
+//! Measures the size of a command's directory.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -18,7 +18,7 @@ use crate::build::BuildLog;
 /// The time limit for each `podman` command, such as a download.
 const TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The maximum size of the output of `podman image inspect` in bytes.
+/// The maximum size of the output of `podman image inspect`, in bytes.
 const OUTPUT_MAX: usize = 1 << 20;
 
 /// The value of `PATH` for images that do not set it.

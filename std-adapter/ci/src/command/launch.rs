@@ -11,7 +11,7 @@ use super::{CommandError, Isolation, Limits, Sandbox, find_program};
 
 /// Joins the control groups whose files precede `--`, and then executes the remaining arguments.
 /// File descriptor 3 is the standard input of the script. File descriptor 4 is the file `$0`, which
-/// contains the filter for system calls.
+/// contains the system call filter.
 pub(crate) const JOIN: &str = "exec 3<&0 4<\"$0\" </dev/null
 while [ \"$1\" != -- ]; do echo $$ >\"$1\" || exit 125; shift; done
 shift
@@ -22,7 +22,7 @@ exec \"$@\"";
 const LIMIT_PROCESSES: &str =
     "ulimit -u \"$0\" 2>/dev/null || ulimit -p \"$0\" 2>/dev/null; exec \"$@\"";
 
-/// A command that is ready to be started.
+/// A command that is ready to start.
 pub(super) struct Launch {
     pub(super) command: tokio::process::Command,
     /// The data for the standard input of the command.

@@ -1,13 +1,13 @@
 //! Runs the commands of a build.
 //!
-//! By default, a command runs in a sandbox that bubblewrap (`bwrap`) creates. In the sandbox, the
-//! files of the host are read-only, `/tmp` is private, and there is no network. All processes in
+//! By default, a command runs in a sandbox created by bubblewrap (`bwrap`). In the sandbox, the
+//! host's files are read-only, `/tmp` is private, and there is no network access. All processes in
 //! the sandbox are killed when the command ends, when it exceeds a limit, or when the future
 //! returned by [`Command::run`] is dropped.
 //!
 //! | what the command does | what ends it |
 //! |---|---|
-//! | It runs too long, or ignores SIGTERM. | [`Command::timeout`]: SIGTERM, then SIGKILL |
+//! | It runs for too long, or ignores SIGTERM. | [`Command::timeout`]: SIGTERM, then SIGKILL |
 //! | It starts processes without end. | [`Limits::processes`] |
 //! | It uses too much memory or processor time. | [`Limits::memory`], [`Limits::cpu_seconds`] |
 //! | It fills the disk. | [`Limits::disk`], [`Limits::file_size`], [`Isolation::tmp_size`] |
@@ -65,7 +65,7 @@ pub struct Command {
     sandbox: Sandbox,
     limits: Limits,
     timeout: Option<Duration>,
-    /// The text that the log shows instead of the command, if the command contains a secret.
+    /// The text to show in the log instead of the command, if the command contains a secret.
     shown: Option<String>,
 }
 
@@ -122,16 +122,16 @@ impl Command {
         self
     }
 
-    /// Sets the text that the log shows instead of the command. Use this method if the command contains
-    /// a secret.
+    /// Sets the text to show in the log instead of the command. Use this method if the command
+    /// contains a secret.
     #[must_use]
     pub fn shown_as(mut self, text: impl Into<String>) -> Command {
         self.shown = Some(text.into());
         self
     }
 
-    /// Runs the command and writes the command and its output to the log. Waits until the command and
-    /// all processes in its sandbox have ended.
+    /// Runs the command, and writes the command and its output to the log. Waits until the command
+    /// and all processes in its sandbox have ended.
     ///
     /// If the future is dropped, all processes of the command are killed.
     ///
@@ -306,7 +306,7 @@ async fn elapsed(limit: Option<Duration>) -> Duration {
     limit
 }
 
-/// Searches the directories of `PATH` for a program.
+/// Searches the directories in `PATH` for a program.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))

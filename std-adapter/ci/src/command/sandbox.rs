@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sandbox {
-    /// A sandbox that bubblewrap (`bwrap`, version 0.8 or later) creates.
+    /// A sandbox created by bubblewrap (`bwrap`, version 0.8 or later).
     Isolated(Isolation),
     /// No isolation. The command has the same access rights as this process. A process that leaves
     /// the command's process group is killed only if the CI can create control groups.

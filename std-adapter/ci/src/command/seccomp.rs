@@ -155,7 +155,7 @@ fn instruction(code: u16, operand: u32) -> Instruction {
 mod tests {
     use super::*;
 
-    /// Runs a filter on a system call and returns whether the call is allowed.
+    /// Runs a filter on a system call and returns `true` if the call is allowed.
     fn is_allowed(program: &[Instruction], architecture: u32, number: u32) -> bool {
         let (mut at, mut value) = (0, 0);
         loop {

@@ -7,7 +7,7 @@ use crate::build::LogLimits;
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// The time limit of every command in these tests.
+/// The time limit for every command in these tests.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn new_log() -> BuildLog {
@@ -117,7 +117,7 @@ async fn dropping_the_future_kills_all_processes() -> Done {
     Ok(())
 }
 
-/// Returns whether bubblewrap is installed. `tests/run` installs it.
+/// Returns `true` if bubblewrap is installed. `tests/run` installs it.
 pub(super) fn sandbox_is_installed() -> bool {
     let installed = find_program("bwrap").is_some();
     if !installed {
@@ -165,7 +165,7 @@ async fn nothing_of_a_sandbox_outlives_its_command() -> Done {
     }
     let (dir, log) = (tempfile::tempdir()?, new_log());
     let began = Instant::now();
-    // The process leaves the process group of the command and ignores signals.
+    // The process leaves the command's process group and ignores signals.
     let script = "setsid sh -c 'trap \"\" TERM HUP; touch started; sleep 1000; touch late' & \
                   while ! test -e started; do sleep 0.01; done; echo done";
     Command::shell(script, dir.path()).timeout(LIMIT).run(&log).await?;

@@ -41,7 +41,7 @@ pub(super) struct Jobs {
     pub(super) stale: StaleSet<JobId>,
 }
 
-/// How the jobs of a target are chosen.
+/// How the jobs of a target are determined.
 enum TargetJobs {
     /// The jobs were created when the target appeared.
     Fixed,
@@ -75,7 +75,7 @@ impl Jobs {
         self.targets.contains_key(target)
     }
 
-    /// Returns whether the tests of a target are known.
+    /// Returns `true` if the tests of a target are known.
     pub(super) fn is_planned(&self, target: &Target) -> bool {
         !matches!(self.targets.get(target), Some(TargetJobs::Dynamic { pending: true, .. }))
     }

@@ -17,8 +17,8 @@ use super::jobs::Jobs;
 use crate::Target;
 use crate::state::{History, INDEX_BRANCH, JobResult, JobStatus, Record, index_path};
 
-/// The time after a restart during which a pending result does not replace an older result of the
-/// same commit. Most build results are read from the database within this time.
+/// How long after a restart a pending result does not replace an older result for the same commit.
+/// Most build results are read from the database within this time.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The target histories, and the statuses that still have to be written.
@@ -222,7 +222,7 @@ async fn write_statuses<B: BranchOps>(branch: &B, changed: &[ChangedStatus]) -> 
     written.await.map(drop)
 }
 
-/// Returns the overall result of a target: a failure if a test has failed, and otherwise pending if a
+/// Returns the overall result of a target: a failure if any test failed, otherwise pending if any
 /// test is pending.
 fn overall(results: &BTreeMap<String, JobResult>) -> JobResult {
     let of = |status: JobStatus| -> Vec<&str> {

@@ -17,7 +17,7 @@ use crate::term::{External, Input, Outcome, Term};
 
 type Done = std::result::Result<(), Box<dyn std::error::Error>>;
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn repo() -> Repo {

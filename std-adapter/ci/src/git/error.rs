@@ -15,7 +15,7 @@ use crate::pool::PoolError;
 pub enum GitError {
     /// The URL of the repository was rejected.
     Url(UrlError),
-    /// The program `git` is not installed.
+    /// `git` is not installed.
     NotInstalled,
     /// A file or a directory cannot be read, written or removed, or a program cannot be started.
     Io {

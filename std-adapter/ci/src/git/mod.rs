@@ -53,7 +53,7 @@ pub struct RepositoryOptions {
     pub retry: Retry,
     /// The time limit for other commands, such as a checkout. The default is ten minutes.
     pub timeout: Duration,
-    /// The maximum size of a pack that a fetch receives, in bytes. The default is 10 GiB.
+    /// The maximum size of a pack that a fetch can receive, in bytes. The default is 10 GiB.
     pub pack_max: u64,
     /// The maximum number of worktrees. Other jobs wait. The default is 32.
     pub worktrees: usize,

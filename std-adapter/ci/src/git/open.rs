@@ -48,7 +48,7 @@ fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
         fs::create_dir_all(&name).map_err(GitError::at(&name))?;
     }
     let is_left = |name: &str| name.ends_with(".lock") || name == "gc.pid" || is_temporary(name);
-    // No `git` process uses the directory, because this process holds the lock on it.
+    // No `git` process is using the directory, because this process holds its lock.
     remove_files(&git_dir, DEPTH_MAX, &is_left).map_err(GitError::at(&git_dir))?;
     Ok(lock)
 }

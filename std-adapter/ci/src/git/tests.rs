@@ -17,7 +17,7 @@ use datakit_github::Commit;
 
 pub(super) type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A remote repository and the directory of its clone.

@@ -70,7 +70,7 @@ impl Caches {
         &self.dir
     }
 
-    /// Sets the limits of one cache. The default limits are 500,000 files and 4 GiB.
+    /// Sets the limits for a single cache. The default limits are 500,000 files and 4 GiB.
     #[must_use]
     pub fn with_limits(mut self, limits: FileLimits) -> Caches {
         self.limits = limits;

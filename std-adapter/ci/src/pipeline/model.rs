@@ -29,7 +29,7 @@ pub struct Step {
     pub env: BTreeMap<String, String>,
     /// The directories that later builds reuse.
     pub caches: Vec<CacheSpec>,
-    /// The image that contains the programs. `None` is the host. The name may refer to axes.
+    /// The image that contains the programs. `None` is the host. The name can refer to axes.
     pub image: Option<String>,
     /// The time limit of each attempt.
     pub timeout: Duration,
@@ -70,7 +70,7 @@ pub struct CacheSpec {
 /// The targets and changes for which a step runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct When {
-    /// The branches. `None` means that the file does not mention branches.
+    /// The branches. `None` if the file does not mention branches.
     pub branches: Option<Vec<Pattern>>,
     /// The tags.
     pub tags: Option<Vec<Pattern>>,
@@ -136,7 +136,7 @@ impl Matrix {
     }
 }
 
-/// The names of the axes of a matrix, each with one value.
+/// The axis names of a matrix, each with one value.
 pub type Combination<'m> = Vec<(&'m str, &'m str)>;
 
 fn contains(combination: &[(&str, &str)], entry: &BTreeMap<String, String>) -> bool {

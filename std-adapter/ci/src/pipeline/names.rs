@@ -11,7 +11,7 @@ use crate::state::{escape, target_suffix};
 const NAME_MAX: usize = 190;
 
 /// Returns the branch that contains the result of a task: `step-USER-REPO-TASK-of-HASH`, followed
-/// by `-for-TARGET` if the result belongs to a target, and by `-untrusted` if the commit is not
+/// by `-for-TARGET` if the result is specific to a target, and by `-untrusted` if the commit is not
 /// trusted. Characters are escaped in the same way as in the names of history branches.
 pub(super) fn task_branch(
     task: &str,

@@ -7,8 +7,8 @@ const LENGTH_MAX: usize = 256;
 
 /// A pattern. `*` matches any string without a slash, `**` matches any string, `?` matches one
 /// character other than a slash, and a backslash makes the next character literal. `**/` also
-/// matches the empty string, so `**/x` matches `x`. A pattern that begins with `!` excludes what
-/// the rest of it matches.
+/// matches the empty string, so `**/x` matches `x`. A pattern that starts with `!` excludes what
+/// the rest of the pattern matches.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,

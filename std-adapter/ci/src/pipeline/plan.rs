@@ -48,7 +48,7 @@ pub struct Task {
     pub axes: Vec<(String, String)>,
     /// The names of the tasks that must succeed before this task starts.
     pub needs: Vec<Arc<str>>,
-    /// The names of needed steps that do not run. The task does not wait for these steps.
+    /// The names of needed steps that do not run, for which the task does not wait.
     pub skipped_needs: Vec<Arc<str>>,
     /// The environment variables.
     pub env: BTreeMap<String, String>,
@@ -89,7 +89,8 @@ impl std::error::Error for UnknownStep {}
 impl Plan {
     /// Plans the pipeline for a target.
     ///
-    /// If a step needs another step that does not run for this target, the need counts as satisfied.
+    /// If a step needs another step that does not run for this target, the dependency counts as
+    /// satisfied.
     ///
     /// If matching the changed paths would take too long, they count as unknown.
     #[must_use]
@@ -158,7 +159,7 @@ fn task_names(step: &Step) -> Vec<Arc<str>> {
     combinations.iter().map(|axes| task_name(&step.name, axes).into()).collect()
 }
 
-/// Returns the tasks of a step. `tasks_of` contains the names of the tasks of all selected steps.
+/// Returns the tasks of a step. `tasks_of` contains the task names of all selected steps.
 fn tasks(step: &Arc<Step>, tasks_of: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Vec<Task> {
     let (mut needs, mut skipped_needs) = (Vec::new(), Vec::new());
     for need in &step.needs {

@@ -25,7 +25,7 @@ pub struct Settings {
     pub secrets: BTreeMap<String, String>,
     /// The images, keyed by the names that pipelines use.
     pub images: BTreeMap<String, Image>,
-    /// The directory for images that `podman` downloads. If set, pipelines can use any image.
+    /// The directory for images downloaded by `podman`. If set, pipelines can use any image.
     pub podman: Option<PathBuf>,
     /// Additional environment variables for all steps, for example `RUSTUP_HOME`. A step can
     /// override them.
@@ -73,7 +73,7 @@ impl Settings {
         self.secrets.values().cloned().chain(lines).collect()
     }
 
-    /// Returns the values of the secrets that a task names.
+    /// Returns the values of the secrets named by a task.
     ///
     /// # Errors
     /// Returns a message that names a missing secret.

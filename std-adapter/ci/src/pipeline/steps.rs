@@ -98,7 +98,7 @@ impl<S: Source> StepBuilder<S> {
     ) -> Result<BTreeMap<String, u64>, TaskError> {
         let request =
             Request { target: &key.target, commit: &key.commit, job: &key.task.name, build };
-        // Remove the artifacts of an earlier attempt.
+        // Remove the artifacts from an earlier attempt.
         let cleared = match Path::from_names(["value"]) {
             Ok(value) => transaction.remove_if_present(&value).await,
             Err(error) => Err(error),

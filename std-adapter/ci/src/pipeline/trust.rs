@@ -13,8 +13,8 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// Returns the trust in the head of a target. `is_head` says whether the commit is the head of
-    /// a branch or tag in the target's repository.
+    /// Returns whether the head of a target is trusted. `is_head` says whether the commit is the
+    /// head of a branch or tag in the target's repository.
     ///
     /// Branches and tags are trusted. A pull request is trusted only if its head is also the head
     /// of a branch or tag. The metadata does not contain any other evidence of a pull request's

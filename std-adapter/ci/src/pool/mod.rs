@@ -29,7 +29,7 @@ pub const QUEUE_MAX: usize = 1000;
 /// would report new positions for all of them whenever one job ends.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A job that waits for a resource or holds it.
+/// A job that is waiting for or holding a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder {
     project: Arc<str>,
@@ -68,7 +68,7 @@ struct Shared {
     /// The status text of a waiting job.
     waiting: Arc<str>,
     state: Mutex<State>,
-    /// Reports that the holders or the queue have changed.
+    /// Notifies waiting jobs when the holders or the queue change.
     changed: watch::Sender<()>,
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::term::{External, Outcome, Term, Watcher};
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(60);
 
 type Acquired = Result<Arc<PoolGuard>, String>;

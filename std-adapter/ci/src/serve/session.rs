@@ -70,7 +70,7 @@ fn sandbox(options: &ServeArgs) -> Sandbox {
 
 /// The reason why a session ended.
 pub(super) enum Ended {
-    /// Another server uses the database.
+    /// Another server is using the database.
     Lost(LeaseError),
     /// The database returned an error.
     Failed(Error),

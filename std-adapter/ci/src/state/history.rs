@@ -15,7 +15,7 @@ use crate::Target;
 pub struct Record {
     /// The commit under test, or `None` if the target has no history.
     pub source: Option<Hash>,
-    /// The results of the jobs, keyed by the name of the test.
+    /// The job results, keyed by test name.
     pub jobs: BTreeMap<String, JobResult>,
 }
 

@@ -29,7 +29,7 @@ pub fn history_branch(target: &Target) -> String {
     )
 }
 
-/// Returns a path in [`INDEX_BRANCH`]. The file at this path contains the hash of the history
+/// Returns a path in [`INDEX_BRANCH`]. The file at this path contains the hash of the last history
 /// commit for a commit under test.
 ///
 /// # Errors

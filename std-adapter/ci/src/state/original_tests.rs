@@ -20,7 +20,7 @@ use crate::git::{FetchHead, FetchKey, Repository, Shell, ShellKey, ShellOptions}
 use crate::term::{Logs, Outcome, SavedLog, Term, Watcher};
 use crate::{Engine, Options, Project, Target};
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(60);
 
 const PR_HISTORY: &str = "status-me-my_2dapp-pr-7";

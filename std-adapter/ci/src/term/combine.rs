@@ -175,7 +175,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         Term::with_compute(kind, label, Function { of: self.clone(), function })
     }
 
-    /// Sets the name of the term in graphs, explanations and messages.
+    /// Sets the name to show for the term in graphs, explanations and messages.
     #[must_use]
     pub fn label(&self, label: impl Into<Arc<str>>) -> Term<T> {
         self.function(Kind::Function, label, |evaluation| evaluation)
@@ -289,7 +289,7 @@ impl<T: Clone + Send + Sync + 'static> Term<Outcome<T>> {
 }
 
 impl<T: Clone + PartialEq + Send + Sync + 'static> Term<Term<T>> {
-    /// Computes the term that this term returns.
+    /// Flattens a term whose value is another term.
     #[must_use]
     pub fn join(&self) -> Term<T> {
         self.bind(|term| term)

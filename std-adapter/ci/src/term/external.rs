@@ -81,7 +81,7 @@ trait Report: Send + Sync {
 }
 
 impl Progress {
-    /// Sets the text that describes the current step of the computation.
+    /// Sets the description of the computation's current step.
     pub fn text(&self, text: impl Into<Arc<str>>) {
         self.0.pending(Pending::new(text));
     }
@@ -243,7 +243,7 @@ impl<T: Clone + Send + Sync + 'static> Compute<T> for Arc<Run<T>> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Run<T> {
-    /// Returns the task that makes the attempts and stores the outcome.
+    /// Returns the task, which runs the attempts and stores the outcome.
     fn attempts(self: &Arc<Run<T>>, number: u64) -> impl Future<Output = ()> + Send + 'static {
         // The task must not hold a strong reference to the computation; otherwise, dropping the
         // last term would not abort the task.

@@ -175,7 +175,7 @@ async fn target(_: Reader, Extract(state): Extract<State>, uri: OriginalUri) -> 
     }
 }
 
-/// Selects a part of a history.
+/// Selects part of a history.
 #[derive(Debug, Deserialize)]
 struct HistoryPart {
     from: Option<String>,
@@ -218,7 +218,7 @@ async fn history(
     }
 }
 
-/// Selects a part of a log.
+/// Selects part of a log.
 #[derive(Debug, Deserialize)]
 struct LogPart {
     offset: Option<u64>,

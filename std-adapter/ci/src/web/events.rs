@@ -184,7 +184,7 @@ pub(super) async fn targets(
                 Err(RecvError::Closed) => return Ok(()),
             }
             tokio::time::sleep(COLLECT).await;
-            // The event covers all changes so far.
+            // The event covers all changes up to this point.
             changes = changes.resubscribe();
             sender.send(Bytes::from_static(CHANGED)).await?;
         }

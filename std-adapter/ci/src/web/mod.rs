@@ -1,4 +1,4 @@
-//! The web pages, the logs and the API.
+//! The web pages, log views and API.
 //!
 //! | route | content |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | `/api/v1/` | the API, which `docs/api.md` describes |
 //! | `/metrics`, `/health` | for monitoring |
 //!
-//! All pages are complete without JavaScript.
+//! All pages work without JavaScript.
 
 mod actions;
 mod api;

@@ -100,7 +100,7 @@ impl Receiver {
         }
     }
 
-    /// Delivers the events in order. Does not return.
+    /// Delivers events in order. Does not return.
     pub(super) async fn run(self: Arc<Receiver>) {
         loop {
             let delivery = self.queue.first().await;

@@ -14,7 +14,7 @@ use datakit_github::{
 use super::{Event, Webhooks};
 use crate::Target;
 
-/// Sends an event for each status of this CI that changes.
+/// Sends an event whenever one of this CI's statuses changes.
 pub struct StatusWatcher {
     webhooks: Webhooks,
     branch: String,

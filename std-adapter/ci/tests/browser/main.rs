@@ -26,7 +26,7 @@ async fn start() -> Option<(Browser, Site)> {
     Some((browser, site))
 }
 
-/// Sets the password of `admin`, which also logs in.
+/// Sets the password of `admin`, which also logs the user in.
 async fn set_up_admin(browser: &Browser, site: &Site) {
     browser.open(&site.intro).await;
     browser.fill("#new", PASSWORD).await;
@@ -89,7 +89,7 @@ async fn failing_step_leads_to_its_line() {
     browser.open(&site.url).await;
     browser.click("a.job.failure").await;
     browser.wait_for("document.querySelector('.pipeline')").await;
-    // The picture links to the log of the failing step.
+    // The picture links to the failing step's log.
     browser.click(".pipeline a[href*='run-of-unit']").await;
     browser.wait_for("location.pathname.startsWith('/log/saved/run-of-unit')").await;
     browser.fill("#q", "assertion").await;

@@ -143,7 +143,7 @@ impl Site {
         Site { url, intro, view, db, steps, _dir: dir }
     }
 
-    /// Adds branches, tags and pull requests, and waits until their builds run.
+    /// Adds branches, tags and pull requests, and waits until their builds are running.
     pub(crate) async fn fill(&self) {
         let mut elements = Vec::new();
         let names = ["heads/master", "heads/broken", "heads/fix/c++", "tags/v1.0"];

@@ -1,7 +1,7 @@
 //! Control groups, which limit the combined resources of all processes of a command.
 //!
-//! Each command runs in its own control group. When the command ends, the kernel kills all processes
-//! in the group, including those that have left the process group of the command.
+//! Each command runs in its own control group. When the command ends, the kernel kills all
+//! processes in the group, including those that have left the command's process group.
 //!
 //! The CI uses the version 2 hierarchy if it can create groups there, for example because its
 //! systemd unit contains `Delegate=yes`. Some systems attach the `pids` controller to a version 1
@@ -98,12 +98,12 @@ impl Cgroup {
         group
     }
 
-    /// Returns whether the group enforces limits on a resource.
+    /// Returns `true` if the group enforces limits on a resource.
     pub(super) fn limits(&self, controller: Controller) -> bool {
         self.controllers.contains(&controller)
     }
 
-    /// Returns the files to which a process writes its id to join the groups.
+    /// Returns the files to which a process must write its id in order to join the groups.
     pub(crate) fn join_files(&self) -> impl Iterator<Item = PathBuf> {
         self.dirs.iter().map(|dir| dir.join("cgroup.procs"))
     }

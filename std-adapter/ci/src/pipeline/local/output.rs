@@ -5,7 +5,7 @@ use std::io::{self, Write};
 /// Prints lines prefixed with the name of the step.
 pub(super) struct Printer {
     prefix: String,
-    /// The beginning of a line whose end has not been read yet.
+    /// The start of a line whose end has not been read yet.
     partial: String,
 }
 

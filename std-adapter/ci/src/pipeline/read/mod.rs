@@ -69,7 +69,7 @@ impl Pipeline {
     }
 }
 
-/// Completes the message of a syntax error.
+/// Improves the message of a syntax error.
 fn sentence(message: &str) -> String {
     match message {
         "duplicate key" => "this key or step is defined twice; remove or rename one".to_owned(),

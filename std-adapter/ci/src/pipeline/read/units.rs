@@ -8,7 +8,7 @@ const NAME_MAX: usize = 50;
 const PATH_MAX: usize = 1024;
 /// The longest duration.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
-/// The largest size in bytes.
+/// The maximum size, in bytes.
 const SIZE_MAX: u64 = 1 << 40;
 
 /// Names that would conflict with files in the metadata branch or with the job that reads the

@@ -26,7 +26,7 @@ use crate::{Metadata, Target, TestInput, Tests};
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The files of a commit.
@@ -156,7 +156,7 @@ impl Ci {
         self.pipelines.tests(&TestInput { target, metadata: self.metadata.clone() })
     }
 
-    /// Returns the outcomes of all tests of a target, or the failure of the pipeline.
+    /// Returns the outcomes of all tests of a target, or the pipeline's failure.
     async fn results(&self, target: &str) -> Result<BTreeMap<String, Outcome<String>>, String> {
         let tests = self.term(target);
         let tests = match settle(&tests).await {

@@ -78,7 +78,7 @@ pub use user::{ADMIN, User};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// The directory with the files `passwords.json` and `github.json`.
+    /// The directory that contains `passwords.json` and `github.json`.
     pub secrets_dir: PathBuf,
     /// The public root URL of the web pages. If it starts with `http://`, browsers also send the
     /// session cookie without TLS.

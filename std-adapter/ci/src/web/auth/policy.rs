@@ -20,7 +20,7 @@ use super::user::{GithubRights, SessionData, User, is_name};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
-    /// Everyone, including visitors who have not logged in.
+    /// Everyone, including visitors who are not logged in.
     Everyone,
     /// The user with the given name. GitHub users are named `github:NAME`.
     User(String),

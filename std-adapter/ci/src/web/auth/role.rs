@@ -50,7 +50,7 @@ pub struct Denied {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reason {
-    /// The visitor must log in first. The path is the page to return to.
+    /// The visitor must log in first. Contains the path of the page to return to.
     LoginNeeded(String),
     PermissionDenied,
     /// The user must log in again to refresh their GitHub permissions.

@@ -141,7 +141,7 @@ fn show_github(
 #[derive(Deserialize)]
 struct GithubForm {
     client_id: String,
-    /// If empty, the stored secret is kept.
+    /// If this is empty, the stored secret is kept.
     client_secret: String,
     callback: String,
     web_url: String,

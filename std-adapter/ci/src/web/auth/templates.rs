@@ -45,7 +45,7 @@ pub(super) struct LoginPage<'p> {
     pub(super) error: Option<&'p str>,
     pub(super) name: &'p str,
     pub(super) back: &'p str,
-    /// The link that starts a login through GitHub, if it is configured.
+    /// The link that starts a login through GitHub, if configured.
     pub(super) github: Option<String>,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct GithubPage<'p> {
     pub(super) api_url: &'p str,
 }
 
-/// A page that only shows a message.
+/// A page that shows only a message.
 #[derive(Template)]
 #[template(path = "auth/message.html")]
 struct MessagePage<'p> {

@@ -15,7 +15,7 @@ const BURST_OF_ADDRESS: u32 = 10;
 /// The number of failures that a user can have in a burst, from all addresses.
 const BURST_OF_USER: u32 = 30;
 
-/// One failure is forgotten after this time.
+/// How long it takes until one failure is forgotten.
 const FORGET: Duration = Duration::from_secs(60);
 
 /// The maximum number of addresses with failures, and also of users. When a table is full, all
@@ -169,7 +169,7 @@ impl<K: Hash + Eq> Buckets<K> {
     }
 }
 
-/// Returns the network of one customer: an IPv4 address or an IPv6 /64 network.
+/// Returns the network of a single customer: an IPv4 address or an IPv6 /64 network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

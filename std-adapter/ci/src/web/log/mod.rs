@@ -8,7 +8,7 @@ pub(in crate::web) mod search;
 pub(in crate::web) mod style;
 pub(in crate::web) mod tail;
 
-/// Returns the number of bytes at the start of `bytes` that form complete characters. An invalid
+/// Returns the number of bytes at the start of `bytes` that form complete characters. Each invalid
 /// byte counts as a character.
 pub(in crate::web) fn whole_chars(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);

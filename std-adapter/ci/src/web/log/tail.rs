@@ -53,7 +53,7 @@ struct Kept {
     rest: Bytes,
 }
 
-/// The position of a tail or of a viewer.
+/// The position of a tail or viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::web) struct Position {
     /// The end of the last event.
@@ -79,7 +79,7 @@ pub(in crate::web) struct Tail {
     index: Mutex<Index>,
     kept: Mutex<Kept>,
     progress: watch::Sender<Position>,
-    /// The number of reads of the log.
+    /// How many times the log has been read.
     reads: AtomicUsize,
 }
 
@@ -88,7 +88,7 @@ pub(in crate::web) struct Tail {
 pub(in crate::web) enum Next {
     /// Send these events, which end at the given position.
     Events(Vec<Bytes>, Position),
-    /// The viewer is too far behind.
+    /// The viewer has fallen too far behind.
     Behind,
     /// The log is complete.
     End,
@@ -225,7 +225,7 @@ impl Tail {
     }
 }
 
-/// The tails of all live logs that have been shown, by branch.
+/// The tails of all live logs that have been shown, keyed by branch.
 pub(in crate::web) struct Tails {
     live: LiveLogs,
     view: View,

@@ -29,7 +29,7 @@ pub(in crate::web) struct Part {
     line: Option<u64>,
     /// A string to search for.
     q: Option<String>,
-    /// The line after which the search begins.
+    /// The line after which the search starts.
     after: Option<u64>,
     /// If present, the log is downloaded.
     raw: Option<String>,

@@ -10,7 +10,7 @@ const NODES_MAX: usize = 150;
 /// How many times the nodes of all layers are sorted.
 const SWEEPS: usize = 4;
 
-/// A node of a picture.
+/// A node in a picture.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) label: String,
@@ -27,7 +27,7 @@ pub(super) struct Node {
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
-    /// Pairs of a node and a node that depends on it.
+    /// Pairs of nodes, the second of which depends on the first.
     pub(super) edges: Vec<(usize, usize)>,
     /// The number of nodes that do not fit.
     pub(super) left_out: usize,

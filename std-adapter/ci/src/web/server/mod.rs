@@ -57,7 +57,7 @@ pub async fn serve(
         () = server.accept(&listener, &mut connections) => {}
     }
     drop(listener);
-    // All connections stop after their current request.
+    // All connections are closed after their current request.
     stop.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(server.limits.drain, all).await.is_err() {

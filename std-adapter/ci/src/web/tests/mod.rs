@@ -37,7 +37,7 @@ use crate::state::JobStatus;
 use crate::term::Term;
 use crate::{Engine, Options, Project, Target, View};
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A build that writes a string to its log and then succeeds or fails.

@@ -72,7 +72,7 @@ async fn history_shows_older_states() {
     let first = attribute(&list, "href=\"", "/me/app/ref/heads/master?history=");
     let past = site.page(&first).await;
     assert!(past.contains("This is an older state") && past.contains(">fine\n<"), "{past}");
-    // The results of a commit that is no longer tested are found through the index.
+    // The index is used to find the results of a commit that is no longer tested.
     let commit = site.page(&format!("/me/app/commit/{}", hash(1))).await;
     assert!(commit.contains("branch master"), "{commit}");
     assert!(site.page(&attribute(&commit, "<li><a href=\"", "")).await.contains("older state"));

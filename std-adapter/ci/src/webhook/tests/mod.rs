@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use super::queue::MAX_QUEUED;
 use super::*;
 
-/// The time limit of every wait in these tests.
+/// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(20);
 
 const SECRET: &str = "It's a Secret to Everybody";

@@ -28,9 +28,9 @@ pub(super) enum ApiError {
     TimedOut(Duration),
     Io(io::Error),
     Http(HttpsError),
-    /// GitHub did not exchange the code for a token.
+    /// GitHub refused to exchange the code for a token.
     Refused(String),
-    /// A call had an unexpected status.
+    /// A call returned an unexpected status.
     Status(String, StatusCode),
     /// The response has unexpected content.
     Malformed(&'static str),
@@ -96,7 +96,7 @@ pub(super) async fn send(
     Ok(response.map(|body| body.to_vec()))
 }
 
-/// Calls with a user's token.
+/// Calls the API with a user's token.
 #[derive(Clone, Copy)]
 pub(super) struct Calls<'c> {
     pub(super) http: &'c HttpsClient,

@@ -64,10 +64,11 @@ impl Github {
         self.config.read().clone()
     }
 
-    /// Replaces the settings, or removes them.
+    /// Replaces or removes the settings.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be written. The old settings then remain valid.
+    /// Returns an error if the file cannot be written. In this case, the old settings remain in
+    /// use.
     pub(super) fn set(&self, config: Option<GithubConfig>) -> io::Result<()> {
         let mut current = self.config.write();
         match &config {

@@ -1,4 +1,4 @@
-//! Sessions in a Redis server, so they survive a restart of the CI.
+//! Stores sessions on a Redis server, so they survive a restart of the CI.
 //!
 //! None of the `tower-sessions` stores is suitable: the newest Redis store requires an older
 //! version of that crate and adds about 50 packages. Sessions need only four Redis commands.

@@ -153,7 +153,7 @@ async fn a_changed_policy_needs_a_new_login() {
     let id = browser.cookie.as_ref().unwrap().split_once('=').unwrap().1;
     let id = super::super::session_id::SessionId::parse(id).unwrap();
     let data = old.auth.sessions().get(&id).await.unwrap().unwrap();
-    // The session was kept, for example in Redis, and the server restarts with another policy.
+    // The session is kept (for example in Redis) while the server is restarted with another policy.
     let new = Site::with_policies("can_read_github:acme/app", "github_org:acme");
     new.auth.sessions().insert(&id, data).await.unwrap();
     browser.router = new.router.clone();
@@ -190,7 +190,7 @@ async fn an_old_code_is_refused_by_github() {
     let mut copy = browser.clone();
     assert_eq!(browser.get(&callback).await.location(), "/");
     assert_eq!(copy.get(&callback).await.status, StatusCode::BAD_GATEWAY);
-    // A code for another challenge does not work either.
+    // A code for a different challenge does not work either.
     let mut other = site.browser();
     let second = fake.authorize(other.get("/auth/github").await.location());
     let state = callback.split_once("&state=").unwrap().1;

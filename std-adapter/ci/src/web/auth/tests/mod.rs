@@ -26,7 +26,7 @@ use super::{Admin, Auth, Builder, CsrfToken, Options, Policy, Reader, router, wi
 
 const PASSWORD: &str = "correct horse";
 
-/// A server with accounts, and pages that need roles.
+/// A server with accounts and with pages that require roles.
 struct Site {
     auth: Auth,
     router: Router,
@@ -75,7 +75,7 @@ impl Site {
         Browser { router, cookie: None, address: "192.0.2.1:1".parse().unwrap() }
     }
 
-    /// Sets up `admin` and returns the browser of this user.
+    /// Sets up the user `admin` and returns the user's browser.
     async fn admin(&self) -> Browser {
         let mut browser = self.browser();
         let intro = self.auth.intro_path().unwrap().to_owned();
@@ -85,7 +85,7 @@ impl Site {
         browser
     }
 
-    /// Adds a local user and returns a browser in which this user has logged in.
+    /// Adds a local user and returns a browser in which this user is logged in.
     async fn user(&self, name: &str) -> Browser {
         let hash = self.auth.0.hasher.hash(PASSWORD.into()).await.unwrap();
         let user = super::User::local(name).unwrap();
