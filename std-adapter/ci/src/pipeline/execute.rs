@@ -145,8 +145,8 @@ impl Job {
         let is_known = self.images.iter().any(|known| known == name);
         if podman.is_some() && self.trust == Trust::Untrusted && !is_known {
             return Err(format!(
-                "the commit is not trusted, so it may only use images that the pipeline of the \
-                 target branch uses, but not `{name}`"
+                "the image `{name}` is not allowed: an untrusted commit can use only images that \
+                 the target branch's pipeline uses"
             ));
         }
         let image = podman.map(|cache| Image::Podman { name: name.to_owned(), cache });
