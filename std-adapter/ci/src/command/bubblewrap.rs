@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Bind, Isolation, Network};
 
-/// The maximum number of entries in an image directory whose entries are bound one by one.
+/// The maximum number of entries to bind one by one in an image directory.
 const ENTRIES_MAX: usize = 1000;
 
 /// The directories in which every sandbox has its own files.
