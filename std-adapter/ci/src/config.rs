@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub(crate) struct Access {
     pub(crate) build: String,
     /// The SHA-256 hash (in hexadecimal) of the bearer token that `/metrics` requires.
     pub(crate) metrics_token_sha256: Option<String>,
+    /// The addresses of proxies whose `X-Forwarded-For` header is trusted.
+    pub(crate) trusted_proxies: Vec<IpAddr>,
 }
 
 impl Default for Access {
@@ -82,6 +85,7 @@ impl Default for Access {
             read: "everyone".to_owned(),
             build: "user:admin".to_owned(),
             metrics_token_sha256: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -214,6 +218,7 @@ mod tests {
         assert_eq!(config.projects.len(), 2);
         assert_eq!(config.pools.get("gpu"), Some(&1));
         assert_eq!(config.access.metrics_token().unwrap().unwrap()[..2], [0x9f, 0x86]);
+        assert_eq!(config.access.trusted_proxies, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         config.access.metrics_token_sha256 = Some("9f86".to_owned());
         assert_eq!(config.access.metrics_token(), Err(InvalidHash));
         let policy = config.logs.policy().unwrap();

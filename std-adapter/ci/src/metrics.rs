@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use datakit_ci::build::Builds;
 use datakit_ci::pool::Pools;
+use datakit_ci::web::auth::Auth;
+use datakit_ci::webhook::{ReceiverStatus, Webhooks};
 use datakit_ci::{Counters, Target, View};
 use datakit_program::{LogCounters, ProcessCollector};
 use prometheus_client::collector::Collector;
@@ -47,6 +49,45 @@ pub(crate) fn registry(sources: Sources, logs: &LogCounters) -> Registry {
     logs.register(&mut registry);
     registry.sub_registry_with_prefix("DataKitCI").register_collector(Box::new(sources));
     registry
+}
+
+/// Registers the metrics of logins and webhooks.
+pub(crate) fn register_accounts(registry: &mut Registry, auth: Auth, webhooks: Webhooks) {
+    let accounts = Box::new(Accounts { auth, webhooks });
+    registry.sub_registry_with_prefix("DataKitCI").register_collector(accounts);
+}
+
+#[derive(Debug)]
+struct Accounts {
+    auth: Auth,
+    webhooks: Webhooks,
+}
+
+impl Collector for Accounts {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (to, logins) = (&mut encoder, self.auth.login_counts());
+        let (ok, rejected) = ("Successful logins", "Refused logins");
+        counter(to, "web_local_login_ok", ok, logins.local_ok)?;
+        counter(to, "web_local_login_rejected", rejected, logins.local_rejected)?;
+        counter(to, "web_github_login_ok", ok, logins.github_ok)?;
+        counter(to, "web_github_login_rejected", rejected, logins.github_rejected)?;
+        let receivers = self.webhooks.status();
+        let mut column = |name, help, kind, of: &dyn Fn(&ReceiverStatus) -> f64| {
+            // Two receivers can have the same host.
+            let values = receivers.iter().enumerate().map(|(index, receiver)| {
+                (label(&format!("{index}:{}", receiver.host)), of(receiver))
+            });
+            family(to, name, help, kind, values)
+        };
+        let queued = "Events that wait for a receiver";
+        column("webhook_qlen", queued, MetricType::Gauge, &|one| as_f64(one.queued))?;
+        let count = MetricType::Counter;
+        column("webhook_delivered", "Delivered events", count, &|one| one.delivered as f64)?;
+        column("webhook_refused", "Refused events", count, &|one| one.refused as f64)?;
+        column("webhook_dropped", "Events that were too old or too many", count, &|one| {
+            one.dropped as f64
+        })
+    }
 }
 
 type Label = [(&'static str, String); 1];
@@ -188,6 +229,29 @@ fn encode(to: MetricEncoder<'_>, kind: MetricType, value: f64) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn logins_and_webhooks_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let webhooks = dir.path().join("webhooks.json");
+        let receiver = r#"{"url":"http://x.test/","secret":"0123456789abcdef"}"#;
+        std::fs::write(&webhooks, format!("{{\"receivers\":[{receiver}]}}")).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&webhooks, private).unwrap();
+        let options = datakit_ci::web::auth::Options::new(dir.path(), "https://ci.test/");
+        let mut registry = Registry::default();
+        let webhooks = Webhooks::open(dir.path()).unwrap();
+        register_accounts(&mut registry, Auth::open(options).unwrap(), webhooks);
+        let text = String::from_utf8(datakit_program::metrics_text(&registry).into()).unwrap();
+        for line in [
+            "DataKitCI_web_local_login_ok_total 0",
+            "DataKitCI_web_github_login_rejected_total 0",
+            "DataKitCI_webhook_qlen{name=\"0:x.test\"} 0",
+            "DataKitCI_webhook_delivered_total{name=\"0:x.test\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found.starts_with(line)), "{line}\n{text}");
+        }
+    }
 
     #[test]
     fn metrics_have_the_names_of_the_original() {

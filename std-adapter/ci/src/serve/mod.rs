@@ -35,6 +35,9 @@ const MAX_DELAY: Duration = Duration::from_secs(10);
 /// The maximum duration of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The maximum time to deliver the remaining webhooks when the server stops.
+const WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(3);
+
 pub(crate) type AnyError = Box<dyn Error + Send + Sync>;
 
 /// Runs the server until it is stopped by a signal or another server takes over the database.
@@ -69,6 +72,9 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, AnyError> {
     // them again.
     server.release().await;
     web.stop().await;
+    if !server.webhooks.finish(WEBHOOKS_TIMEOUT).await {
+        tracing::warn!("some webhooks were not delivered");
+    }
     datakit_program::flush();
     status
 }

@@ -11,6 +11,7 @@ use datakit_ci::lease::{Lease, LeaseError, ServerId};
 use datakit_ci::pipeline::{DEFAULT_POOL, Pipelines};
 use datakit_ci::pool::{Pool, Pools, QUEUE_MAX};
 use datakit_ci::prune::prune_logs;
+use datakit_ci::webhook::{StatusWatcher, Webhooks};
 use datakit_ci::{Counters, Engine, Options, Project, Target, View};
 use datakit_client::db::{Db, Error};
 use parking_lot::Mutex;
@@ -50,6 +51,9 @@ pub(super) struct Server {
     pub(super) sandbox: Sandbox,
     lease_timeout: Duration,
     lease: Mutex<Option<Arc<Lease<Db>>>>,
+    pub(super) webhooks: Webhooks,
+    /// Reports changed statuses to the webhooks. Only one session runs at a time.
+    statuses: tokio::sync::Mutex<StatusWatcher>,
 }
 
 /// Returns the sandbox for steps. The checkout and caches of a step are made visible again later.
@@ -101,7 +105,12 @@ impl Server {
         for (name, capacity) in capacities.chain([(DEFAULT_POOL, jobs)]) {
             pools.get_or_insert_with(name, || Pool::with_queue(name, capacity, queue));
         }
+        let webhooks = Webhooks::open(&secrets_dir)?;
+        let context = Options::default().context;
+        let statuses = StatusWatcher::new(webhooks.clone(), &args.branch, &context);
         Ok(Server {
+            webhooks,
+            statuses: tokio::sync::Mutex::new(statuses),
             rebuilds: Rebuilds::new(&config)?,
             clones: Clones::new(&args.work_dir.join("clones")),
             metrics_token: config.access.metrics_token()?,
@@ -151,7 +160,12 @@ impl Server {
         let projects = self.projects(&db).map_err(Ended::Failed)?;
         let mut engine = Engine::new(db.clone(), self.options(), projects)
             .with_view(self.view.clone(), self.counters.clone());
+        let mut statuses = self.statuses.lock().await;
         tokio::select! {
+            ended = statuses.run(&db) => match ended {
+                Ok(()) => Err(Ended::Failed(Error::StreamEnded)),
+                Err(error) => Err(Ended::Failed(error)),
+            },
             ended = engine.run() => match ended {
                 Ok(()) => Err(Ended::Failed(Error::StreamEnded)),
                 Err(error) => Err(Ended::Failed(error)),

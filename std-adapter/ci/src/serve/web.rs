@@ -24,6 +24,7 @@ use super::rebuild::targets;
 use super::session::Server;
 use crate::args::ServeArgs;
 use crate::config::RepoName;
+use crate::metrics;
 
 /// The listening socket for the web pages.
 pub(super) struct Listener {
@@ -73,8 +74,10 @@ impl Web {
         args: &ServeArgs,
         server: &Server,
         listener: Listener,
-        registry: Registry,
+        mut registry: Registry,
     ) -> Result<Web, AnyError> {
+        let auth = Auth::open(options(args, server)?)?;
+        metrics::register_accounts(&mut registry, auth.clone(), server.webhooks.clone());
         let registry = Arc::new(registry);
         if let Some(address) = &args.listen_prometheus {
             let endpoint = Endpoint::bind(address).await?;
@@ -82,7 +85,6 @@ impl Web {
             let registry = registry.clone();
             tokio::spawn(endpoint.serve(move || metrics_text(&registry)));
         }
-        let auth = Auth::open(options(args, server)?)?;
         let current = Arc::new(RwLock::new(Current::Starting));
         let shown = current.clone();
         let app = Router::new().fallback(move |request| respond(shown.clone(), request));
@@ -127,6 +129,7 @@ fn options(args: &ServeArgs, server: &Server) -> Result<auth::Options, AnyError>
     options.sessions = args.sessions_backend.parse()?;
     options.can_read = access.read.parse()?;
     options.can_build = access.build.parse()?;
+    options.trusted_proxies.clone_from(&access.trusted_proxies);
     Ok(options)
 }
 
