@@ -1,0 +1,117 @@
+//! Receives webhooks from a server that runs as a separate process.
+// The Clippy configuration allows panics in tests, but not in helper functions.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::routing::post;
+use common::{METADATA, Process, Repository, TIMEOUT, status, wait_for};
+use datakit_client::db::Db;
+use parking_lot::Mutex;
+use ring::hmac;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+const SECRET: &str = "a secret of the receiver";
+
+const PIPELINE: &str = r#"
+[step.build]
+run = "test -f good"
+"#;
+
+/// A receiver that keeps the events with a valid signature.
+#[derive(Clone, Default)]
+struct Receiver {
+    events: Arc<Mutex<Vec<Value>>>,
+    count: watch::Sender<usize>,
+}
+
+impl Receiver {
+    async fn start() -> (Receiver, String) {
+        let receiver = Receiver::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let router =
+            Router::new().route("/hook", post(Receiver::receive)).with_state(receiver.clone());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        (receiver, url)
+    }
+
+    async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+        let tag = hmac::sign(&key, &body);
+        let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(headers["x-hub-signature-256"], format!("sha256={digits}"));
+        receiver.events.lock().push(serde_json::from_slice(&body).unwrap());
+        receiver.count.send_modify(|count| *count += 1);
+    }
+
+    /// Waits for the event that a test of a commit has a state, and returns the event.
+    async fn wait_for(&self, commit: &str, test: &str, state: &str) -> Value {
+        let mut counts = self.count.subscribe();
+        let find = |event: &&Value| {
+            event["commit"] == commit && event["test"] == test && event["state"] == state
+        };
+        let found = async {
+            loop {
+                let found = self.events.lock().iter().find(find).cloned();
+                match found {
+                    Some(event) => return event,
+                    None => counts.changed().await.unwrap(),
+                }
+            }
+        };
+        let found = tokio::time::timeout(TIMEOUT, found).await;
+        found.unwrap_or_else(|_| panic!("{test} is not {state}: {:?}", self.events.lock()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_statuses_are_received_once_and_also_after_a_restart() {
+    let (state, work) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let secrets = TempDir::new().unwrap();
+    let (receiver, url) = Receiver::start().await;
+    let file = secrets.path().join("webhooks.json");
+    let config = serde_json::json!({ "receivers": [{ "url": url, "secret": SECRET }] });
+    std::fs::write(&file, config.to_string()).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let app = Repository::new();
+    let bad = app.commit(&[(".datakit-ci.toml", PIPELINE)]);
+    let (_database, address) = common::database(state.path(), "tcp://127.0.0.1:0");
+    let _bridge = common::bridge(&address, app.path());
+    let db = Db::connect(&address.parse().unwrap()).await.unwrap();
+    let start = || {
+        let mut command = common::ci(&address, work.path());
+        let ci = Process::start(command.arg("--secrets-dir").arg(secrets.path()));
+        ci.line_after("listening on ");
+        ci
+    };
+    let mut ci = start();
+    let failed = receiver.wait_for(&bad, "build", "failure").await;
+    assert_eq!(failed["targets"], serde_json::json!(["me/app/heads/master"]));
+    assert!(failed["url"].as_str().unwrap().contains(&bad), "{failed}");
+    assert_eq!(ci.terminate(), Some(0));
+    let before = receiver.events.lock().len();
+
+    // The restarted server reports only the new commit.
+    let _ci = start();
+    let good = app.commit(&[("good", "")]);
+    receiver.wait_for(&good, "build", "success").await;
+    wait_for(&db, METADATA, &status(&good, "build", "state"), "success").await;
+    let events = receiver.events.lock().clone();
+    let again = events[before..].iter().find(|event| event["commit"] == bad.as_str());
+    assert_eq!(again, None);
+    let mut ids: Vec<_> = events.iter().map(|event| event["id"].to_string()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), events.len());
+}
