@@ -14,7 +14,11 @@ pub(super) fn share(
 ) -> Settings {
     let Sandbox::Isolated(mut isolation) = settings.sandbox else { return settings };
     let hidden = isolation.hidden.clone();
-    let is_hidden = |path: &PathBuf| hidden.iter().any(|dir| path.starts_with(dir) && path != dir);
+    // A directory that contains a hidden directory, or is one, must not become visible.
+    let is_hidden = |path: &PathBuf| {
+        hidden.iter().any(|dir| path.starts_with(dir))
+            && !hidden.iter().any(|dir| dir.starts_with(path))
+    };
     let path = variable("PATH").unwrap_or_default();
     for dir in std::env::split_paths(&path).filter(|dir| is_hidden(dir) && dir.is_dir()) {
         isolation = isolation.read_only(dir);
