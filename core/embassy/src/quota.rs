@@ -2,12 +2,13 @@
 
 use core::cell::Cell;
 use core::fmt;
+use core::future::{Future, ready};
 use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{
-    Attr, Client, DirEntry, Error, FileType, Handle, Id, Name, OpenMode, PackedPath, Result,
-    SetAttr, StaticTree, Vfs,
+    Attr, Client, DirEntry, Error, Handle, Id, Name, OpenMode, PackedPath, Result, SetAttr,
+    StaticTree, Vfs,
 };
 
 /// A tree with a fixed number of open files, shared by several clients.
@@ -118,6 +119,7 @@ impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
         self.tree.parent(inode)
     }
 
+    #[inline(always)]
     fn id(&self, inode: &T::Inode) -> Id {
         self.tree.id(inode)
     }
@@ -130,24 +132,19 @@ impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
         self.tree.strict_walk()
     }
 
-    async fn lookup(&self, dir: &T::Inode, name: Name<'_>) -> Result<T::Inode> {
-        self.tree.lookup(dir, name).await
+    // The methods return the futures of the tree, because a future that awaits another future takes up
+    // more flash.
+    fn lookup(&self, dir: &T::Inode, name: Name<'_>) -> impl Future<Output = Result<T::Inode>> {
+        self.tree.lookup(dir, name)
     }
 
-    async fn stat(&self, inode: &T::Inode) -> Result<Attr> {
-        self.tree.stat(inode).await
+    #[inline(always)]
+    fn stat(&self, inode: &T::Inode) -> impl Future<Output = Result<Attr>> {
+        self.tree.stat(inode)
     }
 
-    async fn open(&self, inode: &T::Inode, mode: OpenMode) -> Result<Handle> {
-        let file = self.tree.id(inode).kind != FileType::Dir;
-        if file {
-            self.quota.acquire(self.index)?;
-        }
-        let open = self.tree.open_as(self.client, inode, mode);
-        if file && open.is_err() {
-            self.quota.release(self.index);
-        }
-        open
+    fn open(&self, inode: &T::Inode, mode: OpenMode) -> impl Future<Output = Result<Handle>> {
+        ready(self.open_file(inode, mode))
     }
 
     fn close(&self, open: &Handle) {
@@ -157,37 +154,61 @@ impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
         }
     }
 
-    async fn flush(&self, open: &Handle) -> Result<()> {
-        self.tree.flush(open).await
+    fn flush(&self, open: &Handle) -> impl Future<Output = Result<()>> {
+        self.tree.flush(open)
     }
 
-    async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.tree.read(open, offset, buf).await
+    fn read(
+        &self,
+        open: &Handle,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> impl Future<Output = Result<usize>> {
+        self.tree.read(open, offset, buf)
     }
 
     fn may_block(&self, open: &Handle) -> bool {
         self.tree.may_block(open)
     }
 
-    async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        self.tree.write(open, offset, data).await
+    fn write(
+        &self,
+        open: &Handle,
+        offset: u64,
+        data: &[u8],
+    ) -> impl Future<Output = Result<usize>> {
+        self.tree.write(open, offset, data)
     }
 
-    async fn readdir(
+    fn readdir(
         &self,
         dir: &Handle,
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_, T::Inode>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        self.tree.readdir(dir, cookie, each).await
+    ) -> impl Future<Output = Result<()>> {
+        self.tree.readdir(dir, cookie, each)
     }
 
-    async fn remove(&self, inode: &T::Inode) -> Result<()> {
-        self.tree.remove(inode).await
+    fn remove(&self, inode: &T::Inode) -> impl Future<Output = Result<()>> {
+        self.tree.remove(inode)
     }
 
-    async fn set_attr(&self, inode: &T::Inode, set: SetAttr) -> Result<()> {
-        self.tree.set_attr(inode, set).await
+    fn set_attr(&self, inode: &T::Inode, set: SetAttr) -> impl Future<Output = Result<()>> {
+        self.tree.set_attr(inode, set)
+    }
+}
+
+impl<T: SharedTree, const CLIENTS: usize> QuotaTree<'_, T, CLIENTS> {
+    fn open_file(&self, inode: &T::Inode, mode: OpenMode) -> Result<Handle> {
+        let file = !self.tree.id(inode).kind.is_dir();
+        if file {
+            self.quota.acquire(self.index)?;
+        }
+        let open = self.tree.open_as(self.client, inode, mode);
+        if file && open.is_err() {
+            self.quota.release(self.index);
+        }
+        open
     }
 }
 
