@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::process::Command;
 
@@ -14,12 +14,16 @@ use super::bubblewrap::Root;
 use super::process::{LogSink, Process, Sink};
 use super::{CommandError, Image, find_program};
 use crate::build::BuildLog;
+use crate::git::remove_tree;
 
 /// The time limit for each `podman` command, such as a download.
 const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The maximum size of the output of `podman image inspect`, in bytes.
 const OUTPUT_MAX: usize = 1 << 20;
+
+/// An unpacked image that has not been used for this time is removed.
+const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The value of `PATH` for images that do not set it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -84,9 +88,29 @@ pub(super) async fn unpacked(
         fields.find_map(|field| field.strip_prefix("PATH=")).unwrap_or(PATH).into();
     let dir = cache.join(&id);
     if !dir.exists() {
+        remove_unused(cache, SystemTime::now());
         unpack(podman, name, cache, &id, log).await?;
     }
+    // The time of the last use. If it cannot be set, the image is only unpacked again earlier.
+    let _ = fs::File::open(&dir).and_then(|dir| dir.set_modified(SystemTime::now()));
     Ok(Root { dir, path })
+}
+
+/// Removes images that have not been used for a long time, and the files of unpacking processes that
+/// were killed.
+pub(super) fn remove_unused(cache: &Path, now: SystemTime) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let used = entry.metadata().and_then(|metadata| metadata.modified());
+        let unused = used.ok().and_then(|used| now.duration_since(used).ok());
+        if unused.is_none_or(|unused| unused < UNUSED_MAX) {
+            continue;
+        }
+        let path = entry.path();
+        let removed = if path.is_dir() { remove_tree(&path) } else { fs::remove_file(&path) };
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "cannot remove an unused image");
+        }
+    }
 }
 
 /// Unpacks an image into a temporary directory and then renames the directory.
@@ -113,12 +137,13 @@ async fn unpack(
 
 static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// A directory that is removed on drop if it still exists.
+/// A directory that is removed on drop if it still exists, and its archive.
 struct RemoveOnDrop(PathBuf);
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = remove_tree(&self.0);
+        let _ = fs::remove_file(self.0.with_extension("tar"));
     }
 }
 

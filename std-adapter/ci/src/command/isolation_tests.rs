@@ -210,8 +210,14 @@ async fn image_is_downloaded_and_unpacked_once() -> Done {
     let isolation = Isolation::default().image(Image::Directory(unpacked.dir));
     let (ended, log) = run(SCRIPT, dir.path(), isolation).await;
     assert!(ended.is_ok(), "{log}");
+    // Only an image that has not been used for a long time is removed.
+    let later = |days: u64| std::time::SystemTime::now() + Duration::from_secs(days * 24 * 3600);
+    fs::write(cache.join("new-1-1.tar"), "left")?;
+    image::remove_unused(&cache, later(29));
+    assert_eq!(fs::read_dir(&cache)?.count(), 2);
+    image::remove_unused(&cache, later(31));
+    assert_eq!(fs::read_dir(&cache)?.count(), 0);
     // A failure does not leave a directory behind.
-    fs::remove_dir_all(&cache)?;
     fs::remove_dir_all(root.path().join("etc"))?;
     fs::remove_dir_all(root.path())?;
     let failed = image::unpacked(&podman, "example.org/rust:1", &cache, &new_log()).await;
