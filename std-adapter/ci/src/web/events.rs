@@ -30,6 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long changes are collected before they are sent as one event.
 const COLLECT: Duration = Duration::from_millis(500);
 
+const END: &str = "event: end\ndata:\n\n";
 const CHANGED: &[u8] = b"event: changed\ndata:\n\n";
 
 /// A response body that is sent in parts by another task.
@@ -108,11 +109,16 @@ pub(super) fn log(state: &State, headers: &HeaderMap, tail: Arc<Tail>, from: u64
                     position = end;
                 }
                 Next::Behind | Next::End => {
-                    return sender.send(Bytes::from_static(b"event: end\ndata:\n\n")).await;
+                    return sender.send(Bytes::from_static(END.as_bytes())).await;
                 }
             }
         }
     })
+}
+
+/// Tells a viewer that a log has ended.
+pub(super) fn end() -> Response {
+    ([("content-type", "text/event-stream"), ("cache-control", "no-store")], END).into_response()
 }
 
 /// Which changes to send to the viewer.

@@ -52,7 +52,7 @@ impl State {
         pools: Pools,
         auth: Auth,
     ) -> State {
-        let store: Arc<dyn Store> = Arc::new(DatabaseStore(db));
+        let store: Arc<dyn Store> = Arc::new(DatabaseStore::new(db));
         State(Arc::new(Shared {
             saved: SavedLogs::new(store.clone()),
             tails: Tails::new(live, view.clone()),

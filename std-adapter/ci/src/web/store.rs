@@ -1,11 +1,13 @@
 //! Reads logs and histories from the database.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::SystemTime;
 
 use datakit_client::db::{BranchOps, CommitOps, Database, Error, Path, Result, TreeOps};
 use datakit_github::Commit;
+use parking_lot::Mutex;
 
 use super::time;
 use crate::Target;
@@ -69,16 +71,38 @@ pub(super) trait Store: Send + Sync {
     ) -> Read<'s, HistoryPart>;
 }
 
+/// The maximum number of branches that are known to exist.
+const KNOWN_MAX: usize = 10_000;
+
 /// A [`Store`] for any type of database.
-pub(super) struct DatabaseStore<D>(pub(super) D);
+pub(super) struct DatabaseStore<D> {
+    db: D,
+    /// Branches that exist. A database with many builds has a long list of branches, which need not
+    /// be read again for a known branch.
+    known: Mutex<HashSet<String>>,
+}
 
 impl<D: Database> DatabaseStore<D> {
+    pub(super) fn new(db: D) -> DatabaseStore<D> {
+        DatabaseStore { db, known: Mutex::default() }
+    }
+
     async fn head_commit(&self, branch: &str) -> Result<Option<D::Commit>> {
-        let names = self.0.branches().await?;
-        if !names.iter().any(|name| name.as_bytes() == branch.as_bytes()) {
-            return Ok(None);
+        if !self.known.lock().contains(branch) {
+            let names = self.db.branches().await?;
+            if !names.iter().any(|name| name.as_bytes() == branch.as_bytes()) {
+                return Ok(None);
+            }
+            let mut known = self.known.lock();
+            if known.len() >= KNOWN_MAX {
+                known.clear();
+            }
+            known.insert(branch.to_owned());
         }
-        self.0.branch(branch).await?.head().await
+        match self.db.branch(branch).await?.head().await {
+            Err(Error::NotFound) => Ok(None),
+            head => head,
+        }
     }
 }
 
@@ -92,7 +116,7 @@ impl<D: Database> Store for DatabaseStore<D> {
 
     fn log_len<'s>(&'s self, commit: &'s str) -> Read<'s, u64> {
         Box::pin(async move {
-            let tree = self.0.commit(commit).await?.tree();
+            let tree = self.db.commit(commit).await?.tree();
             let stat = tree.stat(&Path::from_names([LOG])?).await?;
             stat.map(|stat| stat.size).ok_or(Error::NotFound)
         })
@@ -100,14 +124,14 @@ impl<D: Database> Store for DatabaseStore<D> {
 
     fn read_log<'s>(&'s self, commit: &'s str, offset: u64, length: usize) -> Read<'s, Vec<u8>> {
         Box::pin(async move {
-            let tree = self.0.commit(commit).await?.tree();
+            let tree = self.db.commit(commit).await?.tree();
             tree.read_file_range(&Path::from_names([LOG])?, offset, length).await
         })
     }
 
     fn record<'s>(&'s self, commit: &'s str) -> Read<'s, HistoryEntry> {
         Box::pin(async move {
-            let commit = self.0.commit(commit).await?;
+            let commit = self.db.commit(commit).await?;
             entry(&commit).await.map(|(entry, _)| entry)
         })
     }
@@ -142,7 +166,7 @@ impl<D: Database> Store for DatabaseStore<D> {
     ) -> Read<'s, HistoryPart> {
         Box::pin(async move {
             let mut next = match from {
-                Some(from) => Some(self.0.commit(from).await?),
+                Some(from) => Some(self.db.commit(from).await?),
                 None => self.head_commit(&history_branch(target)).await?,
             };
             let mut part = HistoryPart::default();

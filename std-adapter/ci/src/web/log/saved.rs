@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use datakit_client::db::Result;
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::index::Index;
 use super::lines::Page;
@@ -17,6 +17,9 @@ use crate::web::time;
 
 /// The number of bytes to read at once when indexing or searching a log.
 const CHUNK: usize = 1 << 20;
+
+/// The maximum number of logs that are indexed or searched at the same time.
+const SCANS_MAX: usize = 2;
 
 /// The number of logs whose indexes and durations are cached. The index of a 100 MB log takes about
 /// 30 KB.
@@ -100,17 +103,26 @@ impl Source {
 /// The indexes and durations of the most recently shown logs.
 pub(in crate::web) struct SavedLogs {
     store: Arc<dyn Store>,
+    /// The permits to read whole logs.
+    scans: Semaphore,
     indexes: Recent<Arc<Index>>,
     durations: Recent<Option<Duration>>,
 }
 
 impl SavedLogs {
     pub(in crate::web) fn new(store: Arc<dyn Store>) -> SavedLogs {
-        SavedLogs { store, indexes: Recent::default(), durations: Recent::default() }
+        let scans = Semaphore::new(SCANS_MAX);
+        SavedLogs { store, scans, indexes: Recent::default(), durations: Recent::default() }
     }
 
     pub(in crate::web) fn source(&self, commit: &str) -> Source {
         Source::Saved { store: self.store.clone(), commit: commit.to_owned() }
+    }
+
+    /// Waits until the caller may read a whole log, so that a few visitors cannot use all processors.
+    pub(in crate::web) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.scans.acquire().await.ok()
     }
 
     /// Returns the index of the log in a commit. Concurrent requests for a new log share a single
@@ -118,6 +130,7 @@ impl SavedLogs {
     pub(in crate::web) async fn index(&self, commit: &str) -> Result<Arc<Index>> {
         let cell = self.indexes.cell(commit);
         let index = cell.get_or_try_init(|| async {
+            let _permit = self.permit().await;
             let source = self.source(commit);
             let mut index = Index::new();
             let len = source.len().await?;

@@ -138,7 +138,11 @@ pub(in crate::web) async fn live(
     let branch = uri.path().strip_prefix("/log/live/").and_then(urls::decode_text);
     let Some(branch) = branch else { return not_found("The branch name is not valid UTF-8.") };
     let Some(tail) = state.0.tails.get(&branch) else {
-        return finished(&state, &branch, &uri).await;
+        return match part.events {
+            // The build ended after the page was sent.
+            Some(_) => events::end(),
+            None => finished(&state, &branch, &uri).await,
+        };
     };
     if let Some(from) = part.events {
         return events::log(&state, &headers, tail, from);
@@ -152,7 +156,8 @@ pub(in crate::web) async fn live(
         return finished(&state, &branch, &uri).await;
     };
     let action = format!("/cancel/{}", urls::encode_path(branch.as_bytes()));
-    render(visit, source, view, &tail.index(), branch, part, (action, true)).await
+    let log = Log { source, index: &tail.index(), view, branch, action, is_live: true };
+    render(visit, &state, log, part).await
 }
 
 /// Redirects the visitor to the complete log of a branch.
@@ -191,7 +196,9 @@ pub(in crate::web) async fn saved(
     let number = |index: &Index| part.number(index, false);
     let view = LogView::saved(&state, (branch, commit), false, number).await;
     let action = format!("/log/rebuild/{}", urls::encode_path(branch.as_bytes()));
-    render(visit, source, view, &index, branch.to_owned(), part, (action, false)).await
+    let branch = branch.to_owned();
+    let log = Log { source, index: &index, view, branch, action, is_live: false };
+    render(visit, &state, log, part).await
 }
 
 impl Part {
@@ -202,15 +209,18 @@ impl Part {
     }
 }
 
-async fn render(
-    visit: Visit,
+/// A log and the page to show.
+struct Log<'i> {
     source: Source,
+    index: &'i Index,
     view: Result<LogView>,
-    index: &Index,
     branch: String,
-    part: Part,
-    (action, is_live): (String, bool),
-) -> Response {
+    action: String,
+    is_live: bool,
+}
+
+async fn render(visit: Visit, state: &State, log: Log<'_>, part: Part) -> Response {
+    let Log { source, index, view, branch, action, is_live } = log;
     let query = part.q.unwrap_or_default();
     let searched = async {
         let log = view?;
@@ -218,7 +228,10 @@ async fn render(
         let found = match query.as_str() {
             "" => None,
             text if text.len() > SEARCH_MAX => Some(SearchResult::default()),
-            text => Some(search(&source, index, text, part.after.unwrap_or(0)).await?),
+            text => {
+                let _permit = state.0.saved.permit().await;
+                Some(search(&source, index, text, part.after.unwrap_or(0)).await?)
+            }
         };
         Ok((log, title(&start), found))
     };

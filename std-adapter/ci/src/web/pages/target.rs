@@ -51,6 +51,8 @@ struct TargetPage {
     picture: String,
     outline: String,
     logs: Vec<LogRow>,
+    /// The number of logs that are not listed.
+    more_logs: usize,
     log: Option<LogView>,
     log_title: String,
 }
@@ -149,6 +151,7 @@ async fn present(
     let selected = select(&jobs, part.test.as_deref());
     let job = selected.and_then(|at| view.jobs.get(at));
     let (logs, log) = logs(state, job.map(|job| &job.result), part).await?;
+    let more_logs = more(job.map(|job| &job.result), &logs);
     let durations = logs.iter().map(|log| (log.branch.clone(), log.duration.clone())).collect();
     let explained = job.map(|job| explain(&job.node));
     let draw = |job: &crate::JobView| {
@@ -169,6 +172,7 @@ async fn present(
             .find(|log| log.selected)
             .map(|log| log.title.clone())
             .unwrap_or_default(),
+        more_logs,
         logs,
         log,
     }))
@@ -187,6 +191,7 @@ async fn past(
         record.jobs.iter().map(|(test, result)| (test.as_str(), result)).collect();
     let job = select(&jobs, part.test.as_deref()).and_then(|at| jobs.get(at)).copied();
     let (logs, log) = logs(state, job.map(|(_, result)| result), part).await?;
+    let more_logs = more(job.map(|(_, result)| result), &logs);
     let source = record.source.map(|source| source.to_string()).unwrap_or_default();
     let url = format!("{}?history={}", urls::target(target), urls::encode_query(&entry.id));
     let row = TargetRow {
@@ -217,6 +222,7 @@ async fn past(
             .find(|log| log.selected)
             .map(|log| log.title.clone())
             .unwrap_or_default(),
+        more_logs,
         logs,
         log,
     }))
@@ -231,6 +237,11 @@ fn select(jobs: &[(&str, &JobResult)], name: Option<&str>) -> Option<usize> {
         .or_else(|| first(crate::state::JobStatus::Failure))
         .or_else(|| first(crate::state::JobStatus::Pending))
         .or_else(|| (!jobs.is_empty()).then_some(0))
+}
+
+/// Returns the number of logs that are not listed.
+fn more(result: Option<&JobResult>, listed: &[LogRow]) -> usize {
+    result.map_or(0, |result| result.logs.leaves().len()).saturating_sub(listed.len())
 }
 
 /// Returns a job's logs and the end of the selected log.
