@@ -1,0 +1,148 @@
+//! Measures the engine with 1000 targets of 5 tests each, and a live log with 500 readers:
+//!
+//! `cargo run --release -p datakit-ci --example figures`
+//!
+//! The database is in memory and in the same process, so the figures include its work.
+// Clippy's configuration allows panics in tests, but not in examples.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datakit_ci::build::{BuildLog, LiveLogs, LogLimits};
+use datakit_ci::term::External;
+use datakit_ci::{Engine, Options, Project, View};
+use datakit_client::db::{BranchExt, TransactionOps};
+use datakit_db::store::MemoryStore;
+use datakit_db::{Database, DirectDb};
+use datakit_github::{Commit, Diff, Element, Hash, Ref, RefId, RefName, Repo, ensure_branch, write};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::mpsc;
+
+const TARGETS: usize = 1000;
+const TESTS: usize = 5;
+const REPEATS: usize = 21;
+const READERS: usize = 500;
+
+#[tokio::main]
+async fn main() {
+    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new())).unwrap());
+    let repo: Repo = "me/app".parse().unwrap();
+    let heads = (0..TARGETS).map(|index| head(&repo, index, index));
+    commit(&db, Diff::new(heads.map(Element::from), [])).await;
+
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let project = Project::new(repo.clone(), move |input| {
+        let tests = (0..TESTS).map(|test| {
+            let started = started.clone();
+            let term = input.head().bind(move |commit: Commit| {
+                let started = started.clone();
+                External::new("build", move |_| {
+                    // The receiver is dropped at the end of the program.
+                    let _ = started.send(Instant::now());
+                    let text = commit.hash.to_string();
+                    async move { Ok(text) }
+                })
+                .term()
+            });
+            (format!("test-{test}"), term)
+        });
+        tests.collect()
+    });
+    let began = Instant::now();
+    let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
+    let (view, counters) = (engine.view(), engine.counters());
+    let running = tokio::spawn(async move { engine.run().await });
+    while counters.status_updates() < (TARGETS * TESTS) as u64 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    println!("cold start, {TARGETS} targets of {TESTS} tests: {:.2} s", began.elapsed().as_secs_f64());
+    while starts.try_recv().is_ok() {}
+
+    let (mut latencies, mut costs) = (Vec::new(), Vec::new());
+    for repeat in 0..REPEATS {
+        wait_until_idle(&view).await;
+        let (cpu, before) = (cpu_time(), counters.status_updates());
+        let changed = head(&repo, repeat, TARGETS + repeat);
+        commit(&db, Diff::new([Element::from(changed)], [])).await;
+        let committed = Instant::now();
+        let start = starts.recv().await.unwrap();
+        latencies.push(start.saturating_duration_since(committed).as_secs_f64() * 1e3);
+        while counters.status_updates() < before + TESTS as u64 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        wait_until_idle(&view).await;
+        costs.push((cpu_time() - cpu).as_secs_f64() * 1e3);
+        while starts.try_recv().is_ok() {}
+    }
+    println!("from a commit to the start of its build: {:.2} ms (median)", median(&mut latencies));
+    println!("processor time of one changed head: {:.2} ms (median)", median(&mut costs));
+    running.abort();
+    live_log().await;
+}
+
+/// Measures the time until 500 readers have received a log of 1 MB.
+async fn live_log() {
+    let (logs, limits) = (LiveLogs::new(), LogLimits::default());
+    let log = BuildLog::new("build", Vec::new(), limits);
+    let live = logs.add("branch", log.clone()).unwrap();
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let mut reader = log.reader();
+            tokio::spawn(async move {
+                let mut size = 0;
+                while let Some(part) = reader.next().await {
+                    size += part.len();
+                }
+                size
+            })
+        })
+        .collect();
+    let began = Instant::now();
+    for line in 0..10_000 {
+        log.write(&format!("{line:6} {}\n", "x".repeat(92)));
+        if line % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    log.finish();
+    drop(live);
+    let mut bytes = 0;
+    for reader in readers {
+        bytes += reader.await.unwrap();
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{READERS} readers of a live log: {:.0} MB in {seconds:.2} s", bytes as f64 / 1e6);
+}
+
+fn head(repo: &Repo, branch: usize, commit: usize) -> Ref {
+    let name = RefName::parse(format!("heads/topic-{branch}")).unwrap();
+    let id = RefId { repo: repo.clone(), name };
+    Ref { id, head: Hash::parse(format!("{commit:040x}")).unwrap() }
+}
+
+/// Commits a diff to the metadata branch, as a bridge does.
+async fn commit(db: &DirectDb, diff: Diff) {
+    let branch = ensure_branch(db, "github-metadata").await.unwrap();
+    let committed = branch.with_transaction(async |transaction| {
+        write(transaction, &diff).await?;
+        transaction.commit("bridge").await
+    });
+    let committed: datakit_client::db::Result<_> = committed.await;
+    committed.unwrap();
+}
+
+/// Waits until the view has not changed for 50 ms.
+async fn wait_until_idle(view: &View) {
+    let mut changes = view.changes();
+    while tokio::time::timeout(Duration::from_millis(50), changes.recv()).await.is_ok() {}
+}
+
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
