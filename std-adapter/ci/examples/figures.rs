@@ -15,7 +15,9 @@ use datakit_ci::{Engine, Options, Project, View};
 use datakit_client::db::{BranchExt, TransactionOps};
 use datakit_db::store::MemoryStore;
 use datakit_db::{Database, DirectDb};
-use datakit_github::{Commit, Diff, Element, Hash, Ref, RefId, RefName, Repo, ensure_branch, write};
+use datakit_github::{
+    Commit, Diff, Element, Hash, Ref, RefId, RefName, Repo, ensure_branch, write,
+};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 
@@ -56,7 +58,10 @@ async fn main() {
     while counters.status_updates() < (TARGETS * TESTS) as u64 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    println!("cold start, {TARGETS} targets of {TESTS} tests: {:.2} s", began.elapsed().as_secs_f64());
+    println!(
+        "cold start, {TARGETS} targets of {TESTS} tests: {:.2} s",
+        began.elapsed().as_secs_f64()
+    );
     while starts.try_recv().is_ok() {}
 
     let (mut latencies, mut costs) = (Vec::new(), Vec::new());

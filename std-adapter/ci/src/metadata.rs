@@ -1,6 +1,6 @@
 //! Creates terms whose values are read from the metadata branch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -43,15 +43,26 @@ pub struct Metadata {
 
 #[derive(Default)]
 struct MetadataState {
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     /// The inputs for the metadata elements (pull requests, branches and so on) that terms depend
     /// on.
     inputs: HashMap<ElementId, Input<Option<Element>>>,
     /// For each commit that terms depend on, whether it is the head of a branch or tag.
     heads: HashMap<Commit, Input<bool>>,
+    /// The number of inputs at which unused inputs are removed.
+    inputs_max: usize,
 }
 
 impl MetadataState {
+    /// Removes unused inputs, but only after the number of inputs has doubled, because looking at each
+    /// input takes time.
+    fn remove_unused(&mut self) {
+        if self.inputs.len() > self.inputs_max {
+            self.inputs.retain(|_, input| input.is_used());
+            self.inputs_max = self.inputs.len().saturating_mul(2);
+        }
+    }
+
     /// Updates [`heads`](MetadataState::heads) after a branch or tag has changed.
     fn update_heads(&mut self) {
         self.heads.retain(|_, input| input.is_used());
@@ -75,9 +86,33 @@ impl Metadata {
     /// Replaces the snapshot and marks the terms that depend on changed metadata elements as stale.
     /// Returns the difference between the old and the new snapshot.
     pub fn update(&self, snapshot: Snapshot) -> Diff {
+        let diff = Diff::between(&snapshot, &self.snapshot());
+        self.apply(snapshot, diff)
+    }
+
+    /// Does the same as [`update`](Metadata::update), but compares only the pull requests, refs and
+    /// statuses with the given ids. The other elements must not have changed.
+    pub(crate) fn update_changed(&self, snapshot: Snapshot, changed: &BTreeSet<ElementId>) -> Diff {
+        let with_contents =
+            |id: &ElementId| matches!(id, ElementId::Repo(_) | ElementId::Commit(_));
+        if changed.iter().any(with_contents) {
+            return self.update(snapshot);
+        }
+        let old = self.snapshot();
+        let (mut updates, mut removals) = (Vec::new(), Vec::new());
+        for id in changed {
+            match (snapshot.get(id), old.get(id)) {
+                (None, Some(_)) => removals.push(id.clone()),
+                (Some(new), old) if old.as_ref() != Some(&new) => updates.push(new),
+                _ => {}
+            }
+        }
+        self.apply(snapshot, Diff::new(updates, removals))
+    }
+
+    fn apply(&self, snapshot: Snapshot, diff: Diff) -> Diff {
         let mut state = self.state.lock();
-        let diff = Diff::between(&snapshot, &state.snapshot);
-        state.inputs.retain(|_, input| input.is_used());
+        state.remove_unused();
         let changes = diff.updates().map(|element| (element.id(), Some(element.clone())));
         let changes = changes.chain(diff.removals().map(|id| (id.clone(), None)));
         for (id, element) in changes {
@@ -85,7 +120,7 @@ impl Metadata {
                 input.set(Outcome::Success(element));
             }
         }
-        state.snapshot = snapshot;
+        state.snapshot = Arc::new(snapshot);
         let is_ref = |id: &ElementId| matches!(id, ElementId::Ref(_));
         if diff.updates().any(|element| is_ref(&element.id())) || diff.removals().any(is_ref) {
             state.update_heads();
@@ -95,7 +130,7 @@ impl Metadata {
 
     /// Returns the current snapshot.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Arc<Snapshot> {
         self.state.lock().snapshot.clone()
     }
 

@@ -135,7 +135,7 @@ async fn one_change_evaluates_one_of_5000_jobs() -> Done {
         assert!(matches!(job.evaluate().outcome, Outcome::Pending(_)));
     }
     let cold = began.elapsed();
-    let mut changed = metadata.snapshot();
+    let mut changed = Snapshot::clone(&metadata.snapshot());
     changed.insert(status(500, StatusState::Success, None));
     let began = Instant::now();
     let diff = metadata.update(changed);

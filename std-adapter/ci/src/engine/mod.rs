@@ -178,22 +178,27 @@ impl<D: Database> Engine<D> {
     /// Reads the metadata at `head`, adds the jobs of new targets and removes the jobs of targets that
     /// no longer exist.
     async fn read_metadata(&mut self, head: &D::Commit, seen: Option<&D::Commit>) -> Result<()> {
-        let state = match seen {
-            None => datakit_github::read(&head.tree()).await?,
+        let diff = match seen {
+            None => self.metadata.update(datakit_github::read(&head.tree()).await?.snapshot),
             Some(seen) => {
                 let changes = Changes::of(&head.diff(seen).await?);
                 let old = self.metadata.snapshot();
-                datakit_github::update(&old, &head.tree(), &changes).await?
+                let state = datakit_github::update(&old, &head.tree(), &changes).await?;
+                self.metadata.update_changed(state.snapshot, &changes.ids)
             }
         };
         self.counters.add_metadata_update();
-        let targets = self.targets(&state.snapshot);
-        self.published.seen(&state.snapshot);
-        let diff = self.metadata.update(state.snapshot);
+        let snapshot = self.metadata.snapshot();
+        self.published.seen(&snapshot);
         // When the head of a target changes, a new commit is added to its history.
         let updated = diff.updates().filter_map(|element| Target::of(&element.id()));
         let removed = diff.removals().filter_map(Target::of);
         let mut changed: BTreeSet<Target> = updated.chain(removed).collect();
+        if changed.is_empty() && seen.is_some() {
+            // Only statuses have changed, for example those that this engine has written.
+            return Ok(());
+        }
+        let targets = self.targets(&snapshot);
         let (projects, metadata) = (&self.projects, &self.metadata);
         changed.extend(self.jobs.set_targets(targets, |target| {
             let input = TestInput { target: target.clone(), metadata: metadata.clone() };

@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datakit_client::db::{
@@ -37,7 +38,7 @@ pub(super) struct Published<D: Database> {
 pub(super) struct Round<'r, D: Database> {
     pub(super) options: &'r Options,
     pub(super) jobs: &'r Jobs,
-    pub(super) snapshot: Snapshot,
+    pub(super) snapshot: Arc<Snapshot>,
     /// The commit of the snapshot.
     pub(super) metadata: &'r D::Commit,
 }
