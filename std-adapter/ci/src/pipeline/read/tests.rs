@@ -236,7 +236,7 @@ fn hostile_files_end_with_a_bounded_number_of_errors() {
 #[test]
 fn names_with_odd_characters_are_refused_without_being_printed_raw() {
     let errors = errors("[step.\"a\\u001b[31m\"]\nrun='x'\n[step.state]\nrun='x'\n");
-    assert!(errors[0].starts_with("1:7: the step name `a\\u{1b}[31m`: a name has"), "{errors:?}");
+    assert!(errors[0].starts_with("1:7: the step name `a\\u{1b}[31m`: a name must"), "{errors:?}");
     assert!(errors[1].starts_with("3:7: the step name `state`: this name is reserved"));
 }
 
