@@ -12,9 +12,9 @@ use tokio::process::Command;
 
 use super::bubblewrap::Root;
 use super::process::{LogSink, Process, Sink};
+use super::remove_tree::remove_tree;
 use super::{CommandError, Image, find_program};
 use crate::build::BuildLog;
-use crate::git::remove_tree;
 
 /// The time limit for each `podman` command, such as a download.
 const TIMEOUT: Duration = Duration::from_secs(3600);

@@ -26,6 +26,7 @@ pub mod landlock;
 mod launch;
 mod limits;
 mod process;
+mod remove_tree;
 mod sandbox;
 #[cfg(target_os = "linux")]
 mod seccomp;
@@ -51,6 +52,7 @@ pub(crate) use cgroup::{Cgroup, remove_stale_groups};
 pub(crate) use launch::{JOIN, killed_with_parent};
 pub use limits::Limits;
 pub(crate) use process::{Process, Sink};
+pub(crate) use remove_tree::remove_tree;
 pub use sandbox::{Bind, Image, Isolation, Network, Sandbox};
 
 /// The time between SIGTERM and SIGKILL for a command that exceeds its time limit.

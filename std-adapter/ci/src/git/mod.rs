@@ -37,7 +37,8 @@ pub use error::GitError;
 pub use read::ChangedPaths;
 pub use url::UrlError;
 pub use worktree::Worktree;
-pub(crate) use worktree::remove_tree;
+
+pub(crate) use crate::command::remove_tree;
 
 /// The options of a repository.
 #[derive(Clone)]

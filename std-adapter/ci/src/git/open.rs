@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::worktree::remove_tree;
 use super::{GitError, Repository};
+use crate::command::{remove_stale_groups, remove_tree};
 
 pub(super) const WORKTREES: &str = "worktrees";
 pub(super) const TRASH: &str = "trash";
@@ -39,7 +39,7 @@ fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
         Err(error) => return Err(GitError::at(path)(error.into())),
     }
     // The processes could still write to the directory.
-    crate::command::remove_stale_groups();
+    remove_stale_groups();
     let git_dir = git_dir(dir);
     for name in [dir.join(WORKTREES), dir.join(TRASH), git_dir.join("worktrees")] {
         remove_tree(&name).map_err(GitError::at(&name))?;

@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -12,6 +10,7 @@ use datakit_github::Commit;
 
 use super::open::{TRASH, WORKTREES};
 use super::{GitError, Repository};
+use crate::command::remove_tree;
 use crate::pool::{Holder, PoolGuard};
 use crate::term::Progress;
 
@@ -124,35 +123,4 @@ impl fmt::Debug for Worktree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worktree").field("path", &self.path).finish_non_exhaustive()
     }
-}
-
-/// Removes a directory if it exists. Does not follow symbolic links.
-pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
-    let removed = match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            allow_removal(dir)?;
-            fs::remove_dir_all(dir)
-        }
-        removed => removed,
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-/// Makes all subdirectories of a directory writable, because a build could have made them
-/// read-only.
-fn allow_removal(dir: &Path) -> io::Result<()> {
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                dirs.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }
