@@ -30,7 +30,6 @@ mod model;
 mod monitoring;
 mod pages;
 mod picture;
-mod requests;
 pub mod server;
 mod state;
 mod store;
@@ -46,7 +45,6 @@ use axum::Router;
 use axum::middleware::map_response;
 use axum::routing::{get, post};
 
-pub use requests::{RequestCounts, Requests};
 pub use state::State;
 
 /// Returns the router for all pages, accounts and the API.
