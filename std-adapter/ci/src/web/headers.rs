@@ -15,7 +15,7 @@ pub(super) async fn add(mut response: Response) -> Response {
         ("x-frame-options", "DENY"),
         ("referrer-policy", "same-origin"),
         ("cross-origin-opener-policy", "same-origin"),
-        ("cache-control", "no-cache"),
+        ("cache-control", "private, no-cache"),
     ] {
         let entry = response.headers_mut().entry(HeaderName::from_static(name));
         entry.or_insert(HeaderValue::from_static(value));

@@ -38,7 +38,7 @@ use crate::term::Term;
 use crate::{Engine, Options, Project, Target, View};
 
 /// The time limit for every wait in these tests.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A build that writes a string to its log and then succeeds or fails.
 #[derive(Clone, Default)]
