@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use datakit_ci::build::Builds;
 use datakit_ci::pool::Pools;
 use datakit_ci::web::auth::Auth;
+use datakit_ci::web::server::RequestCounters;
 use datakit_ci::webhook::{ReceiverStatus, Webhooks};
 use datakit_ci::{Counters, Target, View};
 use datakit_program::{LogCounters, ProcessCollector};
@@ -51,26 +52,55 @@ pub(crate) fn registry(sources: Sources, logs: &LogCounters) -> Registry {
     registry
 }
 
-/// Registers the metrics of logins and webhooks.
-pub(crate) fn register_accounts(registry: &mut Registry, auth: Auth, webhooks: Webhooks) {
-    let accounts = Box::new(Accounts { auth, webhooks });
-    registry.sub_registry_with_prefix("DataKitCI").register_collector(accounts);
-}
-
+/// What the metrics show about the web server.
 #[derive(Debug)]
-struct Accounts {
-    auth: Auth,
-    webhooks: Webhooks,
+pub(crate) struct WebSources {
+    pub(crate) auth: Auth,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) requests: RequestCounters,
 }
 
-impl Collector for Accounts {
+/// Registers the metrics of requests, logins and webhooks.
+pub(crate) fn register_web(registry: &mut Registry, sources: WebSources) {
+    registry.sub_registry_with_prefix("DataKitCI").register_collector(Box::new(sources));
+}
+
+impl Collector for WebSources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (to, logins) = (&mut encoder, self.auth.login_counts());
+        self.encode_requests(&mut encoder)?;
+        self.encode_logins(&mut encoder)?;
+        self.encode_webhooks(&mut encoder)
+    }
+}
+
+impl WebSources {
+    fn encode_requests(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.requests.get();
+        let count = MetricType::Counter;
+        let methods = counts.requests.iter();
+        let methods = methods.map(|(name, n)| (Some([("method", (*name).to_owned())]), *n as f64));
+        family(to, "web_requests", "Requests", count, methods)?;
+        let codes = counts.responses.iter();
+        let codes = codes.map(|(code, n)| (Some([("code", code.to_string())]), *n as f64));
+        family(to, "web_responses", "Responses", count, codes)?;
+        let running = [(None, counts.in_progress as f64)];
+        let help = "Requests whose response has not begun";
+        family(to, "web_requests_in_progress", help, MetricType::Gauge, running)?;
+        let time = [(None, counts.response_time.as_secs_f64())];
+        let help = "Total time until the responses began";
+        family(to, "web_response_time_seconds", help, count, time)
+    }
+
+    fn encode_logins(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let logins = self.auth.login_counts();
         let (ok, rejected) = ("Successful logins", "Refused logins");
         counter(to, "web_local_login_ok", ok, logins.local_ok)?;
         counter(to, "web_local_login_rejected", rejected, logins.local_rejected)?;
         counter(to, "web_github_login_ok", ok, logins.github_ok)?;
-        counter(to, "web_github_login_rejected", rejected, logins.github_rejected)?;
+        counter(to, "web_github_login_rejected", rejected, logins.github_rejected)
+    }
+
+    fn encode_webhooks(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let receivers = self.webhooks.status();
         let mut column = |name, help, kind, of: &dyn Fn(&ReceiverStatus) -> f64| {
             // Two receivers can have the same host.
@@ -231,7 +261,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn logins_and_webhooks_are_counted() {
+    async fn requests_logins_and_webhooks_are_counted() {
         let dir = tempfile::tempdir().unwrap();
         let webhooks = dir.path().join("webhooks.json");
         let receiver = r#"{"url":"http://x.test/","secret":"0123456789abcdef"}"#;
@@ -241,9 +271,13 @@ mod tests {
         let options = datakit_ci::web::auth::Options::new(dir.path(), "https://ci.test/");
         let mut registry = Registry::default();
         let webhooks = Webhooks::open(dir.path()).unwrap();
-        register_accounts(&mut registry, Auth::open(options).unwrap(), webhooks);
+        let (auth, requests) = (Auth::open(options).unwrap(), RequestCounters::new());
+        register_web(&mut registry, WebSources { auth, webhooks, requests });
         let text = String::from_utf8(datakit_program::metrics_text(&registry).into()).unwrap();
         for line in [
+            "DataKitCI_web_requests_total{method=\"GET\"} 0",
+            "DataKitCI_web_requests_in_progress 0",
+            "DataKitCI_web_response_time_seconds_total 0",
             "DataKitCI_web_local_login_ok_total 0",
             "DataKitCI_web_github_login_rejected_total 0",
             "DataKitCI_webhook_qlen{name=\"0:x.test\"} 0",

@@ -24,7 +24,7 @@ use super::rebuild::targets;
 use super::session::Server;
 use crate::args::ServeArgs;
 use crate::config::RepoName;
-use crate::metrics;
+use crate::metrics::{self, WebSources};
 
 /// The listening socket for the web pages.
 pub(super) struct Listener {
@@ -77,7 +77,13 @@ impl Web {
         mut registry: Registry,
     ) -> Result<Web, AnyError> {
         let auth = Auth::open(options(args, server)?)?;
-        metrics::register_accounts(&mut registry, auth.clone(), server.webhooks.clone());
+        let requests = http::RequestCounters::new();
+        let sources = WebSources {
+            auth: auth.clone(),
+            webhooks: server.webhooks.clone(),
+            requests: requests.clone(),
+        };
+        metrics::register_web(&mut registry, sources);
         let registry = Arc::new(registry);
         if let Some(address) = &args.listen_prometheus {
             let endpoint = Endpoint::bind(address).await?;
@@ -88,6 +94,7 @@ impl Web {
         let current = Arc::new(RwLock::new(Current::Starting));
         let shown = current.clone();
         let app = Router::new().fallback(move |request| respond(shown.clone(), request));
+        let app = requests.count(app);
         let (stop, stopped) = watch::channel(false);
         let (scheme, tls) = if listener.tls {
             ("https", Some(Tls::open(&server.secrets_dir, &server.web_url)?))

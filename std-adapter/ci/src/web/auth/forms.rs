@@ -261,5 +261,11 @@ pub(super) async fn set_password(
     let set = move || auth.0.passwords.set(&user, hash, must_be_new);
     let set =
         tokio::task::spawn_blocking(set).await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-    set.map_err(|error| failure("store the password", &error))
+    set.map_err(|error| match error.kind() {
+        // Two requests came at the same time.
+        std::io::ErrorKind::AlreadyExists => {
+            message(StatusCode::CONFLICT, "User exists", "This user was created in the meantime.")
+        }
+        _ => failure("store the password", &error),
+    })
 }

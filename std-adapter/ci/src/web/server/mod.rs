@@ -1,6 +1,7 @@
 //! The web server: connections, limits and shutdown.
 
 mod body;
+mod counters;
 mod limits;
 mod stall;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use body::LimitedBody;
 use stall::StallTimeout;
 
 pub(super) use body::is_too_large;
+pub use counters::{RequestCounters, RequestCounts};
 pub use limits::Limits;
 
 /// Serves a router over HTTP/1.1 until `shutdown` completes. If `tls` is set, clients must use TLS.

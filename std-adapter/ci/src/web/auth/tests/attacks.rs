@@ -182,3 +182,25 @@ async fn a_form_that_is_too_large_is_refused() {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     assert_eq!(site.auth.0.hasher.computed(), 0);
 }
+
+#[tokio::test]
+async fn of_two_setups_at_the_same_time_only_one_succeeds() {
+    let site = Site::new();
+    let mut browser = site.browser();
+    let intro = site.auth.intro_path().unwrap().to_owned();
+    browser.get(&intro).await;
+    let csrf = browser.get("/auth/setup").await.csrf();
+    let form = [("new", PASSWORD), ("again", PASSWORD), ("csrf", &csrf[..])];
+    let mut copies = [browser.clone(), browser.clone(), browser.clone()];
+    let [one, two, three] = &mut copies;
+    let answers = tokio::join!(
+        one.post("/auth/setup", &form),
+        two.post("/auth/setup", &form),
+        three.post("/auth/setup", &form)
+    );
+    let mut statuses = [answers.0, answers.1, answers.2].map(|answer| answer.status.as_u16());
+    statuses.sort_unstable();
+    assert_eq!(statuses[0], 303);
+    assert!(statuses[1..].iter().all(|status| matches!(status, 403 | 409)), "{statuses:?}");
+    assert_eq!(site.auth.sessions().len(), 1);
+}
