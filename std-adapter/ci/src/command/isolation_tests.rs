@@ -41,7 +41,7 @@ async fn binds_are_read_only_or_writable_and_hidden_directories_are_empty() -> D
         .writable(Bind::new(cache.path(), "/cache"));
     let hidden = hidden.path().display();
     let script = format!(
-        "cat /opt/new/place/file {hidden}/tools/tool; ls {hidden}
+        "exec 2>/dev/null; cat /opt/new/place/file {hidden}/tools/tool; ls {hidden}
          echo saved >/cache/file
          ! touch /opt/new/place/file; ! touch {hidden}/other; ! touch /cache2; ! touch /usr/x
          ! test -e /run/systemd; ls /usr /etc >/dev/null; echo end"
