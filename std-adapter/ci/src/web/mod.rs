@@ -21,6 +21,7 @@ mod actions;
 mod api;
 mod assets;
 pub mod auth;
+mod deadline;
 mod download;
 mod events;
 mod headers;
@@ -42,7 +43,7 @@ mod visit;
 mod waits;
 
 use axum::Router;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::routing::{get, post};
 
 pub use state::State;
@@ -70,5 +71,5 @@ pub fn router(state: State) -> Router {
         .fallback(get(pages::target::repo_page))
         .with_state(state);
     let router = auth::with_sessions(pages.merge(auth::router(auth.clone())), auth);
-    router.layer(map_response(headers::add))
+    router.layer(from_fn(deadline::limit)).layer(map_response(headers::add))
 }
