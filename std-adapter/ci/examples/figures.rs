@@ -1,8 +1,8 @@
-//! Measures the engine with 1000 targets of 5 tests each, and a live log with 500 readers:
+//! Measures the engine with 1000 targets that have 5 tests each, and a live log with 500 readers:
 //!
 //! `cargo run --release -p datakit-ci --example figures`
 //!
-//! The database is in memory and in the same process, so the figures include its work.
+//! The in-memory database runs in the same process, so the figures include its work.
 // Clippy's configuration allows panics in tests, but not in examples.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -86,7 +86,7 @@ async fn main() {
     live_log().await;
 }
 
-/// Measures the time until 500 readers have received a log of 1 MB.
+/// Measures the time until 500 readers have received a 1 MB log.
 async fn live_log() {
     let (logs, limits) = (LiveLogs::new(), LogLimits::default());
     let log = BuildLog::new("build", Vec::new(), limits);

@@ -49,13 +49,13 @@ struct MetadataState {
     inputs: HashMap<ElementId, Input<Option<Element>>>,
     /// For each commit that terms depend on, whether it is the head of a branch or tag.
     heads: HashMap<Commit, Input<bool>>,
-    /// The number of inputs at which unused inputs are removed.
+    /// The number of inputs at which unused ones are removed.
     inputs_max: usize,
 }
 
 impl MetadataState {
-    /// Removes unused inputs, but only after the number of inputs has doubled, because looking at each
-    /// input takes time.
+    /// Removes unused inputs, but only after the number of inputs has doubled, because checking
+    /// every input takes time.
     fn remove_unused(&mut self) {
         if self.inputs.len() > self.inputs_max {
             self.inputs.retain(|_, input| input.is_used());
@@ -90,8 +90,8 @@ impl Metadata {
         self.apply(snapshot, diff)
     }
 
-    /// Does the same as [`update`](Metadata::update), but compares only the pull requests, refs and
-    /// statuses with the given ids. The other elements must not have changed.
+    /// Same as [`update`](Metadata::update), but compares only the pull requests, refs and statuses
+    /// with the given ids. All other metadata elements must be unchanged.
     pub(crate) fn update_changed(&self, snapshot: Snapshot, changed: &BTreeSet<ElementId>) -> Diff {
         let with_contents =
             |id: &ElementId| matches!(id, ElementId::Repo(_) | ElementId::Commit(_));

@@ -52,7 +52,7 @@ pub(crate) fn registry(sources: Sources, logs: &LogCounters) -> Registry {
     registry
 }
 
-/// What the metrics show about the web server.
+/// The web server data shown in the metrics.
 #[derive(Debug)]
 pub(crate) struct WebSources {
     pub(crate) auth: Auth,
@@ -60,7 +60,7 @@ pub(crate) struct WebSources {
     pub(crate) requests: RequestCounters,
 }
 
-/// Registers the metrics of requests, logins and webhooks.
+/// Registers the metrics for requests, logins and webhooks.
 pub(crate) fn register_web(registry: &mut Registry, sources: WebSources) {
     registry.sub_registry_with_prefix("DataKitCI").register_collector(Box::new(sources));
 }

@@ -1,4 +1,4 @@
-//! Receives webhooks from a server that runs as a separate process.
+//! Tests webhooks from a server that runs in a separate process.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -28,7 +28,7 @@ const PIPELINE: &str = r#"
 run = "test -f good"
 "#;
 
-/// A receiver that keeps the events with a valid signature.
+/// A receiver that records events with a valid signature.
 #[derive(Clone, Default)]
 struct Receiver {
     events: Arc<Mutex<Vec<Value>>>,
@@ -55,7 +55,7 @@ impl Receiver {
         receiver.count.send_modify(|count| *count += 1);
     }
 
-    /// Waits for the event that a test of a commit has a state, and returns the event.
+    /// Waits for the event that reports the given state for a commit's test, and returns the event.
     async fn wait_for(&self, commit: &str, test: &str, state: &str) -> Value {
         let mut counts = self.count.subscribe();
         let find = |event: &&Value| {

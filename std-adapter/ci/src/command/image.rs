@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 /// The maximum size of the output of `podman image inspect`, in bytes.
 const OUTPUT_MAX: usize = 1 << 20;
 
-/// An unpacked image that has not been used for this time is removed.
+/// An unpacked image is removed if it has not been used for this long.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The value of `PATH` for images that do not set it.
@@ -91,13 +91,14 @@ pub(super) async fn unpacked(
         remove_unused(cache, SystemTime::now());
         unpack(podman, name, cache, &id, log).await?;
     }
-    // The time of the last use. If it cannot be set, the image is only unpacked again earlier.
+    // Set the time of last use. If this fails, the only effect is that the image is removed
+    // earlier.
     let _ = fs::File::open(&dir).and_then(|dir| dir.set_modified(SystemTime::now()));
     Ok(Root { dir, path })
 }
 
-/// Removes images that have not been used for a long time, and the files of unpacking processes that
-/// were killed.
+/// Removes images that have not been used for a long time, and files left behind when unpacking was
+/// killed.
 pub(super) fn remove_unused(cache: &Path, now: SystemTime) {
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
         let used = entry.metadata().and_then(|metadata| metadata.modified());

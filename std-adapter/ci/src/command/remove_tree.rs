@@ -1,4 +1,4 @@
-//! Removes the directories of builds.
+//! Removes build directories.
 
 use std::fs;
 use std::io;
@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// The number of attempts, and the pause between two of them. A process that is being killed may
-/// still create files for a short time.
+/// The number of attempts and the delay between them. A process that is being killed can still
+/// create files for a short time.
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -74,7 +74,7 @@ mod tests {
             let tree = tree.clone();
             move || {
                 for number in 0..200 {
-                    // The directory may have been removed.
+                    // The directory could already have been removed.
                     let _ = fs::write(tree.join(number.to_string()), "");
                 }
             }

@@ -195,7 +195,7 @@ impl<D: Database> Engine<D> {
         let removed = diff.removals().filter_map(Target::of);
         let mut changed: BTreeSet<Target> = updated.chain(removed).collect();
         if changed.is_empty() && seen.is_some() {
-            // Only statuses have changed, for example those that this engine has written.
+            // Only statuses have changed, for example those written by this engine.
             return Ok(());
         }
         let targets = self.targets(&snapshot);

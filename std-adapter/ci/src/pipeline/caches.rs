@@ -37,7 +37,7 @@ const TEMPORARY: &str = ".tmp-";
 pub struct Caches {
     dir: PathBuf,
     limits: FileLimits,
-    /// The maximum size of all caches together, in bytes.
+    /// The maximum total size of all caches, in bytes.
     total: u64,
     /// The caches that are being copied, which must not be removed.
     in_use: Arc<Mutex<Vec<PathBuf>>>,
@@ -77,8 +77,8 @@ impl Caches {
         self
     }
 
-    /// Sets the maximum size of all caches together, in bytes. If a new cache exceeds it, the least
-    /// recently used caches are removed. The default is 20 GiB.
+    /// Sets the maximum total size of all caches, in bytes. If a new cache exceeds this limit, the
+    /// least recently used caches are removed. The default is 20 GiB.
     #[must_use]
     pub fn with_total(mut self, bytes: u64) -> Caches {
         self.total = bytes;
@@ -93,7 +93,7 @@ impl Caches {
     pub fn prune(&self, bytes: u64) -> io::Result<usize> {
         let mut entries = Vec::new();
         for entry in self.entries()? {
-            // Another task may have removed the cache.
+            // Another task could have removed the cache.
             if let Ok(used) = entry.metadata().and_then(|found| found.modified()) {
                 entries.push((used, size(&entry), entry));
             }
@@ -177,8 +177,8 @@ impl Caches {
         Ok(missing)
     }
 
-    /// Prevents the removal of a cache while the returned guard exists. Returns `None` if the cache
-    /// does not exist.
+    /// Prevents a cache from being removed while the returned guard exists. Returns `None` if the
+    /// cache does not exist.
     fn use_entry(&self, entry: PathBuf) -> Option<InUse<'_>> {
         let mut in_use = self.in_use.lock();
         if !entry.is_dir() {
@@ -261,7 +261,7 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Returns the size of a cache. A cache without a size is being written or removed.
+/// Returns the size of a cache. A cache without a size file is being written or removed.
 fn size(entry: &Path) -> u64 {
     let size = fs::read_to_string(entry.join(SIZE));
     size.ok().and_then(|size| size.parse().ok()).unwrap_or(0)

@@ -35,7 +35,7 @@ const MAX_DELAY: Duration = Duration::from_secs(10);
 /// The maximum duration of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The maximum time to deliver the remaining webhooks when the server stops.
+/// How long to try to deliver the remaining webhooks when the server stops.
 const WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) type AnyError = Box<dyn Error + Send + Sync>;

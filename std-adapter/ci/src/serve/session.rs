@@ -52,7 +52,7 @@ pub(super) struct Server {
     lease_timeout: Duration,
     lease: Mutex<Option<Arc<Lease<Db>>>>,
     pub(super) webhooks: Webhooks,
-    /// Reports changed statuses to the webhooks. Only one session runs at a time.
+    /// Reports changed statuses to the webhooks. There is only one session at a time.
     statuses: tokio::sync::Mutex<StatusWatcher>,
 }
 

@@ -1,4 +1,4 @@
-//! Limits the time until a response begins.
+//! Limits the time until a response starts.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use axum::response::Response;
 
 use super::pages::error::error_page;
 
-/// The maximum time until a response begins. Streams of events begin immediately and have no limit.
+/// The maximum time until a response starts. Event streams start immediately, so they are not
+/// limited.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Ends a request that takes too long, for example because the database does not answer.
+/// Ends a request that takes too long, for example because the database does not respond.
 pub(super) async fn limit(request: Request, next: Next) -> Response {
     let response = tokio::time::timeout(LIMIT, next.run(request)).await;
     response.unwrap_or_else(|_| {

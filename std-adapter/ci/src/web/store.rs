@@ -71,14 +71,14 @@ pub(super) trait Store: Send + Sync {
     ) -> Read<'s, HistoryPart>;
 }
 
-/// The maximum number of branches that are known to exist.
+/// The maximum number of branches to remember.
 const KNOWN_MAX: usize = 10_000;
 
 /// A [`Store`] for any type of database.
 pub(super) struct DatabaseStore<D> {
     db: D,
-    /// Branches that exist. A database with many builds has a long list of branches, which need not
-    /// be read again for a known branch.
+    /// Branches that are known to exist. A database with many builds has a long list of branches,
+    /// which does not have to be read again for a known branch.
     known: Mutex<HashSet<String>>,
 }
 

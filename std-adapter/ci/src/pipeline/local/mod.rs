@@ -344,7 +344,7 @@ impl Run<'_> {
         };
         let ended = job.run(copied.path(), log).await;
         let artifacts = artifacts::read(copied.path(), &task.step.artifacts, ARTIFACT_LIMITS);
-        // A step may have made directories read-only.
+        // A step could have made directories read-only.
         remove_tree(&copied.keep()).map_err(|error| setup(error.to_string()))?;
         ended?;
         let (artifacts, problems) = artifacts;

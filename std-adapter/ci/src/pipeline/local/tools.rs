@@ -14,7 +14,7 @@ pub(super) fn share(
 ) -> Settings {
     let Sandbox::Isolated(mut isolation) = settings.sandbox else { return settings };
     let hidden = isolation.hidden.clone();
-    // A directory that contains a hidden directory, or is one, must not become visible.
+    // A directory must not become visible if it is or contains a hidden directory.
     let is_hidden = |path: &PathBuf| {
         hidden.iter().any(|dir| path.starts_with(dir))
             && !hidden.iter().any(|dir| dir.starts_with(path))

@@ -216,7 +216,7 @@ fn caches_are_pruned_from_the_oldest_and_leftovers_are_removed() -> Done {
     Ok(())
 }
 
-/// A new cache replaces the oldest one if both together are too large.
+/// A new cache replaces the oldest one if the two caches together are too large.
 #[tokio::test(flavor = "multi_thread")]
 async fn caches_have_a_total_size() -> Done {
     let dir = tempfile::tempdir()?;

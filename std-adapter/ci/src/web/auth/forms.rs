@@ -262,7 +262,7 @@ pub(super) async fn set_password(
     let set =
         tokio::task::spawn_blocking(set).await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
     set.map_err(|error| match error.kind() {
-        // Two requests came at the same time.
+        // Two requests arrived at the same time.
         std::io::ErrorKind::AlreadyExists => {
             message(StatusCode::CONFLICT, "User exists", "This user was created in the meantime.")
         }

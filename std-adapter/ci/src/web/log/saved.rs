@@ -103,7 +103,7 @@ impl Source {
 /// The indexes and durations of the most recently shown logs.
 pub(in crate::web) struct SavedLogs {
     store: Arc<dyn Store>,
-    /// The permits to read whole logs.
+    /// The permits for reading whole logs.
     scans: Semaphore,
     indexes: Recent<Arc<Index>>,
     durations: Recent<Option<Duration>>,
@@ -119,9 +119,10 @@ impl SavedLogs {
         Source::Saved { store: self.store.clone(), commit: commit.to_owned() }
     }
 
-    /// Waits until the caller may read a whole log, so that a few visitors cannot use all processors.
+    /// Waits for a permit to read a whole log. The permits prevent a few visitors from using all
+    /// processors.
     pub(in crate::web) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed.
+        // Acquiring a permit cannot fail, because the semaphore is never closed.
         self.scans.acquire().await.ok()
     }
 

@@ -139,7 +139,7 @@ pub(in crate::web) async fn live(
     let Some(branch) = branch else { return not_found("The branch name is not valid UTF-8.") };
     let Some(tail) = state.0.tails.get(&branch) else {
         return match part.events {
-            // The build ended after the page was sent.
+            // The build has ended since the page was sent.
             Some(_) => events::end(),
             None => finished(&state, &branch, &uri).await,
         };
@@ -209,7 +209,7 @@ impl Part {
     }
 }
 
-/// A log and the page to show.
+/// A log, and which page of it to show.
 struct Log<'i> {
     source: Source,
     index: &'i Index,

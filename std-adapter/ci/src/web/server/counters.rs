@@ -1,4 +1,4 @@
-//! Counts requests and responses for the metrics.
+//! Counts requests and responses for use in metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,21 +27,21 @@ struct Counters {
     /// The number of responses with each status code, starting at [`MIN_CODE`].
     codes: Vec<AtomicU64>,
     in_progress: AtomicU64,
-    /// The total time until the responses began, in microseconds.
+    /// The total time until responses started, in microseconds.
     micros: AtomicU64,
 }
 
-/// The numbers of requests and responses since the start.
+/// The request and response counts since the server was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestCounts {
     /// The number of requests by method: `GET`, `HEAD`, `POST` or `other`.
     pub requests: Vec<(&'static str, u64)>,
-    /// The number of responses by status code. Codes without responses are absent.
+    /// The number of responses by status code. Status codes that have not been sent are absent.
     pub responses: Vec<(u16, u64)>,
-    /// The number of requests whose response has not begun.
+    /// The number of requests whose response has not started.
     pub in_progress: u64,
-    /// The total time between the requests and the beginnings of their responses.
+    /// The total time from each request to the start of its response.
     pub response_time: Duration,
 }
 
@@ -57,7 +57,7 @@ impl RequestCounters {
         }))
     }
 
-    /// Counts the requests to a router.
+    /// Counts requests to a router.
     pub fn count(&self, router: Router) -> Router {
         let counters = self.clone();
         router.layer(from_fn(move |request: Request, next: Next| {
@@ -107,7 +107,7 @@ impl Default for RequestCounters {
     }
 }
 
-/// A request whose response has not begun. The client may disconnect before.
+/// A request whose response has not started. The client can disconnect before the response starts.
 struct Running {
     counters: Arc<Counters>,
     began: Instant,

@@ -106,6 +106,6 @@ async fn live_log_is_shown_before_it_ends() {
     assert!(body.ends_with("event: end\ndata:\n\n"), "{body}");
     let live = site.get("/log/live/run-of-unit").await;
     assert_eq!(live.status, StatusCode::TEMPORARY_REDIRECT);
-    // A page that was loaded before the end asks for the events after the end.
+    // A page that was loaded before the log ended requests events after the log has ended.
     assert_eq!(site.page(&events).await, "event: end\ndata:\n\n");
 }
