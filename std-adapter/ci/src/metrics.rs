@@ -84,10 +84,10 @@ impl WebSources {
         let codes = codes.map(|(code, n)| (Some([("code", code.to_string())]), *n as f64));
         family(to, "web_responses", "Responses", count, codes)?;
         let running = [(None, counts.in_progress as f64)];
-        let help = "Requests whose response has not begun";
+        let help = "Requests whose response has not started";
         family(to, "web_requests_in_progress", help, MetricType::Gauge, running)?;
         let time = [(None, counts.response_time.as_secs_f64())];
-        let help = "Total time until the responses began";
+        let help = "Total time until responses started";
         family(to, "web_response_time_seconds", help, count, time)
     }
 
@@ -109,14 +109,17 @@ impl WebSources {
             });
             family(to, name, help, kind, values)
         };
-        let queued = "Events that wait for a receiver";
+        let queued = "Events queued for a receiver";
         column("webhook_qlen", queued, MetricType::Gauge, &|one| as_f64(one.queued))?;
         let count = MetricType::Counter;
         column("webhook_delivered", "Delivered events", count, &|one| one.delivered as f64)?;
         column("webhook_refused", "Refused events", count, &|one| one.refused as f64)?;
-        column("webhook_dropped", "Events that were too old or too many", count, &|one| {
-            one.dropped as f64
-        })
+        column(
+            "webhook_dropped",
+            "Events dropped because they expired or the queue was full",
+            count,
+            &|one| one.dropped as f64,
+        )
     }
 }
 

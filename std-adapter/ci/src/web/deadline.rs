@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(super) async fn limit(request: Request, next: Next) -> Response {
     let response = tokio::time::timeout(LIMIT, next.run(request)).await;
     response.unwrap_or_else(|_| {
-        let text = format!("The database did not answer within {} seconds.", LIMIT.as_secs());
+        let text = format!("The database did not respond within {} seconds.", LIMIT.as_secs());
         error_page(StatusCode::SERVICE_UNAVAILABLE, &text)
     })
 }
