@@ -24,7 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -69,6 +69,30 @@ pub async fn serve(
     }
 }
 
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 22;
+
+/// Returns the first byte that the client sends, which remains unread.
+async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
+    let mut byte = [0];
+    let count = stream.peek(&mut byte).await?;
+    Ok(byte.first().copied().filter(|_| count > 0))
+}
+
+/// Tells a client that does not use TLS to do so. Visitors often forget the `https://`.
+async fn ask_for_tls(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    // If the request remained unread, the client would not see the answer.
+    let _count = stream.read(&mut [0; 8192]).await?;
+    let text = "This server uses TLS. Use an address that starts with https://.\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{text}",
+        text.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
 struct Server {
     router: Router,
     tls: Option<Tls>,
@@ -111,9 +135,16 @@ impl Server {
 
     async fn serve_connection(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let stream = StallTimeout::new(stream, self.limits.write_time);
+        let first = match &self.tls {
+            Some(_) => timeout(self.limits.handshake_time, first_byte(&stream)).await??,
+            None => None,
+        };
+        let mut stream = StallTimeout::new(stream, self.limits.write_time);
         match &self.tls {
             None => self.serve_http(stream, peer).await,
+            Some(_) if first.is_some_and(|first| first != TLS_HANDSHAKE) => {
+                timeout(self.limits.handshake_time, ask_for_tls(&mut stream)).await?
+            }
             Some(tls) => {
                 let handshake = tls.acceptor().accept(stream);
                 let stream = timeout(self.limits.handshake_time, handshake).await??;

@@ -4,8 +4,7 @@
 
 use axum::extract::Request as AxumRequest;
 use axum::routing::{get, post};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -17,9 +16,17 @@ struct Running {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+    slow: Arc<Slow>,
 }
 
-fn router() -> Router {
+/// A request that runs until the test releases it.
+#[derive(Default)]
+struct Slow {
+    entered: Notify,
+    released: Notify,
+}
+
+fn router(slow: Arc<Slow>) -> Router {
     let echo = async |body: axum::body::Bytes| format!("{} bytes\n", body.len());
     let endless = async || Body::new(Endless);
     Router::new()
@@ -30,8 +37,9 @@ fn router() -> Router {
         .route("/endless", get(endless))
         .route(
             "/slow",
-            get(async || {
-                sleep(Duration::from_millis(300)).await;
+            get(async move || {
+                slow.entered.notify_one();
+                slow.released.notified().await;
                 "slow\n"
             }),
         )
@@ -58,8 +66,9 @@ async fn start(limits: Limits, tls: Option<Tls>) -> Running {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { drop(stopped.await) };
-    let task = tokio::spawn(serve(listener, router(), tls, limits, shutdown));
-    Running { address, stop: Some(stop), task }
+    let slow = Arc::<Slow>::default();
+    let task = tokio::spawn(serve(listener, router(slow.clone()), tls, limits, shutdown));
+    Running { address, stop: Some(stop), task, slow }
 }
 
 /// Short time limits, to keep the tests fast.
@@ -215,15 +224,15 @@ async fn one_address_gets_a_limited_number_of_connections() {
 
 #[tokio::test]
 async fn a_shutdown_finishes_running_requests_and_closes_the_others() {
-    let mut server =
-        start(Limits { drain: Duration::from_secs(2), ..Limits::default() }, None).await;
+    let mut server = start(Limits { drain: TIMEOUT, ..Limits::default() }, None).await;
     let (mut slow, mut idle) = (server.connect().await, server.connect().await);
     slow.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert!(idle.read(&mut [0; 1000]).await.unwrap() > 0);
-    sleep(Duration::from_millis(50)).await;
+    server.slow.entered.notified().await;
     server.stop.take().unwrap().send(()).unwrap();
     assert_eq!(read_to_end(&mut idle).await, "");
+    server.slow.released.notify_one();
     assert!(read_to_end(&mut slow).await.ends_with("slow\n"));
     timeout(TIMEOUT, server.task).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
@@ -280,7 +289,9 @@ mod tls {
         assert!(request(&server, &connector, "other.example.org").await.is_err());
         // Clients that do not use TLS and clients that send nothing do not get a response.
         let plain = server.send(format!("GET / HTTP/1.1\r\n{CLOSE}\r\n")).await;
-        assert!(!plain.contains("HTTP/1.1"), "{plain}");
+        assert!(plain.starts_with("HTTP/1.1 400 "), "{plain}");
+        assert!(plain.ends_with("starts with https://.\n"), "{plain}");
+        assert_eq!(server.send("\x16\x03\x01nonsense").await.find("HTTP"), None);
         assert_eq!(server.send("").await, "");
     }
 }
