@@ -36,7 +36,7 @@ async fn the_one_time_url_works_in_one_browser_only() {
     assert_eq!(second.get("/auth/setup").await.status, StatusCode::FORBIDDEN);
     for (new, again, reason) in [
         ("short", "short", "Use at least 10"),
-        ("long enough", "different!", "differ"),
+        ("long enough", "different!", "do not match"),
         (&"x".repeat(2000), &"x".repeat(2000), "Use at most 1024"),
     ] {
         let answer = first.submit("/auth/setup", &[("new", new), ("again", again)]).await;
