@@ -11,6 +11,7 @@ use datakit_ci::web::auth::Auth;
 use datakit_ci::web::server::RequestCounters;
 use datakit_ci::webhook::{ReceiverStatus, Webhooks};
 use datakit_ci::{Counters, Target, View};
+use datakit_github::RefKind;
 use datakit_program::{LogCounters, ProcessCollector};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -154,8 +155,9 @@ impl Sources {
             (Some([("type", kind.to_owned())]), as_f64(count))
         };
         let values = [
-            of("PR", |target| matches!(target, Target::Pr(_))),
-            of("ref", |target| matches!(target, Target::Ref(_))),
+            of("pr", |target| matches!(target, Target::Pr(_))),
+            of("branch", |target| kind(target) == Some(RefKind::Heads)),
+            of("tag", |target| kind(target) == Some(RefKind::Tags)),
         ];
         family(to, "engine_active_targets", "Targets", MetricType::Gauge, values)
     }
@@ -216,6 +218,13 @@ impl Sources {
             pool.uses.total.as_secs_f64()
         })?;
         column("pool_uses", "Completed uses", counter, &|pool| pool.uses.count as f64)
+    }
+}
+
+fn kind(target: &Target) -> Option<RefKind> {
+    match target {
+        Target::Pr(_) => None,
+        Target::Ref(id) => Some(id.name.kind()),
     }
 }
 
@@ -308,7 +317,7 @@ mod tests {
             "DataKitCI_engine_connection_failures_total 0",
             "DataKitCI_engine_status_updates_total 0",
             "DataKitCI_engine_update_notifications_total 0",
-            "DataKitCI_engine_active_targets{type=\"PR\"} 0",
+            "DataKitCI_engine_active_targets{type=\"pr\"} 0",
             "DataKitCI_term_evals_total 0",
             "DataKitCI_pool_capacity{name=\"gpu\"} 2",
             "DataKitCI_pool_qlen{name=\"gpu\"} 0",

@@ -14,11 +14,18 @@ use crate::serve::AnyError;
 /// All steps are ended on a signal.
 ///
 /// # Errors
-/// Returns an error if signals cannot be handled.
+/// Returns an error if signals cannot be handled or if a secret is not in the environment.
 pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode, AnyError> {
     let signal = datakit_program::end_signal()?;
     let mut options = LocalOptions::default();
     options.steps.clone_from(&args.step);
+    options.target.clone_from(&args.target);
+    options.base.clone_from(&args.base);
+    options.cache_dir = local::user_cache_dir();
+    for name in &args.secret {
+        let value = std::env::var(name).map_err(|error| format!("secret {name}: {error}"))?;
+        options.settings.secrets.insert(name.clone(), value);
+    }
     if args.unsandboxed {
         options.settings.sandbox = Sandbox::Unsandboxed;
     }

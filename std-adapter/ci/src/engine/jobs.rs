@@ -99,7 +99,7 @@ impl Jobs {
                     TargetJobs::Fixed
                 }
                 Planned::Dynamic(plan) => {
-                    let text = plan.map(|tests| format!("{} tests", tests.len()));
+                    let text = plan.map(|tests| count(tests.len()));
                     self.add(target, &[(PIPELINE.to_owned(), text)]);
                     TargetJobs::Dynamic { plan, current: None, pending: true }
                 }
@@ -163,4 +163,9 @@ impl Jobs {
         }
         true
     }
+}
+
+/// Returns the number of tests as text.
+fn count(tests: usize) -> String {
+    format!("{tests} {}", if tests == 1 { "test" } else { "tests" })
 }

@@ -15,10 +15,11 @@ use sha2::{Digest, Sha256};
 
 use super::files::{self, FileLimits};
 use super::model::CacheSpec;
-use super::names::{hex, part};
+use super::names::part;
 use super::plan::Task;
 use super::trust::Trust;
 use crate::git::remove_tree;
+use crate::state::hex;
 
 /// The maximum size of a file whose contents are part of a key.
 const KEY_FILE_MAX: u64 = 16 << 20;

@@ -1,14 +1,10 @@
 //! The names of the branches that contain the results of pipelines.
 
 use datakit_github::Commit;
-use sha2::{Digest, Sha256};
 
 use super::trust::Trust;
 use crate::Target;
-use crate::state::{escape, target_suffix};
-
-/// The maximum length of a name. Longer names are truncated and end with a hash.
-const NAME_MAX: usize = 190;
+use crate::state::{escape, limited, target_suffix};
 
 /// Returns the branch that contains the result of a task: `step-USER-REPO-TASK-of-HASH`, followed
 /// by `-for-TARGET` if the result is specific to a target, and by `-untrusted` if the commit is not
@@ -50,30 +46,13 @@ pub(super) fn part(text: &[u8]) -> String {
     escape(text).replace("..", "_2e_2e")
 }
 
-/// Truncates a name that is too long for a file name.
-fn limited(name: String) -> String {
-    // `-for-TARGET` could contain two consecutive dots only if the ref name did, which Git does not
-    // allow.
-    if name.len() <= NAME_MAX {
-        return name;
-    }
-    let hash = hex(&Sha256::digest(name.as_bytes()), 20);
-    // Escaped names are ASCII.
-    let start = name.get(..NAME_MAX - hash.len() - 1).unwrap_or_default();
-    format!("{start}-{hash}")
-}
-
-/// Returns the first `length` hexadecimal digits of a hash.
-pub(super) fn hex(hash: &[u8], length: usize) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(length).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use datakit_client::db::BranchName;
     use datakit_github::{Hash, RefId, RefName};
 
     use super::*;
+    use crate::state::NAME_MAX;
 
     fn commit() -> Commit {
         let hash = Hash::parse("83a4d0f4dd5f8ab15c73bd53adb3ea0dd1fc5b3e").unwrap();

@@ -17,6 +17,8 @@ mod output;
 
 pub(crate) use history::first_line;
 pub use history::{History, Record};
+#[cfg(test)]
+pub(crate) use names::NAME_MAX;
 pub use names::{INDEX_BRANCH, history_branch, index_path, target_of_index};
-pub(crate) use names::{escape, target_suffix};
+pub(crate) use names::{escape, hex, limited, target_suffix};
 pub use output::{InvalidOutput, JobResult, JobStatus};

@@ -4,8 +4,12 @@ use std::fmt::Write;
 
 use datakit_client::db::{Path, Result};
 use datakit_github::{Commit, PrId, RefId, RefName, Repo};
+use sha2::{Digest, Sha256};
 
 use crate::Target;
+
+/// The maximum length of a name. A file name may have 255 bytes, and Git appends `.lock`.
+pub(crate) const NAME_MAX: usize = 190;
 
 /// The branch that contains the index.
 pub const INDEX_BRANCH: &str = "commit-index";
@@ -21,12 +25,29 @@ pub const INDEX_BRANCH: &str = "commit-index";
 #[must_use]
 pub fn history_branch(target: &Target) -> String {
     let (user, name) = (target.repo().user(), target.repo().name());
-    format!(
+    limited(format!(
         "status-{}-{}-{}",
         escape(user.as_bytes()),
         escape(name.as_bytes()),
         target_suffix(target)
-    )
+    ))
+}
+
+/// Truncates a name that is too long for a file name. The truncated name ends with a hash of the whole
+/// name.
+pub(crate) fn limited(name: String) -> String {
+    if name.len() <= NAME_MAX {
+        return name;
+    }
+    let hash = hex(&Sha256::digest(name.as_bytes()), 20);
+    // Escaped names are ASCII.
+    let start = name.get(..NAME_MAX - hash.len() - 1).unwrap_or_default();
+    format!("{start}-{hash}")
+}
+
+/// Returns the first `length` hexadecimal digits of a hash.
+pub(crate) fn hex(hash: &[u8], length: usize) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(length).collect()
 }
 
 /// Returns a path in [`INDEX_BRANCH`]. The file at this path contains the hash of the last history
@@ -37,7 +58,7 @@ pub fn history_branch(target: &Target) -> String {
 pub fn index_path(commit: &Commit, target: &Target) -> Result<Path> {
     let (user, name) = (commit.repo.user(), commit.repo.name());
     let hash = commit.hash.to_string();
-    let file = target_suffix(target);
+    let file = limited(target_suffix(target));
     Path::from_names([user, name, "commit", &hash, &file])
 }
 
@@ -94,6 +115,18 @@ pub(crate) fn escape(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_are_truncated_and_differ() {
+        let branch = |end: char| {
+            let name = format!("me/app/heads/{}{end}", "a/".repeat(120));
+            let target: Target = name.parse().unwrap();
+            history_branch(&target)
+        };
+        let (first, second) = (branch('b'), branch('c'));
+        assert_eq!((first.len(), second.len()), (NAME_MAX, NAME_MAX));
+        assert_ne!(first, second);
+    }
 
     #[test]
     fn targets_are_found_by_the_names_of_their_index_files() {
