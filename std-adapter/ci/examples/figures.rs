@@ -16,7 +16,8 @@ use datakit_client::db::{BranchExt, TransactionOps};
 use datakit_db::store::MemoryStore;
 use datakit_db::{Database, DirectDb};
 use datakit_github::{
-    Commit, Diff, Element, Hash, Ref, RefId, RefName, Repo, ensure_branch, write,
+    Commit, Context, Diff, Element, Hash, Ref, RefId, RefName, Repo, Status, StatusId, StatusState,
+    Text, ensure_branch, write,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
@@ -35,7 +36,8 @@ async fn main() {
 
     let (started, mut starts) = mpsc::unbounded_channel();
     let project = Project::new(repo.clone(), move |input| {
-        let tests = (0..TESTS).map(|test| {
+        let gate = input.metadata.ci_success_target_url(&input.target, &context());
+        let tests = (1..TESTS).map(|test| {
             let started = started.clone();
             let term = input.head().bind(move |commit: Commit| {
                 let started = started.clone();
@@ -49,7 +51,7 @@ async fn main() {
             });
             (format!("test-{test}"), term)
         });
-        tests.collect()
+        tests.chain([("gate".to_owned(), gate)]).collect()
     });
     let began = Instant::now();
     let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
@@ -82,6 +84,21 @@ async fn main() {
     }
     println!("from a commit to the start of its build: {:.2} ms (median)", median(&mut latencies));
     println!("processor time of one changed head: {:.2} ms (median)", median(&mut costs));
+
+    let mut costs = Vec::new();
+    for repeat in 0..REPEATS {
+        wait_until_idle(&view).await;
+        let (cpu, before) = (cpu_time(), counters.status_updates());
+        // The heads of these targets have not changed.
+        let changed = status(&repo, TARGETS / 2 + repeat);
+        commit(&db, Diff::new([Element::from(changed)], [])).await;
+        while counters.status_updates() == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        wait_until_idle(&view).await;
+        costs.push((cpu_time() - cpu).as_secs_f64() * 1e3);
+    }
+    println!("processor time of one changed status: {:.2} ms (median)", median(&mut costs));
     running.abort();
     live_log().await;
 }
@@ -118,6 +135,23 @@ async fn live_log() {
     }
     let seconds = began.elapsed().as_secs_f64();
     println!("{READERS} readers of a live log: {:.0} MB in {seconds:.2} s", bytes as f64 / 1e6);
+}
+
+/// The context of the status that one test of each target waits for.
+fn context() -> Context {
+    Context::new("ci/other").unwrap()
+}
+
+/// Returns a successful status of another CI.
+fn status(repo: &Repo, commit: usize) -> Status {
+    let hash = Hash::parse(format!("{commit:040x}")).unwrap();
+    let commit = Commit { repo: repo.clone(), hash };
+    Status {
+        id: StatusId { commit, context: context() },
+        state: StatusState::Success,
+        description: None,
+        target_url: Some(Text::from("https://example.org/".to_owned())),
+    }
 }
 
 fn head(repo: &Repo, branch: usize, commit: usize) -> Ref {

@@ -33,11 +33,12 @@ impl Record {
             Err(Error::NotFound) => Vec::new(),
             tests => tests?,
         };
-        for name in tests.iter().filter_map(|name| name.to_str()) {
-            let output = read_optional(tree, &output_path(name)?).await?;
+        for dir in tests.iter().filter_map(|name| name.to_str()) {
+            let test = test_of_dir(dir);
+            let output = read_optional(tree, &Path::from_names(["job", dir, "output"])?).await?;
             match output.map(|output| JobResult::from_json(&output)) {
-                Some(Ok(result)) => drop(jobs.insert(name.to_owned(), result)),
-                Some(Err(error)) => tracing::warn!(test = name, %error, "result ignored"),
+                Some(Ok(result)) => drop(jobs.insert(test, result)),
+                Some(Err(error)) => tracing::warn!(test, %error, "result ignored"),
                 None => {}
             }
         }
@@ -146,16 +147,48 @@ async fn write<T: TransactionOps>(
         .create_or_replace_file(&Path::from_names(["metadata-commit"])?, metadata.as_bytes())
         .await?;
     for name in old.jobs.keys().filter(|name| !new.jobs.contains_key(*name)) {
-        transaction.remove(&Path::from_names(["job", name])?).await?;
+        transaction.remove(&job_path(name)?).await?;
     }
     for (name, result) in new.jobs.iter().filter(|(name, job)| old.jobs.get(*name) != Some(job)) {
-        transaction.make_dirs(&Path::from_names(["job", name])?).await?;
-        let json = result.to_json();
-        transaction.create_or_replace_file(&output_path(name)?, json.as_bytes()).await?;
+        let dir = job_path(name)?;
+        transaction.make_dirs(&dir).await?;
+        let (file, json) = (dir.concat(&Path::from_names(["output"])?), result.to_json());
+        transaction.create_or_replace_file(&file, json.as_bytes()).await?;
     }
     Ok(())
 }
 
-fn output_path(test: &str) -> Result<Path> {
-    Path::from_names(["job", test, "output"])
+fn job_path(test: &str) -> Result<Path> {
+    Path::from_names(["job", &dir_of_test(test)])
+}
+
+/// Returns the name of a test's directory. A directory cannot contain `/` in its name or be called
+/// `.` or `..`, so `%`, `/` and leading dots are percent-encoded.
+fn dir_of_test(test: &str) -> String {
+    let dir = test.replace('%', "%25").replace('/', "%2F");
+    match dir.strip_prefix('.') {
+        Some(rest) => format!("%2E{rest}"),
+        None => dir,
+    }
+}
+
+/// Returns the test whose directory has this name. An invalid escape sequence is copied unchanged.
+fn test_of_dir(dir: &str) -> String {
+    dir.replace("%2E", ".").replace("%2F", "/").replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_test_name_has_a_directory() {
+        for name in ["build", "a/b", "..", ".x", "100%", "a%2Fb", "lint: rust=1.88,image=a/b:c"] {
+            let dir = dir_of_test(name);
+            assert!(Path::from_names(["job", &dir]).is_ok(), "{dir}");
+            assert_eq!(test_of_dir(&dir), name);
+        }
+        // The original does not encode names.
+        assert_eq!(test_of_dir("50%"), "50%");
+    }
 }
