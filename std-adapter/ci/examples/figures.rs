@@ -137,12 +137,12 @@ async fn live_log() {
     println!("{READERS} readers of a live log: {:.0} MB in {seconds:.2} s", bytes as f64 / 1e6);
 }
 
-/// The context of the status that one test of each target waits for.
+/// The context of the status for which one test of each target waits.
 fn context() -> Context {
     Context::new("ci/other").unwrap()
 }
 
-/// Returns a successful status of another CI.
+/// Returns a successful status from another CI.
 fn status(repo: &Repo, commit: usize) -> Status {
     let hash = Hash::parse(format!("{commit:040x}")).unwrap();
     let commit = Commit { repo: repo.clone(), hash };

@@ -112,13 +112,13 @@ pub(crate) struct RunArgs {
     /// Run only this step and the steps it needs. May be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) step: Vec<String>,
-    /// Run the steps that `when` selects for this target [default: the current branch]
+    /// Run the steps selected by `when` for this target [default: the current branch]
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: Option<Target>,
-    /// The branch into which the target is to be merged, if the target is a pull request
+    /// The base branch, if the target is a pull request
     #[arg(long, value_name = "BRANCH", requires = "target")]
     pub(crate) base: Option<String>,
-    /// Pass the environment variable NAME to steps as the secret NAME. May be repeated
+    /// Pass the environment variable NAME to the steps as the secret NAME. May be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) secret: Vec<String>,
     /// Run the steps without a sandbox

@@ -165,7 +165,7 @@ impl Jobs {
     }
 }
 
-/// Returns the number of tests as text.
+/// Formats the number of tests for display.
 fn count(tests: usize) -> String {
     format!("{tests} {}", if tests == 1 { "test" } else { "tests" })
 }

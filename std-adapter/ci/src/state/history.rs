@@ -162,8 +162,8 @@ fn job_path(test: &str) -> Result<Path> {
     Path::from_names(["job", &dir_of_test(test)])
 }
 
-/// Returns the name of a test's directory. A directory cannot contain `/` in its name or be called
-/// `.` or `..`, so `%`, `/` and leading dots are percent-encoded.
+/// Returns the name of a test's directory. A directory name cannot contain `/` and cannot be `.` or
+/// `..`, so `%`, `/` and leading dots are percent-encoded.
 fn dir_of_test(test: &str) -> String {
     let dir = test.replace('%', "%25").replace('/', "%2F");
     match dir.strip_prefix('.') {
@@ -172,7 +172,8 @@ fn dir_of_test(test: &str) -> String {
     }
 }
 
-/// Returns the test whose directory has this name. An invalid escape sequence is copied unchanged.
+/// Returns the test whose directory has the given name. Invalid escape sequences are copied
+/// unchanged.
 fn test_of_dir(dir: &str) -> String {
     dir.replace("%2E", ".").replace("%2F", "/").replace("%25", "%")
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Target;
 
-/// The maximum length of a name. A file name may have 255 bytes, and Git appends `.lock`.
+/// The maximum length of a name. A file name can have at most 255 bytes, and Git appends `.lock`.
 pub(crate) const NAME_MAX: usize = 190;
 
 /// The branch that contains the index.

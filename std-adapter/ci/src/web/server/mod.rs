@@ -72,16 +72,17 @@ pub async fn serve(
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 22;
 
-/// Returns the first byte that the client sends, which remains unread.
+/// Returns the first byte sent by the client without consuming it.
 async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
     let mut byte = [0];
     let count = stream.peek(&mut byte).await?;
     Ok(byte.first().copied().filter(|_| count > 0))
 }
 
-/// Tells a client that does not use TLS to do so. Visitors often forget the `https://`.
+/// Responds to a client that does not use TLS with a message to use it. Visitors often forget the
+/// `https://`.
 async fn ask_for_tls(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
-    // If the request remained unread, the client would not see the answer.
+    // Read the request first; otherwise, the client would not see the response.
     let _count = stream.read(&mut [0; 8192]).await?;
     let text = "This server uses TLS. Use an address that starts with https://.\n";
     let answer = format!(
