@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use datakit_client::db::{
@@ -216,13 +217,15 @@ impl<D: Database, B: Builder> Shared<D, B> {
         log.line("Starting...");
         let transaction =
             branch.transaction().await.map_err(|error| format!("database: {error}"))?;
-        let result = self.generate(&transaction, key, &log, &progress).await;
+        let temporary = Arc::new(AtomicBool::new(false));
+        let result = self.generate(&transaction, key, &log, &progress, &temporary).await;
         match &result {
             Ok(_) => log.line("Success"),
             Err(failure) => log.line(&format!("Failed: {failure}")),
         }
         let text = log.finish();
-        let committed = store(&transaction, &text, result.as_ref().err()).await;
+        let failure = result.as_ref().err();
+        let committed = store(&transaction, &text, failure, temporary.load(Relaxed)).await;
         transaction.abort().await;
         drop(live);
         let commit =
@@ -238,10 +241,12 @@ impl<D: Database, B: Builder> Shared<D, B> {
         key: &B::Key,
         log: &BuildLog,
         progress: &Progress,
+        temporary: &Arc<AtomicBool>,
     ) -> std::result::Result<B::Value, String> {
         let cleared = clear(transaction).await;
         cleared.map_err(|error| format!("database: {error}"))?;
-        let build = Build { log: log.clone(), progress: progress.clone() };
+        let (log, progress) = (log.clone(), progress.clone());
+        let build = Build { log, progress, temporary: temporary.clone() };
         self.builder.generate(transaction, &build, key).await
     }
 
@@ -268,11 +273,12 @@ async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
     Ok(())
 }
 
-/// Commits the log and the failure message, if any.
+/// Commits the log and the failure message, if any. A temporary failure is marked for rebuild.
 async fn store<T: TransactionOps>(
     transaction: &T,
     log: &str,
     failure: Option<&String>,
+    temporary: bool,
 ) -> Result<T::Commit> {
     transaction.create_or_replace_file(&file(LOG)?, log.as_bytes()).await?;
     let message = match failure {
@@ -280,7 +286,12 @@ async fn store<T: TransactionOps>(
         Some(failure) => {
             let text = format!("{failure}\n");
             transaction.create_or_replace_file(&file(FAILURE)?, text.as_bytes()).await?;
-            format!("Cached failure: {}", first_line(failure))
+            if temporary {
+                transaction.create_or_replace_file(&file(REBUILD)?, b"").await?;
+                format!("Temporary failure: {}", first_line(failure))
+            } else {
+                format!("Cached failure: {}", first_line(failure))
+            }
         }
     };
     transaction.commit(&message).await

@@ -21,6 +21,8 @@ mod tests;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use datakit_client::db::{self, TransactionOps, TreeOps};
 
@@ -85,6 +87,7 @@ pub trait Builder: Send + Sync + 'static {
 pub struct Build {
     log: BuildLog,
     progress: Progress,
+    temporary: Arc<AtomicBool>,
 }
 
 impl Build {
@@ -98,5 +101,11 @@ impl Build {
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// Declares that a failure of this build has a temporary cause, for example a lost network
+    /// connection. The failure is shown, but the next CI server builds the value again.
+    pub fn set_temporary(&self) {
+        self.temporary.store(true, Relaxed);
     }
 }

@@ -17,6 +17,9 @@ type Done = Result<(), Box<dyn std::error::Error>>;
 /// The time limit for every wait in these tests.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// The key of a build that fails for a temporary reason.
+const NO_NETWORK: i32 = -1000;
+
 /// A builder that converts numbers to strings. Building a negative number fails.
 #[derive(Clone)]
 struct Numbers {
@@ -65,6 +68,10 @@ impl Builder for Numbers {
         build.log().write("counting\n");
         build.progress().text("counting");
         self.permits.acquire().await.map_err(|error| error.to_string())?.forget();
+        if *key == NO_NETWORK {
+            build.set_temporary();
+            return Err("the network is down".to_owned());
+        }
         if *key < 0 {
             return Err(format!("{key} is negative\nsecond line"));
         }
@@ -247,4 +254,18 @@ async fn builds_are_found_by_branch_and_counted() {
     let [counts] = &*builds.counts() else { panic!("there is one cache") };
     let of = (counts.started, counts.succeeded, counts.failed, counts.ended_without_result);
     assert_eq!((of, &*counts.name), ((3, 1, 1, 1), builder.name()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_failure_is_not_kept_over_a_restart() {
+    let (db, builder) = (memory(), Numbers::new(2));
+    for count in 1..=2 {
+        let cache = Cache::new(db.clone(), builder.clone(), LiveLogs::new());
+        let failed = result(&cache.find(&NO_NETWORK)).await;
+        assert_eq!(failed.outcome, Outcome::failure("the network is down"));
+        assert!(matches!(failed.logs, Logs::Saved(log) if log.failed));
+        assert_eq!(builder.builds(), count);
+    }
+    let branch = format!("number-of-{NO_NETWORK}");
+    assert_eq!(message(&db, &branch).await, "Temporary failure: the network is down");
 }

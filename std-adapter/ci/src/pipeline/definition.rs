@@ -168,9 +168,13 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
     ) -> Result<Definition, String> {
         let holder = Holder::new(key.commit.repo.to_string(), key.target.to_string());
         let place = self.pool.acquire(&holder, build.progress()).await;
-        let _place = place.map_err(|error| error.to_string())?;
+        let _place = place.map_err(|error| {
+            build.set_temporary();
+            error.to_string()
+        })?;
         let request = Request { target: &key.target, commit: &key.commit, job: FILE, build };
-        let definition = self.read(&request, key).await?;
+        let read = self.read(&request, key).await;
+        let definition = read.inspect_err(|_| build.set_temporary())?;
         let plan = definition.plan(key).map_err(|errors| {
             build.log().write(&format!("{errors}\n"));
             summary(&errors)

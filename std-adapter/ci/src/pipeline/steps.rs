@@ -197,14 +197,19 @@ impl<S: Source> Builder for StepBuilder<S> {
         let retry = key.task.step.retry;
         let (mut began, mut attempt) = (None, 1);
         let artifacts = loop {
-            let place = self.place(key, build).await?;
+            let place = self.place(key, build).await.inspect_err(|_| build.set_temporary())?;
             began = began.or_else(|| Some(Instant::now()));
             let ended = self.attempt(transaction, build, key).await;
             drop(place);
             let error = match ended {
                 Ok(artifacts) => break artifacts,
                 Err(TaskError::Failed(error)) if attempt < retry.attempts => error,
-                Err(error) => return Err(error.to_string()),
+                Err(error) => {
+                    if matches!(error, TaskError::Setup(_)) {
+                        build.set_temporary();
+                    }
+                    return Err(error.to_string());
+                }
             };
             let pause = retry.pause_after(attempt);
             let text = format!("Attempt {attempt} failed: {error}; next in {pause:?}");

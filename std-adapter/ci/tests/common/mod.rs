@@ -188,7 +188,15 @@ pub(crate) async fn wait_for(db: &Db, branch: &str, path: &str, expected: &str) 
         }
     });
     if waited.await.is_err() {
+        for name in db.branches().await.unwrap() {
+            if let Some(failure) = read(db, &name.to_string(), "failure").await {
+                let log = read(db, &name.to_string(), "log").await.unwrap_or_default();
+                println!("{name}: {failure}\n{log}\n");
+            }
+        }
         let found = read(db, branch, path).await;
+        let description = path.replace("/state", "/description");
+        println!("{description}: {:?}", read(db, branch, &description).await);
         panic!("{branch}/{path} is {found:?} and does not become {expected:?}");
     }
 }
