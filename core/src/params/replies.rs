@@ -174,8 +174,8 @@ impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
 impl<const CLIENTS: usize> StoreOutcomes for Replies<CLIENTS> {
     fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>) {
         self.with_reply(client, |reply| {
-            // If the client's connection has ended since the request, no request is pending and no
-            // one is waiting for the outcome.
+            // If the client's connection has ended since the request was made, nothing is pending
+            // and no one is waiting for the outcome.
             if reply.pending == 0 {
                 return;
             }

@@ -334,7 +334,7 @@ impl Transaction {
     }
 
     /// Computes the result of a [`merge`](Transaction::merge) without changing the tree. To change
-    /// the tree, call [`apply`](Prepared::apply) on the result, which is fast.
+    /// the tree, call [`apply`](Prepared::apply) on the result. That call is fast.
     ///
     /// # Errors
     /// Returns the same errors as [`merge`](Transaction::merge).

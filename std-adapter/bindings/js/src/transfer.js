@@ -98,8 +98,8 @@ export async function* readChunks(file, offset, signal) {
 }
 
 /**
- * Reads from `offset` to `length`. Stops early if a read returns fewer bytes than requested,
- * because this means that the file is shorter than `length`.
+ * Reads the bytes from position `offset` up to position `length`. Stops early if a read returns
+ * fewer bytes than requested, because this means that the file is shorter than `length`.
  * @param {Fid} file
  * @param {number} offset
  * @param {number} length

@@ -77,7 +77,7 @@ mod tests {
         );
     }
 
-    /// Every byte that Git allows in a ref name results in a valid and unique branch name.
+    /// A ref name that contains any byte that Git allows is mapped to a valid, unique branch name.
     #[test]
     fn every_legal_character_gives_a_valid_branch() {
         let mut seen = std::collections::BTreeSet::new();

@@ -15,7 +15,7 @@ use site::{EVIL, Site};
 
 const PASSWORD: &str = "correct horse battery";
 
-/// Starts a browser and a CI, or returns `None` if there is no browser.
+/// Starts a browser and a CI server, or returns `None` if there is no browser.
 async fn start() -> Option<(Browser, Site)> {
     let Some(browser) = Browser::start().await else {
         println!("skipped: chromium or chromedriver is not installed");

@@ -1,4 +1,4 @@
-//! Measures how long a CI with many targets takes to start.
+//! Measures how long a CI server with many targets takes to start.
 
 use std::time::Instant;
 
