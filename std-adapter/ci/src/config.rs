@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use datakit_ci::build::LogLimits;
 use datakit_github::Repo;
 use serde::Deserialize;
 
@@ -26,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) images: BTreeMap<String, PathBuf>,
     /// Environment variables for all steps.
     pub(crate) env: BTreeMap<String, String>,
+    /// Directories that steps can read even if they are in a hidden directory.
+    pub(crate) visible: Vec<PathBuf>,
     pub(crate) access: Access,
     pub(crate) logs: Logs,
 }
@@ -49,6 +52,9 @@ impl TryFrom<String> for RepoName {
 pub(crate) struct ProjectConfig {
     /// The path or URL from which to clone the repository.
     pub(crate) source: Option<String>,
+    /// The file with the `Authorization` header for requests to `source`. A relative path is relative
+    /// to the secrets directory.
+    pub(crate) authorization_file: Option<PathBuf>,
     /// The branches on the home page.
     pub(crate) dashboards: Vec<String>,
     /// When to rebuild the branches in `dashboards`, as cron expressions in UTC.
@@ -59,6 +65,7 @@ impl Default for ProjectConfig {
     fn default() -> ProjectConfig {
         ProjectConfig {
             source: None,
+            authorization_file: None,
             dashboards: vec!["master".to_owned(), "main".to_owned()],
             rebuild: Vec::new(),
         }
@@ -128,9 +135,17 @@ pub(crate) struct Logs {
     pub(crate) max_age_days: Option<u32>,
     /// The maximum number of logs.
     pub(crate) max_count: Option<usize>,
+    /// The maximum size of a log in MiB. Longer logs are truncated.
+    pub(crate) max_size_mib: Option<u16>,
 }
 
 impl Logs {
+    /// Returns the limits for the log of a step.
+    pub(crate) fn limits(&self) -> LogLimits {
+        let bytes = |mib: u16| LogLimits { bytes: usize::from(mib) << 20 };
+        self.max_size_mib.map_or_else(LogLimits::default, bytes)
+    }
+
     /// Returns the policy, or `None` if all logs are kept.
     pub(crate) fn policy(&self) -> Option<datakit_ci::prune::LogPolicy> {
         let day = |days: u32| Duration::from_secs(u64::from(days).saturating_mul(86_400));
@@ -221,6 +236,8 @@ mod tests {
         assert_eq!(config.access.trusted_proxies, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         config.access.metrics_token_sha256 = Some("9f86".to_owned());
         assert_eq!(config.access.metrics_token(), Err(InvalidHash));
+        assert_eq!(config.logs.limits().bytes, 20 << 20);
+        assert_eq!(config.visible, [PathBuf::from("/home/ci/.rustup")]);
         let policy = config.logs.policy().unwrap();
         assert_eq!(policy.max_age, Some(Duration::from_secs(90 * 86_400)));
         config.add_projects(&[(repo.clone(), Some("/srv/app.git".to_owned()))]);

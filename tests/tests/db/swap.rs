@@ -1,4 +1,5 @@
-//! Tests for `commit ff-only` (a compare-and-swap of the head) and for plain `commit` (which merges).
+//! Tests for `commit ff-only` (a compare-and-swap of the head) and for plain `commit` (which
+//! merges).
 
 use datakit_tests::db::{Repository, TestDb, refused};
 use datakit_tests::on_both;

@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datakit_ci::command::Image;
-use datakit_ci::git::Repository;
+use datakit_ci::git::{Repository, RepositoryOptions};
 use datakit_ci::pipeline::{Caches, GitCheckout, Request, Settings, Source};
 use datakit_client::db::Db;
 use datakit_github::{Commit, Repo, read_clone_url};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use super::AnyError;
 use super::session::Server;
+use crate::config::ProjectConfig;
 
 /// The maximum size of a secret in bytes.
 const SECRET_MAX: u64 = 64 << 10;
@@ -35,21 +37,46 @@ impl Clones {
 
     /// Returns the source of a repository. The repository is cloned when its first commit is
     /// needed, because the bridge might not have found its URL before.
-    pub(super) fn source(
-        &self,
-        repo: &Repo,
-        given: Option<&str>,
-        db: &Db,
-        branch: &str,
-    ) -> LazyClone {
+    pub(super) fn source(&self, repo: &Repo, given: &Given, db: &Db, branch: &str) -> LazyClone {
         LazyClone {
             clone: self.open.lock().entry(repo.clone()).or_default().clone(),
             dir: self.dir.join(repo.user()).join(repo.name()),
             repo: repo.clone(),
-            given: given.map(str::to_owned),
+            given: given.clone(),
             db: db.clone(),
             branch: branch.to_owned(),
         }
+    }
+}
+
+/// What the operator specified about a repository.
+#[derive(Clone, Default)]
+pub(super) struct Given {
+    /// The path or URL.
+    url: Option<String>,
+    /// The `Authorization` header for requests to the URL.
+    authorization: Option<String>,
+}
+
+impl Given {
+    /// Reads the authorization file, if there is one.
+    pub(super) fn new(
+        repo: &Repo,
+        config: &ProjectConfig,
+        secrets_dir: &Path,
+    ) -> Result<Given, AnyError> {
+        let Some(file) = &config.authorization_file else {
+            return Ok(Given { url: config.source.clone(), authorization: None });
+        };
+        if config.source.is_none() {
+            // Otherwise, a client of the database could choose who receives the secret.
+            let text = "authorization-file also requires source";
+            return Err(format!("project {repo}: {text}").into());
+        }
+        let file = secrets_dir.join(file);
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Given { url: config.source.clone(), authorization: Some(text.trim().to_owned()) })
     }
 }
 
@@ -58,8 +85,7 @@ pub(super) struct LazyClone {
     clone: Arc<OnceCell<Repository>>,
     dir: PathBuf,
     repo: Repo,
-    /// The path or URL specified by the operator.
-    given: Option<String>,
+    given: Given,
     db: Db,
     branch: String,
 }
@@ -67,11 +93,14 @@ pub(super) struct LazyClone {
 impl LazyClone {
     async fn repository(&self) -> Result<&Repository, String> {
         let opened = self.clone.get_or_try_init(async || {
-            let url = match &self.given {
-                Some(given) => given.clone(),
+            let url = match &self.given.url {
+                Some(url) => url.clone(),
                 None => self.found_url().await.map_err(|error| format!("database: {error}"))?,
             };
-            Repository::open_or_clone(&url, &self.dir).await.map_err(|error| chain(&error))
+            let mut options = RepositoryOptions::default();
+            options.authorization.clone_from(&self.given.authorization);
+            let opened = Repository::open_with(&url, &self.dir, options).await;
+            opened.map_err(|error| chain(&error))
         });
         opened.await
     }
@@ -136,6 +165,7 @@ pub(super) fn step_settings(server: &Server, repo: &Repo) -> Settings {
     settings.images = images.collect();
     settings.podman = Some(server.work_dir.join("images"));
     settings.env.clone_from(&server.config.env);
+    settings.log = server.config.logs.limits();
     let secrets = server.secrets_dir.join("projects").join(repo.user()).join(repo.name());
     match read_secrets(&secrets) {
         Ok(secrets) => settings.secrets = secrets,
@@ -185,6 +215,22 @@ pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn authorization_requires_a_source() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let repo: Repo = "me/app".parse().unwrap();
+        let mut config =
+            ProjectConfig { authorization_file: Some("token".into()), ..ProjectConfig::default() };
+        let error = Given::new(&repo, &config, dir.path()).err().unwrap().to_string();
+        assert_eq!(error, "project me/app: authorization-file also requires source");
+        config.source = Some("https://git.example.org/me/app.git".to_owned());
+        let error = Given::new(&repo, &config, dir.path()).err().unwrap().to_string();
+        assert!(error.contains("token: No such file"), "{error}");
+        std::fs::write(dir.path().join("token"), "Bearer abc\n").unwrap();
+        let given = Given::new(&repo, &config, dir.path()).unwrap();
+        assert_eq!(given.authorization.as_deref(), Some("Bearer abc"));
+    }
 
     #[test]
     fn each_file_is_a_secret() {

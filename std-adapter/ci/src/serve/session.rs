@@ -1,5 +1,6 @@
 //! One connection to the database.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use datakit_ci::prune::prune_logs;
 use datakit_ci::webhook::{StatusWatcher, Webhooks};
 use datakit_ci::{Counters, Engine, Options, Project, Target, View};
 use datakit_client::db::{Db, Error};
+use datakit_github::Repo;
 use parking_lot::Mutex;
 
 use super::AnyError;
-use super::projects::{Clones, step_settings};
+use super::projects::{Clones, Given, step_settings};
 use super::rebuild::Rebuilds;
 use super::web::Web;
 use crate::args::{self, ServeArgs};
@@ -43,6 +45,7 @@ pub(super) struct Server {
     pub(super) pools: Pools,
     counters: Counters,
     clones: Clones,
+    given: BTreeMap<Repo, Given>,
     rebuilds: Rebuilds,
     branch: String,
     pub(super) web_url: String,
@@ -57,13 +60,16 @@ pub(super) struct Server {
 }
 
 /// Returns the sandbox for steps. The checkout and caches of a step are made visible again later.
-fn sandbox(options: &ServeArgs) -> Sandbox {
+fn sandbox(options: &ServeArgs, config: &Config) -> Sandbox {
     if options.unsandboxed {
         return Sandbox::Unsandboxed;
     }
     let hidden = [Some(&options.work_dir), options.secrets_dir.as_ref()];
     let hidden = hidden.into_iter().flatten().filter_map(|dir| std::path::absolute(dir).ok());
     let mut isolation = hidden.fold(Isolation::default(), Isolation::hide).hide("/secrets");
+    for dir in &config.visible {
+        isolation = isolation.read_only(dir.clone());
+    }
     if let Ok(program) = std::env::current_exe() {
         // The program can be in a hidden directory.
         isolation = isolation.read_only(program.clone());
@@ -108,7 +114,11 @@ impl Server {
         let webhooks = Webhooks::open(&secrets_dir)?;
         let context = Options::default().context;
         let statuses = StatusWatcher::new(webhooks.clone(), &args.branch, &context);
+        let given = config.projects.iter().map(|(RepoName(repo), settings)| {
+            Ok((repo.clone(), Given::new(repo, settings, &secrets_dir)?))
+        });
         Ok(Server {
+            given: given.collect::<Result<_, AnyError>>()?,
             webhooks,
             statuses: tokio::sync::Mutex::new(statuses),
             rebuilds: Rebuilds::new(&config)?,
@@ -125,7 +135,7 @@ impl Server {
             web_url: web_url.to_owned(),
             canaries: args.canary.clone(),
             work_dir: args.work_dir.clone(),
-            sandbox: sandbox(args),
+            sandbox: sandbox(args, &config),
             lease_timeout: args.lease_timeout,
             lease: Mutex::new(None),
             config,
@@ -157,7 +167,7 @@ impl Server {
         tracing::info!("connected to the database");
         web.connected(self, db.clone());
         self.builds.clear();
-        let projects = self.projects(&db).map_err(Ended::Failed)?;
+        let projects = self.projects(&db);
         let mut engine = Engine::new(db.clone(), self.options(), projects)
             .with_view(self.view.clone(), self.counters.clone());
         let mut statuses = self.statuses.lock().await;
@@ -185,16 +195,16 @@ impl Server {
         options
     }
 
-    fn projects(&self, db: &Db) -> Result<Vec<Project>, Error> {
+    fn projects(&self, db: &Db) -> Vec<Project> {
         let mut projects = Vec::new();
-        for (RepoName(repo), settings) in &self.config.projects {
-            let source = self.clones.source(repo, settings.source.as_deref(), db, &self.branch);
+        for (repo, given) in &self.given {
+            let source = self.clones.source(repo, given, db, &self.branch);
             let settings = step_settings(self, repo);
             let pipelines = Pipelines::new(db.clone(), source, settings, self.live.clone());
             pipelines.add_to(&self.builds);
             projects.push(Project::dynamic(repo.clone(), move |input| pipelines.tests(input)));
         }
-        Ok(projects)
+        projects
     }
 
     /// Removes old logs periodically.
