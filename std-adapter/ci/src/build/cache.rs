@@ -169,7 +169,21 @@ impl<D: Database, B: Builder> Shared<D, B> {
         {
             return result;
         }
-        self.build(key, &name, &branch, progress).await
+        let retry = self.builder.retry();
+        let mut attempt = 1;
+        loop {
+            let temporary = AtomicBool::new(false).into();
+            let result = self.build(key, &name, &branch, &progress, &temporary).await;
+            match result {
+                Err(error) if temporary.load(Relaxed) && attempt < retry.attempts => {
+                    let pause = retry.pause_after(attempt);
+                    progress.text(format!("Attempt {attempt} failed: {error}; next in {pause:?}"));
+                    tokio::time::sleep(pause).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Reads the result from a commit. Returns `None` if the commit has no usable result.
@@ -207,7 +221,8 @@ impl<D: Database, B: Builder> Shared<D, B> {
         key: &B::Key,
         name: &str,
         branch: &D::Branch,
-        progress: Progress,
+        progress: &Progress,
+        temporary: &Arc<AtomicBool>,
     ) -> std::result::Result<B::Value, String> {
         let title = self.builder.title(key);
         let log = BuildLog::new(&title, self.builder.secrets(), self.builder.log_limits());
@@ -217,8 +232,7 @@ impl<D: Database, B: Builder> Shared<D, B> {
         log.line("Starting...");
         let transaction =
             branch.transaction().await.map_err(|error| format!("database: {error}"))?;
-        let temporary = Arc::new(AtomicBool::new(false));
-        let result = self.generate(&transaction, key, &log, &progress, &temporary).await;
+        let result = self.generate(&transaction, key, &log, progress, temporary).await;
         match &result {
             Ok(_) => log.line("Success"),
             Err(failure) => log.line(&format!("Failed: {failure}")),

@@ -23,10 +23,11 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use datakit_client::db::{self, TransactionOps, TreeOps};
 
-use crate::term::Progress;
+use crate::term::{Progress, Retry};
 
 pub use cache::{Cache, RebuildError};
 pub use control::Builds;
@@ -52,6 +53,13 @@ pub trait Builder: Send + Sync + 'static {
     /// Returns the secrets that logs must not contain.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Returns how a build is repeated after a temporary failure (see [`Build::set_temporary`]). By
+    /// default, there are four attempts within about half a minute.
+    fn retry(&self) -> Retry {
+        let (pause, pause_max) = (Duration::from_secs(5), Duration::from_secs(60));
+        Retry { attempts: 4, pause, pause_max }
     }
 
     /// Returns the limits for logs.
@@ -104,7 +112,8 @@ impl Build {
     }
 
     /// Declares that a failure of this build has a temporary cause, for example a lost network
-    /// connection. The failure is shown, but the next CI server builds the value again.
+    /// connection. The build is then repeated (see [`Builder::retry`]). If the last attempt fails
+    /// too, the failure is shown until the value is rebuilt or the CI server restarts.
     pub fn set_temporary(&self) {
         self.temporary.store(true, Relaxed);
     }

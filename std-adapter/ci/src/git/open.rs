@@ -73,10 +73,19 @@ fn remove_files(dir: &Path, depth: usize, is_left: &dyn Fn(&str) -> bool) -> io:
                 remove_files(&entry.path(), depth - 1, is_left)?;
             }
         } else if is_left(&name) {
-            fs::remove_file(entry.path())?;
+            remove_file(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Removes a file unless it no longer exists. A `git` process that receives a signal removes its own
+/// files, possibly at the same time.
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 impl Repository {
