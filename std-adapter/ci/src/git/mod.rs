@@ -106,6 +106,9 @@ struct Shared {
     worktrees: Pool,
     /// The number of worktrees created so far.
     created: AtomicU64,
+    /// Held while a worktree is added to or removed from the git directory. `git worktree add` reads
+    /// the entries of all worktrees and fails if one of them is incomplete.
+    adding: tokio::sync::Mutex<()>,
     /// The lock on the directory, which is released when the file is closed.
     _lock: File,
 }
@@ -141,6 +144,7 @@ impl Repository {
             fetching: Pool::lock(shown.to_string()),
             worktrees: Pool::new(format!("worktrees of {shown}"), options.worktrees),
             created: AtomicU64::new(0),
+            adding: tokio::sync::Mutex::new(()),
             url,
             dir,
             options,

@@ -1,6 +1,6 @@
 //! The jobs' working directories.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,16 +60,21 @@ impl Repository {
             repository: self.clone(),
             place: Some(place),
         };
-        let args: [OsString; 6] = [
-            "worktree".into(),
-            "add".into(),
-            "--detach".into(),
-            "--quiet".into(),
-            worktree.path.clone().into(),
-            hash.into(),
-        ];
-        self.local(&self.git_dir(), 0).run(&args).await?;
+        self.add(&worktree.path, &hash).await?;
+        // Several checkouts can run at the same time.
+        let (option, path) = (OsStr::new("--work-tree"), worktree.path.as_os_str());
+        let args = [option, path, "reset".as_ref(), "--hard".as_ref(), "--quiet".as_ref()];
+        self.local(&worktree.entry(), 0).run(&args).await?;
         Ok(worktree)
+    }
+
+    /// Adds a worktree to the git directory without writing its files.
+    async fn add(&self, path: &Path, hash: &str) -> Result<(), GitError> {
+        let options = ["worktree", "add", "--no-checkout", "--detach", "--quiet"];
+        let args = options.iter().map(OsStr::new).chain([path.as_os_str(), hash.as_ref()]);
+        let args: Vec<&OsStr> = args.collect();
+        let _adding = self.0.adding.lock().await;
+        self.local(&self.git_dir(), 0).run(&args).await.map(drop)
     }
 }
 
@@ -91,21 +96,34 @@ impl Worktree {
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
+
+    /// Returns the worktree's directory in the git directory.
+    fn entry(&self) -> PathBuf {
+        let name = self.path.file_name().unwrap_or_default();
+        self.repository.git_dir().join("worktrees").join(name)
+    }
 }
 
 impl Drop for Worktree {
     fn drop(&mut self) {
         let name = self.path.file_name().unwrap_or_default().to_owned();
-        let trash = self.repository.dir().join(TRASH).join(&name);
+        let trash = self.repository.dir().join(TRASH);
+        let (trash, entry_trash) =
+            (trash.join(&name), trash.join(format!("{}.git", name.display())));
         // Rename the directory first, so no other code sees it partly removed.
         let path = match fs::rename(&self.path, &trash) {
             Ok(()) => trash,
             Err(_) => self.path.clone(),
         };
-        let admin = self.repository.git_dir().join("worktrees").join(name);
+        let entry = self.entry();
         let (place, repository) = (self.place.take(), self.repository.clone());
         let remove = move || {
-            for dir in [path, admin] {
+            {
+                let _adding = repository.0.adding.blocking_lock();
+                // The directory does not exist if `git worktree add` failed.
+                let _ = fs::rename(&entry, &entry_trash);
+            }
+            for dir in [path, entry_trash, entry] {
                 if let Err(error) = remove_tree(&dir) {
                     tracing::warn!(dir = %dir.display(), %error, "cannot remove a worktree");
                 }

@@ -16,6 +16,7 @@ use super::{FILE, error::ERRORS_MAX};
 use crate::Target;
 use crate::build::{Build, Builder};
 use crate::pool::{Holder, Pool, Pools};
+use crate::term::Retry;
 
 /// The maximum number of changed paths. If more paths changed, all steps run.
 const CHANGED_MAX: usize = 3000;
@@ -158,6 +159,11 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
 
     fn branch(&self, key: &DefinitionKey) -> String {
         pipeline_branch(&key.commit, key.base.as_ref().map(|(branch, _)| &**branch))
+    }
+
+    /// A fetch that fails is already repeated by the source.
+    fn retry(&self) -> Retry {
+        Retry::NEVER
     }
 
     async fn generate<T: TransactionOps>(

@@ -39,6 +39,8 @@ pub(super) struct Job {
 pub(super) enum TaskError {
     /// The task cannot run on this machine.
     Setup(String),
+    /// The files of the task could not be read or written, for example because the network is down.
+    Temporary(String),
     /// A command failed.
     Failed(String),
 }
@@ -46,7 +48,9 @@ pub(super) enum TaskError {
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TaskError::Setup(text) | TaskError::Failed(text) => f.write_str(text),
+            TaskError::Setup(text) | TaskError::Temporary(text) | TaskError::Failed(text) => {
+                f.write_str(text)
+            }
         }
     }
 }
@@ -67,7 +71,7 @@ impl Job {
         if self.trust == Trust::Untrusted && !self.task.step.secrets.is_empty() {
             log.line("The secrets are not set, because the commit is not trusted");
         }
-        let unsaved = self.restore(dir, log).await.map_err(TaskError::Setup)?;
+        let unsaved = self.restore(dir, log).await.map_err(TaskError::Temporary)?;
         let began = Instant::now();
         let count = self.task.step.run.len();
         for (index, script) in self.task.step.run.iter().enumerate() {

@@ -103,9 +103,9 @@ impl<S: Source> StepBuilder<S> {
             Ok(value) => transaction.remove_if_present(&value).await,
             Err(error) => Err(error),
         };
-        cleared.map_err(|error| TaskError::Setup(format!("database: {error}")))?;
+        cleared.map_err(|error| TaskError::Temporary(format!("database: {error}")))?;
         build.progress().text(format!("Checking out {}", key.commit));
-        let checkout = self.source.checkout(&request).await.map_err(TaskError::Failed)?;
+        let checkout = self.source.checkout(&request).await.map_err(TaskError::Temporary)?;
         let sandbox = match self.settings.sandbox.clone() {
             Sandbox::Isolated(isolation) => checkout.isolate(isolation).into(),
             other => other,
@@ -205,7 +205,7 @@ impl<S: Source> Builder for StepBuilder<S> {
                 Ok(artifacts) => break artifacts,
                 Err(TaskError::Failed(error)) if attempt < retry.attempts => error,
                 Err(error) => {
-                    if matches!(error, TaskError::Setup(_)) {
+                    if matches!(error, TaskError::Temporary(_)) {
                         build.set_temporary();
                     }
                     return Err(error.to_string());

@@ -251,7 +251,7 @@ impl Run<'_> {
                             (true, format!("passed in {:.1} s", began.elapsed().as_secs_f64()))
                         }
                         Err(error) => {
-                            if matches!(error, TaskError::Setup(_)) {
+                            if !matches!(error, TaskError::Failed(_)) {
                                 status = ExitStatus::Error;
                             }
                             (false, format!("failed: {error}"))

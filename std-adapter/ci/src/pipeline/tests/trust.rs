@@ -183,8 +183,9 @@ async fn a_step_in_the_sandbox_cannot_read_the_caches_directly() -> Done {
         dir.path().display(),
         env!("CARGO_MANIFEST_DIR")
     );
-    // The repository can be in the home directory, which is hidden by default.
-    let mut isolation = crate::command::Isolation::default();
+    // The repository can be in the home directory or in `/tmp`, which are hidden by default.
+    let mut isolation = crate::command::Isolation::default()
+        .read_only(std::path::Path::new(env!("CARGO_MANIFEST_DIR")));
     isolation.hidden.clear();
     let settings = Settings { sandbox: isolation.into(), ..settings(dir.path()) };
     let ci = Ci::new(Commits::default().with(1, &file), settings);
