@@ -1,17 +1,16 @@
 //! The handler for the Twstat request in 9P2000 and 9P2000.u.
 
 use super::dispatch::{Call, check_end, fields};
-use super::stat_records::kind_bits;
+use super::stat_records::{DMSETID, kind_bits};
 use super::{FidTable, Session};
 use crate::vfs::{Error, FidRecord, FileType, Id, Result, SetAttr, SetTime, Time, TreeKind, Vfs};
 use crate::wire::{self, DMAPPEND, DMAUTH, DMDEVICE, DMDIR, DMEXCL, DMLINK, DMMOUNT};
-use crate::wire::{DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSOCKET, DMSYMLINK, DMTMP};
+use crate::wire::{DMNAMEDPIPE, DMSETVTX, DMSOCKET, DMSYMLINK, DMTMP};
 use crate::wire::{Dialect, Stat, Tmessage as T};
 
 /// Mode bits that no tree supports. [`DMLINK`] is valid only in a Tcreate that creates a hard link.
 const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
 const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
-pub(super) const DMSETID: u32 = DMSETUID | DMSETGID;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Twstat (stat(5)). Applies either all of the requested changes or none of them. A

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use super::dispatch::{Call, check_end, fields};
 use super::fids::{Access, FidState, Record};
 use super::namespace::symlink;
-use super::open_files::{OpenRequest, read_data};
+use super::open_files::{OpenRequest, read_data, too_many_links};
 use super::reply::{COUNTED_HEADER, finish_counted, message_too_large};
 use super::{FidTable, Session};
 use crate::vfs::{
@@ -427,12 +427,6 @@ fn wanted<V: Vfs>(set: &SetAttr) -> vfs::SetAttr {
         atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
         mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
     }
-}
-
-/// Returns ELOOP, the error for opening a symbolic link that must not be followed.
-#[cold]
-pub(super) fn too_many_links() -> Error {
-    Error::from_errno(40, "Too many levels of symbolic links")
 }
 
 /// Parses the flags of Tlopen and Tlcreate. Flags that have no meaning for this server are ignored.

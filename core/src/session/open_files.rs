@@ -2,8 +2,6 @@
 
 use super::dispatch::{Call, check_end, fields, unknown_message};
 use super::fids::{Access, FidState, Record, unknown_fid};
-#[cfg(feature = "linux")]
-use super::linux::too_many_links;
 use super::{FidTable, MIN_MSIZE, Session};
 #[cfg(feature = "linux")]
 use crate::vfs::FileType;
@@ -264,4 +262,11 @@ impl<V: Vfs> Drop for CloseGuard<'_, V> {
     fn drop(&mut self) {
         self.vfs.close(self.open);
     }
+}
+
+/// Returns ELOOP, the error for opening a symbolic link that must not be followed.
+#[cfg(feature = "linux")]
+#[cold]
+pub(super) fn too_many_links() -> Error {
+    Error::from_errno(40, "Too many levels of symbolic links")
 }

@@ -3,7 +3,6 @@
 use core::fmt::Write;
 use core::ops::ControlFlow;
 
-use super::attributes::DMSETID;
 use super::dispatch::{Call, check_end, fields};
 use super::fids::{Cookie, FidState};
 use super::open_files::{read_data, read_error};
@@ -11,8 +10,11 @@ use super::reply::{COUNTED_HEADER, finish_counted, message_too_large};
 use super::{FidTable, Session};
 use crate::Decimal;
 use crate::vfs::{Attr, Error, FidRecord, FileType, Result, Time, TreeKind, Vfs};
-use crate::wire::{self, DMDEVICE, DMDIR, DMNAMEDPIPE, DMSETVTX, DMSOCKET, DMSYMLINK};
-use crate::wire::{Dialect, Stat, StatUnix, Str, Tmessage as T};
+use crate::wire::{self, DMDEVICE, DMDIR, DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSOCKET};
+use crate::wire::{DMSYMLINK, Dialect, Stat, StatUnix, Str, Tmessage as T};
+
+/// The bits for set-user-ID and set-group-ID in the mode of a stat record.
+pub(super) const DMSETID: u32 = DMSETUID | DMSETGID;
 
 const ENOENT: u16 = 2;
 const ESTALE: u16 = 116;

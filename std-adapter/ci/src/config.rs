@@ -72,13 +72,13 @@ impl Default for ProjectConfig {
     }
 }
 
-/// Who can use the web pages.
+/// The users who can use the web pages.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Access {
-    /// Who can read, as a comma-separated list of policies.
+    /// The users who can read, as a comma-separated list of policies.
     pub(crate) read: String,
-    /// Who can cancel and rebuild, as a comma-separated list of policies.
+    /// The users who can cancel and rebuild, as a comma-separated list of policies.
     pub(crate) build: String,
     /// The SHA-256 hash (in hexadecimal) of the bearer token that `/metrics` requires.
     pub(crate) metrics_token_sha256: Option<String>,

@@ -3,6 +3,7 @@
 #![warn(missing_debug_implementations)]
 
 pub mod build;
+mod causes;
 pub mod command;
 mod engine;
 pub mod git;

@@ -34,7 +34,7 @@ impl Connections {
     }
 }
 
-/// What the metrics show.
+/// The sources of the metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub(crate) connections: Connections,

@@ -37,7 +37,7 @@ enum TagState {
     Background(OnReply),
 }
 
-/// What to do when a reply arrives.
+/// The action to take when a reply arrives.
 pub(crate) enum ReplyAction {
     /// Wake the caller after releasing the lock.
     Wake(Waker),

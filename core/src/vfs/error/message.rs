@@ -19,7 +19,7 @@ pub(super) use word::Packed;
 /// a 128-byte buffer.
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
-/// What an error refers to.
+/// The error to which an [`Error`](super::Error) refers.
 pub(super) enum Kind {
     /// The error's row in the table.
     Row(u8),

@@ -122,7 +122,7 @@ fn transfer<const OPENS: usize, const TEXT: usize>(
     poll_fn(move |cx| poll_transfer(files, open, &mut waiting, cx, transfer.reborrow()))
 }
 
-/// What a transfer is waiting for: an event from a file, or a request made by an
+/// The event that a transfer waits for: an event from a file, or the end of a request made by an
 /// [`AsyncFile`](crate::vfs::AsyncFile).
 #[derive(Default)]
 struct Waiting {

@@ -1,6 +1,5 @@
 //! Builders that fetch commits and run commands on them.
 
-use std::error::Error;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use datakit_github::Commit;
 use super::Repository;
 use crate::Target;
 use crate::build::{Build, BuildLog, Builder, LogLimits};
+use crate::causes::with_causes;
 use crate::command::{Command, Limits, Sandbox};
 use crate::pool::{Holder, Pool};
 
@@ -219,16 +219,6 @@ async fn write_value<T: TransactionOps>(transaction: &T, value: &[u8]) -> Result
         transaction.create_or_replace_file(&path, value).await
     };
     written.await.map_err(|error: db::Error| with_causes(&error))
-}
-
-/// Returns the error message followed by the messages of its causes.
-fn with_causes(error: &dyn Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Escapes characters that are not allowed in branch names. Every byte other than a letter, a

@@ -75,16 +75,6 @@ impl fmt::Display for PipelineErrors {
 
 impl std::error::Error for PipelineErrors {}
 
-/// Returns the error message followed by the messages of its causes.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

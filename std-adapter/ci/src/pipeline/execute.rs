@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use datakit_github::Repo;
 
-use super::error::with_causes;
 use super::model::CacheSpec;
 use super::plan::Task;
 use super::settings::Settings;
 use super::trust::Trust;
 use crate::Target;
 use crate::build::BuildLog;
+use crate::causes::with_causes;
 use crate::command::{Command, CommandError, Image, Network, Sandbox};
 
 /// A task for a commit.

@@ -17,7 +17,7 @@ const DEFAULT_CAPACITY: usize = 4;
 /// The name of the default pool, for steps that do not set a pool.
 pub const DEFAULT_POOL: &str = "steps";
 
-/// What the steps of a pipeline can use.
+/// The resources that the steps of a pipeline can use.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {

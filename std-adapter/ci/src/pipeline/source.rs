@@ -5,9 +5,9 @@ use std::path::Path;
 
 use datakit_github::{Commit, RefId, RefKind, RefName};
 
-use super::error::with_causes;
 use crate::Target;
 use crate::build::Build;
+use crate::causes::with_causes;
 use crate::command::Isolation;
 use crate::git::{GitError, Repository, Worktree};
 use crate::pool::Holder;

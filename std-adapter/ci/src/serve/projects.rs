@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use super::AnyError;
 use super::session::Server;
+use crate::chain;
 use crate::config::ProjectConfig;
 
 /// The maximum size of a secret in bytes.
@@ -49,7 +50,7 @@ impl Clones {
     }
 }
 
-/// What the operator specified about a repository.
+/// The location of a repository, as specified by the operator.
 #[derive(Clone, Default)]
 pub(super) struct Given {
     /// The path or URL.
@@ -141,17 +142,6 @@ impl Source for LazyClone {
     async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, String> {
         self.repository().await?.checkout(request).await
     }
-}
-
-/// Formats an error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// Returns the settings for a repository's steps. Secrets and caches that cannot be read are left

@@ -62,7 +62,7 @@ pub(super) struct Web {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// What replies to requests.
+/// The handler of all requests.
 enum Current {
     /// The server has not connected to the database yet.
     Starting,

@@ -16,13 +16,13 @@ use std::time::Instant;
 use datakit_github::{RefId, RefKind, RefName, Repo};
 
 use super::artifacts::{self, ARTIFACT_LIMITS};
-use super::error::with_causes;
 use super::execute::{Job, TaskError};
 use super::plan::Task;
 use super::read::FILE_MAX;
 use super::{Caches, FILE, Pipeline, PipelineErrors, Plan, Settings, Trigger, Trust, UnknownStep};
 use crate::Target;
 use crate::build::BuildLog;
+use crate::causes::with_causes;
 use crate::git::remove_tree;
 use output::Printer;
 
@@ -63,7 +63,7 @@ pub struct LocalOptions {
     /// [`user_cache_dir`]. If this is `None` and `settings` does not set such directories, caches
     /// have no effect and container images cannot be used.
     pub cache_dir: Option<PathBuf>,
-    /// What the steps can use. Commits are trusted, so all steps can use the secrets.
+    /// The resources that steps can use. Commits are trusted, so all steps can use the secrets.
     pub settings: Settings,
 }
 

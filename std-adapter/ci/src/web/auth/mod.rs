@@ -85,9 +85,9 @@ pub struct Options {
     pub web_url: String,
     /// Where sessions are stored.
     pub sessions: SessionsBackend,
-    /// Who can read the pages.
+    /// The policy for reading the pages.
     pub can_read: Policy,
-    /// Who can cancel and rebuild. The local user `admin` always can.
+    /// The policy for cancelling and rebuilding. The local user `admin` always can do both.
     pub can_build: Policy,
     /// The addresses of proxies in front of the server. If a request comes from one of them, the
     /// client's address is read from `X-Forwarded-For`.

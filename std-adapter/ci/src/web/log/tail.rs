@@ -83,7 +83,7 @@ pub(in crate::web) struct Tail {
     reads: AtomicUsize,
 }
 
-/// What to send to a viewer next.
+/// The next message for a viewer.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::web) enum Next {
     /// Send these events, which end at the given position.
