@@ -1,60 +1,127 @@
-//! Follows the quick start in the README: starts a database, the local bridge and the CI, and runs
-//! a failing and a passing build.
+//! Runs the commands of the quick start in the README, and checks the errors of the first steps.
 
 mod common;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use common::{CI, METADATA, Process, REPO, Repository, get, program, status, wait_for};
+use common::{CI, METADATA, Process, REPO, get, program, status, wait_for};
 use datakit_client::db::Db;
 use tempfile::TempDir;
 
-const PIPELINE: &str = r#"
-[step.build]
-run = "echo building; test -f good"
+/// Returns the commands in the quick start, one string for each block of the README.
+fn quick_start() -> Vec<&'static str> {
+    let section = include_str!("../README.md").split_once("\n## Quick start\n").unwrap().1;
+    let section = section.split_once("\n## ").unwrap().0;
+    let blocks = section.split("```text\n").skip(1);
+    blocks.map(|rest| rest.split_once("```").unwrap().0).collect()
+}
 
-[step.report]
-needs = ["build"]
-run = "cat good"
-"#;
+/// Replaces text that the README must contain exactly once.
+fn replace_once(text: &str, old: &str, new: &str) -> String {
+    assert_eq!(text.matches(old).count(), 1, "`{old}` in `{text}`");
+    text.replace(old, new)
+}
+
+/// A directory in which commands run with their own home directory.
+struct Shell {
+    dir: TempDir,
+    /// Commands that run before each script.
+    setup: String,
+}
+
+impl Shell {
+    fn new() -> Shell {
+        let path = program("datakit").parent().unwrap().to_owned();
+        let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
+        Shell { dir: TempDir::new().unwrap(), setup: format!("set -e; export PATH='{path}'\n") }
+    }
+
+    /// Returns the command that runs a script.
+    fn command(&self, script: &str) -> Command {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{}{script}", self.setup)]).stdin(Stdio::null());
+        for name in ["XDG_STATE_HOME", "STATE_DIRECTORY", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"] {
+            command.env_remove(name);
+        }
+        for name in ["DATAKIT_CI_WORK_DIR", "DATAKIT_CI_SECRETS_DIR", "DATAKIT_CI_CONFIG"] {
+            command.env_remove(name);
+        }
+        for name in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{name}_NAME"), "me");
+            command.env(format!("GIT_{name}_EMAIL"), "me@example.org");
+        }
+        // The README names the initial branch `master`.
+        command.envs([("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "init.defaultBranch")]);
+        command.envs([("GIT_CONFIG_VALUE_0", "master"), ("GIT_CONFIG_NOSYSTEM", "1")]);
+        command.current_dir(self.dir.path()).env("HOME", self.dir.path());
+        command
+    }
+
+    /// Runs a script to its end and returns its output.
+    fn run(&self, script: &str) -> String {
+        let output = self.command(script).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{printed}\n{error}");
+        printed
+    }
+
+    fn start(&self, line: &str) -> Process {
+        Process::start(&mut self.command(&format!("exec {line}")))
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
-async fn red_build_becomes_green() {
-    let (state, work) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let app = Repository::new();
-    let bad = app.commit(&[(".datakit-ci.toml", PIPELINE)]);
-    let (_database, address) = common::database(state.path(), "tcp://127.0.0.1:0");
-    let _bridge = common::bridge(&address, app.path());
-    let mut ci = Process::start(&mut common::ci(&address, work.path()));
+async fn quick_start_of_the_readme_works() {
+    let blocks = quick_start();
+    let [create, servers, fix, git, cat, local] = blocks[..] else { panic!("{blocks:#?}") };
+    let [database, bridge, ci] = servers.lines().collect::<Vec<_>>()[..] else {
+        panic!("{servers}")
+    };
+    let mut shell = Shell::new();
+    shell.run(create);
+    // The system chooses the ports.
+    let database = shell.start(&format!("{database} --listen-9p tcp://127.0.0.1:0"));
+    let address = database.line_after("listening on ");
+    shell.setup.push_str(&format!("export DATAKIT_ADDRESS='{address}'\n"));
+    let _bridge = shell.start(bridge);
+    let mut ci = shell.start(&replace_once(ci, "127.0.0.1:8080", "127.0.0.1:0"));
     let web = ci.line_after("listening on ");
     let db = Db::connect(&address.parse().unwrap()).await.unwrap();
 
-    wait_for(&db, METADATA, &status(&bad, "build", "state"), "failure").await;
-    wait_for(&db, METADATA, &status(&bad, "report", "description"), "build failed").await;
+    let head = || shell.run("git -C app rev-parse HEAD").trim().to_owned();
+    let overall = |commit: &str| format!("{REPO}/commit/{commit}/status/ci/datakit/state");
+    let red = head();
+    wait_for(&db, METADATA, &overall(&red), "failure").await;
+    wait_for(&db, METADATA, &status(&red, "build", "state"), "failure").await;
+    wait_for(&db, METADATA, &status(&red, "report", "description"), "build failed").await;
     let (code, page) = get(&format!("{web}{REPO}/ref/heads/master"));
     assert_eq!(code, 200);
-    assert!(page.contains("build") && page.contains("building"), "{page}");
+    // The log contains the output of `build`, which is also part of its command.
+    assert!(page.matches("Building").count() > 1, "{page}");
 
-    let good = app.commit(&[("good", "all is well\n")]);
-    wait_for(&db, METADATA, &status(&good, "report", "state"), "success").await;
-    let overall = format!("{REPO}/commit/{good}/status/ci/datakit/state");
-    wait_for(&db, METADATA, &overall, "success").await;
+    shell.run(fix);
+    let green = head();
+    wait_for(&db, METADATA, &overall(&green), "success").await;
+    wait_for(&db, METADATA, &status(&green, "report", "state"), "success").await;
     let (code, page) = get(&format!("{web}{REPO}/ref/heads/master?test=report"));
     assert_eq!(code, 200);
-    assert!(page.contains("all is well"), "{page}");
+    assert!(page.contains("The answer is 42"), "{page}");
 
-    let explained = Command::new(CI)
-        .args(["explain", "me/app/heads/master", "--work-dir"])
-        .arg(work.path())
-        .output()
-        .unwrap();
-    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
-    assert!(explained.contains("build: success"), "{explained}");
+    let history = shell.run(git);
+    for text in ["status-me-app-ref-heads-master\n", "diff --git", "Building"] {
+        assert!(history.contains(text), "{text}: {history}");
+    }
+    let results = shell.run(cat);
+    assert!(results.trim_end().ends_with("success"), "{results}");
+    let output = shell.run(local);
+    for text in ["The answer is 42", "build: success", "report: success"] {
+        assert!(output.contains(text), "{text}: {output}");
+    }
 
     assert_eq!(ci.terminate(), Some(0));
-    let left: Vec<_> =
-        std::fs::read_dir(work.path()).unwrap().flatten().map(|e| e.path()).collect();
-    assert!(!left.iter().any(|path| path.ends_with("control.sock")), "{left:?}");
+    let work_dir = shell.dir.path().join(".local/state/datakit-ci");
+    assert!(work_dir.exists() && !work_dir.join("control.sock").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,5 +156,4 @@ fn mistakes_on_the_command_line_are_explained() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && error.contains(expected), "{args:?}: {error}");
     }
-    let _ = program("datakit");
 }
