@@ -1,5 +1,8 @@
 //! Runs the commands of the quick start in the README, and checks the errors of the first steps.
 
+// The Clippy configuration allows panics in tests, but not in other functions.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::process::{Command, Stdio};

@@ -274,19 +274,3 @@ async fn landlock_refuses_writes_that_mounts_allow() -> Done {
     assert!(dir.path().join("file2").exists() && !outside.path().join("file2").exists());
     Ok(())
 }
-
-#[tokio::test]
-#[ignore = "needs podman, and adds an image to its storage"]
-async fn real_podman_unpacks_an_image() -> Done {
-    let (dir, root, cache) = (tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?);
-    image(root.path());
-    let import =
-        "tar -c -C \"$0\" . | podman import --change 'ENV PATH=/bin' - localhost/datakit-ci:test";
-    assert!(StdCommand::new("sh").args(["-ec", import]).arg(root.path()).status()?.success());
-    let name = "localhost/datakit-ci:test".to_owned();
-    let image = Image::Podman { name, cache: cache.path().to_owned() };
-    let (ended, log) = run(SCRIPT, dir.path(), Isolation::default().image(image)).await;
-    assert!(ended.is_ok(), "{log}");
-    assert!(fs::read_to_string(dir.path().join("result"))?.starts_with("image of /bin in "));
-    Ok(())
-}
