@@ -7,7 +7,7 @@ use datakit_core::files::{Command, Doc, Help, LevelFile, Live, Queue, Status};
 use datakit_core::vfs::{Dir, Error, Result, Text, dir, file};
 
 use crate::i2c::I2C;
-use crate::params::{CONFIG, PARAMS, settings};
+use crate::params::{CONFIG, PARAMS, settings, write_path};
 use crate::saving;
 use crate::simulation::{Simulation, Zone};
 use crate::state::{self, uptime_ms};
@@ -201,7 +201,7 @@ impl fmt::Display for EventKind {
             EventKind::Entered(Zone::High, sample) => write!(f, "high {sample}"),
             EventKind::NotLoaded(ordinal) => {
                 f.write_str("not loaded: ")?;
-                saving::write_path(*ordinal, f)
+                write_path(*ordinal, f)
             }
         }
     }

@@ -39,7 +39,7 @@ use cortex_m::peripheral::NVIC;
 use datakit_firmware::board::{self, EventKind};
 use datakit_firmware::simulation::Simulation;
 use datakit_firmware::{i2c, params, saving, state};
-use datakit_persist::{Blocking, Store};
+use datakit_persist::{Blocking, Rejected, Store};
 use embassy_executor::{Spawner, raw};
 use embassy_futures::block_on;
 use embassy_futures::select::select;
@@ -115,7 +115,7 @@ fn load() -> &'static mut BoardStore {
     static STORE: StaticCell<BoardStore> = StaticCell::new();
     let store =
         STORE.init_with(|| Store::new(Blocking(FileFlash::open()), flash::REGION, &params::SET));
-    match block_on(store.load(&mut saving::publish_rejected)) {
+    match block_on(store.load(&mut publish_rejected)) {
         Ok(count) => log!(info, "values loaded: {=u32}", u32::from(count)),
         Err(_) => log!(debug, "no flash, so the parameters have their defaults"),
     }
@@ -126,8 +126,12 @@ fn load() -> &'static mut BoardStore {
 #[embassy_executor::task]
 async fn save(store: &'static mut BoardStore) -> ! {
     let interval = saving::save_interval_ms;
-    datakit_persist::run(store, &saving::REQUESTS, Delay, interval, &mut saving::publish_rejected)
-        .await
+    datakit_persist::run(store, &saving::REQUESTS, Delay, interval, &mut publish_rejected).await
+}
+
+/// Publishes an event for a stored value that was not loaded.
+fn publish_rejected(rejected: &Rejected<'_>) {
+    board::publish_event(EventKind::NotLoaded(rejected.ordinal));
 }
 
 /// Blinks the light and samples the sensor according to the parameters.

@@ -65,6 +65,13 @@ fn name_client(client: Client, out: &mut dyn Write) -> fmt::Result {
         .map_or(Ok(()), |connection| write!(out, "{}", connection.peer))
 }
 
+/// Writes the path of the parameter with this ordinal.
+pub fn write_path(ordinal: u16, out: &mut dyn Write) -> fmt::Result {
+    let mut result = Ok(());
+    SET.with_parameter(ordinal, &mut |path, _| result = write!(out, "{path}"));
+    result
+}
+
 /// The values of all parameters.
 pub static CONFIG: ConfigParams = ConfigParams::new();
 
@@ -201,4 +208,14 @@ pub fn nagle() -> bool {
 /// dropped at any time.
 pub async fn timing_changed() {
     CONFIG.blink.changed(CONFIG.blink.version()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_different_hashes() {
+        assert_eq!(datakit_persist::check_keys(&SET), Ok(()));
+    }
 }

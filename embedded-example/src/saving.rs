@@ -3,10 +3,7 @@
 use core::fmt::{self, Write};
 
 use datakit_core::files::{Param, Value};
-use datakit_persist::{Rejected, Requests};
-
-use crate::board::{self, EventKind};
-use crate::params::SET;
+use datakit_persist::Requests;
 
 /// Client requests to save, load, or erase the parameters.
 pub static REQUESTS: Requests = Requests::new();
@@ -28,29 +25,7 @@ pub fn save_interval_ms() -> u32 {
     SAVE_RATE.get()
 }
 
-/// Publishes an event for a stored value that was not loaded.
-pub fn publish_rejected(rejected: &Rejected<'_>) {
-    board::publish_event(EventKind::NotLoaded(rejected.ordinal));
-}
-
 /// Writes the content of `sys/wear`.
 pub fn wear(out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "{} erases of {BLOCKS} blocks", REQUESTS.erases())
-}
-
-/// Writes the path of the parameter with this ordinal.
-pub fn write_path(ordinal: u16, out: &mut dyn Write) -> fmt::Result {
-    let mut result = Ok(());
-    SET.with_parameter(ordinal, &mut |path, _| result = write!(out, "{path}"));
-    result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_have_different_hashes() {
-        assert_eq!(datakit_persist::check_keys(&SET), Ok(()));
-    }
 }

@@ -5,15 +5,15 @@ use core::fmt;
 use core::pin::pin;
 
 use datakit_core::serve::{Disconnect, serve_until};
-use datakit_core::session::Session;
+use datakit_core::session::{Limits, Session};
 use datakit_core::vfs::Client;
 use embassy_futures::select::{Either, select};
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::{ErrorType, Read, Write};
 
-use crate::server::SlotMemory;
-use crate::{Connections, QuotaTree, Server, SharedTree};
+use crate::memory::SlotMemory;
+use crate::{Config, Connections, OpenQuota, QuotaTree, SharedTree};
 
 /// The reason that a connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,35 +50,31 @@ impl core::error::Error for EndReason {
     }
 }
 
+/// The parts of a server that all of its connections use.
+pub(crate) struct Context<T: SharedTree + 'static, const CLIENTS: usize> {
+    pub(crate) tree: &'static T,
+    pub(crate) connections: &'static Connections<CLIENTS>,
+    pub(crate) config: &'static Config,
+    pub(crate) limits: Limits,
+    pub(crate) quota: OpenQuota<CLIENTS>,
+}
+
 /// A client slot in a server.
-pub(crate) struct Slot<
-    T: SharedTree + 'static,
-    const CLIENTS: usize,
-    const WORKERS: usize,
-    const FRAME: usize,
-    const FIDS: usize,
-> {
-    pub(crate) server: &'static Server<T, CLIENTS, WORKERS, FRAME, FIDS>,
+pub(crate) struct Slot<T: SharedTree + 'static, const CLIENTS: usize> {
+    pub(crate) context: &'static Context<T, CLIENTS>,
     pub(crate) number: usize,
 }
 
-impl<
-    T: SharedTree + 'static,
-    const CLIENTS: usize,
-    const WORKERS: usize,
-    const FRAME: usize,
-    const FIDS: usize,
-> Slot<T, CLIENTS, WORKERS, FRAME, FIDS>
-{
+impl<T: SharedTree + 'static, const CLIENTS: usize> Slot<T, CLIENTS> {
     /// Serves one client until it disconnects, is idle for too long or is kicked, or until the
     /// server shuts down.
-    pub(crate) async fn serve(
+    pub(crate) async fn serve<const WORKERS: usize, const FRAME: usize, const FIDS: usize>(
         &self,
         socket: &mut TcpSocket<'static>,
         client: Client,
         memory: &mut SlotMemory<T, CLIENTS, WORKERS, FRAME, FIDS>,
     ) -> EndReason {
-        let Server { tree, connections, config, limits, quota, .. } = self.server;
+        let Context { tree, connections, config, limits, quota } = self.context;
         let idle = (config.idle_timeout)();
         socket.set_nagle_enabled((config.nagle)());
         // Three probes are sent before the connection times out. Without probes, the timeout would

@@ -18,11 +18,13 @@ mod config;
 mod connection;
 mod connections;
 mod file;
+mod memory;
 mod quota;
 mod server;
 
 pub use config::Config;
 pub use connection::EndReason;
 pub use connections::{ConnectionInfo, Connections, Peer};
+pub use memory::Memory;
 pub use quota::{OpenQuota, QuotaTree, SharedTree};
-pub use server::{Memory, Server};
+pub use server::Server;

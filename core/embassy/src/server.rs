@@ -7,8 +7,7 @@ use core::fmt;
 use core::future::pending;
 use core::mem::ManuallyDrop;
 
-use datakit_core::serve;
-use datakit_core::session::{FidArray, Limits, MIN_MSIZE};
+use datakit_core::session::Limits;
 use embassy_futures::join::{join_array, join3};
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
@@ -16,113 +15,9 @@ use embassy_time::with_timeout;
 use heapless::Vec;
 
 use crate::acceptor::{Acceptor, Socket};
-use crate::connection::Slot;
-use crate::{Config, Connections, EndReason, OpenQuota, Peer, QuotaTree, SharedTree};
-
-/// The memory for a [`Server`]. It initially contains only zeros, so a `static` of this type takes
-/// up no flash.
-///
-/// | parameter | number of |
-/// |---|---|
-/// | `CLIENTS` | clients served at the same time, at most 254 |
-/// | `WORKERS` | requests in flight per client, at most `WORKERS - 1` of which can wait |
-/// | `FRAME` | bytes in a message, at least 256 |
-/// | `FIDS` | fids per client |
-/// | `RECEIVE`, `TRANSMIT` | bytes in each socket's buffers |
-///
-/// There is one more socket than there are clients, so that one socket is always listening.
-pub struct Memory<
-    T: SharedTree + 'static,
-    const CLIENTS: usize,
-    const WORKERS: usize,
-    const FRAME: usize,
-    const FIDS: usize,
-    const RECEIVE: usize = 1460,
-    const TRANSMIT: usize = 1460,
-> {
-    buffers: [SocketBuffers<RECEIVE, TRANSMIT>; CLIENTS],
-    spare: SocketBuffers<RECEIVE, TRANSMIT>,
-    slots: [SlotMemory<T, CLIENTS, WORKERS, FRAME, FIDS>; CLIENTS],
-}
-
-struct SocketBuffers<const RECEIVE: usize, const TRANSMIT: usize> {
-    receive: [u8; RECEIVE],
-    transmit: [u8; TRANSMIT],
-}
-
-/// The memory for a client slot.
-pub(crate) struct SlotMemory<
-    T: SharedTree + 'static,
-    const CLIENTS: usize,
-    const WORKERS: usize,
-    const FRAME: usize,
-    const FIDS: usize,
-> {
-    pub(crate) frames: serve::Memory<WORKERS, FRAME>,
-    pub(crate) fids: FidArray<QuotaTree<'static, T, CLIENTS>, FIDS>,
-}
-
-impl<const RECEIVE: usize, const TRANSMIT: usize> SocketBuffers<RECEIVE, TRANSMIT> {
-    const fn new() -> Self {
-        SocketBuffers { receive: [0; RECEIVE], transmit: [0; TRANSMIT] }
-    }
-}
-
-impl<
-    T: SharedTree + 'static,
-    const CLIENTS: usize,
-    const WORKERS: usize,
-    const FRAME: usize,
-    const FIDS: usize,
-    const RECEIVE: usize,
-    const TRANSMIT: usize,
-> Memory<T, CLIENTS, WORKERS, FRAME, FIDS, RECEIVE, TRANSMIT>
-{
-    /// Creates the memory for a server.
-    #[must_use]
-    pub const fn new() -> Self {
-        const {
-            assert!(FRAME >= MIN_MSIZE as usize, "FRAME must be at least 256 bytes");
-            assert!(WORKERS >= 1, "WORKERS must be at least 1");
-        }
-        Memory {
-            buffers: [const { SocketBuffers::new() }; CLIENTS],
-            spare: SocketBuffers::new(),
-            slots: [const { SlotMemory { frames: serve::Memory::new(), fids: FidArray::new() } };
-                CLIENTS],
-        }
-    }
-}
-
-impl<
-    T: SharedTree + 'static,
-    const CLIENTS: usize,
-    const WORKERS: usize,
-    const FRAME: usize,
-    const FIDS: usize,
-    const RECEIVE: usize,
-    const TRANSMIT: usize,
-> Default for Memory<T, CLIENTS, WORKERS, FRAME, FIDS, RECEIVE, TRANSMIT>
-{
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<
-    T: SharedTree + 'static,
-    const CLIENTS: usize,
-    const WORKERS: usize,
-    const FRAME: usize,
-    const FIDS: usize,
-    const RECEIVE: usize,
-    const TRANSMIT: usize,
-> fmt::Debug for Memory<T, CLIENTS, WORKERS, FRAME, FIDS, RECEIVE, TRANSMIT>
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").finish_non_exhaustive()
-    }
-}
+use crate::connection::{Context, Slot};
+use crate::memory::SlotMemory;
+use crate::{Config, Connections, EndReason, Memory, OpenQuota, Peer, SharedTree};
 
 /// A 9P server that serves a tree to at most `CLIENTS` clients at a time. The const parameters are
 /// described in [`Memory`].
@@ -141,11 +36,7 @@ pub struct Server<
     const FRAME: usize,
     const FIDS: usize,
 > {
-    pub(crate) tree: &'static T,
-    pub(crate) connections: &'static Connections<CLIENTS>,
-    pub(crate) config: &'static Config,
-    pub(crate) limits: Limits,
-    pub(crate) quota: OpenQuota<CLIENTS>,
+    context: Context<T, CLIENTS>,
     acceptor: Acceptor<CLIENTS>,
     /// The number of tasks that have called `listen`.
     listeners: Cell<usize>,
@@ -183,11 +74,13 @@ impl<
         }
         let default = Limits::new(FRAME.max(4096) as u32).iounit(FRAME.saturating_sub(24) as u32);
         Server {
-            tree,
-            connections,
-            config,
-            limits: config.limits.unwrap_or(default),
-            quota: OpenQuota::new(T::OPENS, config.reserved_files),
+            context: Context {
+                tree,
+                connections,
+                config,
+                limits: config.limits.unwrap_or(default),
+                quota: OpenQuota::new(T::OPENS, config.reserved_files),
+            },
             acceptor,
             listeners: Cell::new(0),
             unserved: RefCell::new(slots.iter_mut().collect()),
@@ -208,17 +101,17 @@ impl<
         let back = self.acceptor.listener(number);
         let mut socket = back.wait().await;
         loop {
-            let accepted = socket.tcp.accept(self.config.port).await;
-            socket = if accepted.is_err() || self.connections.is_shutting_down() {
+            let accepted = socket.tcp.accept(self.context.config.port).await;
+            socket = if accepted.is_err() || self.context.connections.is_shutting_down() {
                 reject(socket).await
             } else {
                 self.acceptor.assign(socket);
-                match with_timeout(self.config.slot_timeout, back.wait()).await {
+                match with_timeout(self.context.config.slot_timeout, back.wait()).await {
                     Ok(socket) => socket,
                     Err(_) => match self.acceptor.withdraw(number) {
                         Some(socket) => {
                             if let Some(peer) = socket.tcp.remote_endpoint() {
-                                (self.config.refused)(Peer(peer));
+                                (self.context.config.refused)(Peer(peer));
                             }
                             reject(socket).await
                         }
@@ -241,20 +134,21 @@ impl<
             (unserved.len(), memory)
         };
         let Some(memory) = memory else { pending().await };
-        let slot = Slot { server: self, number };
+        let slot = Slot { context: &self.context, number };
         loop {
             let mut socket = self.acceptor.next_client(number).await;
             if let Some(peer) = socket.tcp.remote_endpoint()
-                && let Some(connection) = self.connections.add(number, peer)
+                && let Some(connection) = self.context.connections.add(number, peer)
             {
-                (self.config.connected)(&connection);
+                (self.context.config.connected)(&connection);
                 let reason = slot.serve(&mut socket.tcp, connection.client, memory).await;
                 if reason == EndReason::Shutdown {
                     socket.tcp.close();
-                    let _ = with_timeout(self.config.close_timeout, socket.tcp.flush()).await;
+                    let _ =
+                        with_timeout(self.context.config.close_timeout, socket.tcp.flush()).await;
                 }
-                (self.config.disconnected)(&connection, reason);
-                self.connections.remove(number);
+                (self.context.config.disconnected)(&connection, reason);
+                self.context.connections.remove(number);
             }
             // Abort the connection instead of closing it, because the peer may not respond and
             // another client needs the socket.
@@ -295,6 +189,8 @@ impl<
 > fmt::Debug for Server<T, CLIENTS, WORKERS, FRAME, FIDS>
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("connections", self.connections).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("connections", self.context.connections)
+            .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! The requests that clients make to a task.
+//! The requests that clients make to a task. The module `request` contains the handle through which
+//! a task replies.
 
 use core::cell::RefCell;
 use core::fmt;

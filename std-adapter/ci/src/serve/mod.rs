@@ -3,7 +3,9 @@
 mod control;
 mod projects;
 mod rebuild;
+mod server;
 mod session;
+mod step_settings;
 mod web;
 
 use std::error::Error;
@@ -17,7 +19,8 @@ use datakit_program::{APP, LogCounters, Source as LogSource};
 use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::metrics;
-use session::{Ended, Server};
+use server::Server;
+use session::Ended;
 use web::{Listener, Web};
 
 pub(crate) use control::explain;

@@ -1,27 +1,19 @@
-//! The repositories under test: their clones and step settings.
+//! The repositories under test and their clones.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datakit_ci::command::Image;
 use datakit_ci::git::{Repository, RepositoryOptions};
-use datakit_ci::pipeline::{Caches, GitCheckout, Request, Settings, Source};
+use datakit_ci::pipeline::{GitCheckout, Request, Source};
 use datakit_client::db::Db;
 use datakit_github::{Commit, Repo, read_clone_url};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::AnyError;
-use super::session::Server;
 use crate::chain;
 use crate::config::ProjectConfig;
-
-/// The maximum size of a secret in bytes.
-const SECRET_MAX: u64 = 64 << 10;
 
 /// The clones of all repositories. They are kept when the database connection is lost.
 #[derive(Default)]
@@ -144,64 +136,6 @@ impl Source for LazyClone {
     }
 }
 
-/// Returns the settings for a repository's steps. Secrets and caches that cannot be read are left
-/// out, and the reason is logged.
-pub(super) fn step_settings(server: &Server, repo: &Repo) -> Settings {
-    let mut settings = Settings::default();
-    settings.pools = server.pools.clone();
-    settings.sandbox = server.sandbox.clone();
-    let images = server.config.images.iter();
-    let images = images.map(|(name, dir)| (name.clone(), Image::Directory(dir.clone())));
-    settings.images = images.collect();
-    settings.podman = Some(server.work_dir.join("images"));
-    settings.env.clone_from(&server.config.env);
-    settings.log = server.config.logs.limits();
-    let secrets = server.secrets_dir.join("projects").join(repo.user()).join(repo.name());
-    match read_secrets(&secrets) {
-        Ok(secrets) => settings.secrets = secrets,
-        Err(error) => {
-            tracing::warn!(dir = %secrets.display(), %error, "the secrets cannot be read");
-        }
-    }
-    let caches = server.work_dir.join("caches").join(repo.user()).join(repo.name());
-    match Caches::open(&caches) {
-        Ok(caches) => settings.caches = Some(caches),
-        Err(error) => tracing::warn!(dir = %caches.display(), %error, "caches are not available"),
-    }
-    settings
-}
-
-/// Reads the secrets of a repository. Each file in the directory contains one secret.
-fn read_secrets(dir: &Path) -> io::Result<BTreeMap<String, String>> {
-    let mut secrets = BTreeMap::new();
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(secrets),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let found = std::fs::metadata(entry.path())?;
-        if !found.is_file() || name.starts_with('.') {
-            continue;
-        }
-        if found.len() > SECRET_MAX {
-            let text = format!("{name} has {} bytes; the limit is {SECRET_MAX}", found.len());
-            return Err(io::Error::other(text));
-        }
-        let value = std::fs::read_to_string(entry.path())?;
-        secrets.insert(name, value.trim_end_matches('\n').to_owned());
-    }
-    Ok(secrets)
-}
-
-/// Creates a directory that other users cannot read, unless it already exists.
-pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
-    let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    created.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,19 +154,5 @@ mod tests {
         std::fs::write(dir.path().join("token"), "Bearer abc\n").unwrap();
         let given = Given::new(&repo, &config, dir.path()).unwrap();
         assert_eq!(given.authorization.as_deref(), Some("Bearer abc"));
-    }
-
-    #[test]
-    fn each_file_is_a_secret() {
-        let dir = tempfile::TempDir::new().unwrap();
-        assert!(read_secrets(&dir.path().join("absent")).unwrap().is_empty());
-        std::fs::write(dir.path().join("TOKEN"), "abc\n").unwrap();
-        std::fs::write(dir.path().join(".hidden"), "x").unwrap();
-        std::fs::create_dir(dir.path().join("dir")).unwrap();
-        let secrets = read_secrets(dir.path()).unwrap();
-        assert_eq!(secrets.into_iter().collect::<Vec<_>>(), [("TOKEN".into(), "abc".into())]);
-        std::fs::write(dir.path().join("LARGE"), vec![b'x'; 70_000]).unwrap();
-        let error = read_secrets(dir.path()).unwrap_err().to_string();
-        assert_eq!(error, "LARGE has 70000 bytes; the limit is 65536");
     }
 }

@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use super::AnyError;
 use super::rebuild::targets;
-use super::session::Server;
+use super::server::Server;
 use crate::args::ServeArgs;
 use crate::config::RepoName;
 use crate::metrics::{self, WebSources};

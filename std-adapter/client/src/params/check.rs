@@ -4,18 +4,9 @@ use std::fmt::{self, Display};
 
 use datakit_core::files::{Ipv4, Mac, Micros, ParamType, Step};
 
+use super::decimal::scaled;
 use super::error::{Error, Result};
-use super::schema::{Kind, Parameter};
-
-/// The smallest and largest allowed values, as text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Range {
-    /// The smallest value.
-    pub min: String,
-    /// The largest value.
-    pub max: String,
-}
+use super::schema::{Kind, Parameter, Range};
 
 impl Parameter {
     /// Checks whether the parameter can be set to `value`. The server may still refuse the value,
@@ -145,36 +136,6 @@ fn parse_step(text: &str) -> Option<Step> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let digits = format!("{whole}{decimals}").parse().ok().filter(|digits| *digits != 0)?;
     Some(Step { digits, decimals: decimals.len().try_into().ok()? })
-}
-
-/// Returns a decimal number multiplied by 10^`decimals`, or `None` if the text is not a number or
-/// has more decimal places.
-pub(super) fn scaled(text: &str, decimals: u32) -> Option<i128> {
-    let (number, exponent) = match text.split_once(['e', 'E']) {
-        Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
-        None => (text, 0),
-    };
-    let (sign, digits) = match number.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, number.strip_prefix('+').unwrap_or(number)),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let digits = format!("{whole}{fraction}");
-    if digits.is_empty() || digits.len() > 30 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value = digits.parse::<i128>().ok()?;
-    let shift = i64::from(exponent) + i64::from(decimals) - fraction.len() as i64;
-    if value == 0 {
-        return Some(0);
-    }
-    let power = 10i128.checked_pow(u32::try_from(shift.unsigned_abs()).ok()?)?;
-    let value = match shift {
-        0.. => value.checked_mul(power)?,
-        _ if value % power == 0 => value / power,
-        _ => return None,
-    };
-    Some(sign * value)
 }
 
 /// Returns the length in bytes of a hexadecimal byte string.

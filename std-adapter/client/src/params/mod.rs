@@ -28,16 +28,16 @@
 
 mod changes;
 mod check;
+mod decimal;
 mod error;
 mod lines;
 mod schema;
 mod transaction;
 
 pub use self::changes::{Change, Changes, Event};
-pub use self::check::Range;
 pub use self::error::{Error, Result};
 pub use self::lines::{Setting, format_settings, parse_settings};
-pub use self::schema::{Kind, Parameter, Schema};
+pub use self::schema::{Kind, Parameter, Range, Schema};
 pub use self::transaction::Transaction;
 use crate::{Client, Dialect, File, FileType, OpenMode};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::check::{Range, scaled};
+use super::decimal::scaled;
 use super::error::{Error, Result};
 use crate::json::{JsonValue, parse_object};
 
@@ -86,6 +86,16 @@ pub enum Kind {
     /// A type that is unknown to this version of the client. Only the server checks values of this
     /// type.
     Other(String),
+}
+
+/// The smallest and largest allowed values, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Range {
+    /// The smallest value.
+    pub min: String,
+    /// The largest value.
+    pub max: String,
 }
 
 impl Schema {

@@ -9,10 +9,11 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use datakit_core::params::notify_refusal;
 use datakit_core::vfs::{
-    Client, Error, File, FileStat, FileTable, OpenFile, OpenMode, OpenState, Result, Text, Waiter,
+    Client, Error, File, FileStat, FileTable, OpenFile, OpenMode, OpenState, Result, Waiter,
 };
 use parking_lot::Mutex;
 
+use super::growing_text::GrowingText;
 use super::open_async::OpenAsyncFile;
 use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
 
@@ -253,31 +254,5 @@ impl Drop for OpenCoreFile {
     fn drop(&mut self) {
         let waker = self.wakers.waiting.lock().remove(&self.reader);
         drop(waker);
-    }
-}
-
-/// A [`Text`] that grows as needed.
-#[derive(Default)]
-pub(super) struct GrowingText(Vec<u8>);
-
-impl Text for GrowingText {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn extend(&mut self, bytes: &[u8]) -> Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-impl fmt::Write for GrowingText {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.0.extend_from_slice(s.as_bytes());
-        Ok(())
     }
 }

@@ -48,6 +48,7 @@ mod core_dir;
 mod directory;
 mod entry;
 mod file;
+mod growing_text;
 mod kv;
 mod live;
 pub mod log;

@@ -8,7 +8,7 @@ use datakit_core::vfs::{
 };
 use parking_lot::Mutex;
 
-use super::core_adapter::GrowingText;
+use super::growing_text::GrowingText;
 use super::{BoxFuture, ClientNumber, OpenLeaf};
 
 /// An open [`AsyncFile`]. Dropping the future of a transfer cancels the transfer.

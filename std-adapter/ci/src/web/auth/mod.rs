@@ -29,6 +29,7 @@ mod forms;
 mod github;
 mod hasher;
 mod intro;
+mod layer;
 mod local_path;
 mod passwords;
 mod peer;
@@ -261,6 +262,6 @@ pub fn router<S: Clone + Send + Sync + 'static>(auth: Auth) -> Router<S> {
 /// caused. Call this function once, on the router for all pages.
 pub fn with_sessions<S: Clone + Send + Sync + 'static>(router: Router<S>, auth: Auth) -> Router<S> {
     router.layer(from_fn(move |request: Request, next: Next| {
-        session::layer(auth.clone(), request, next)
+        layer::layer(auth.clone(), request, next)
     }))
 }

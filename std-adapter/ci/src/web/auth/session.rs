@@ -1,25 +1,19 @@
-//! The session of a request: the layer that loads it, and the cookie that contains its id.
+//! The session of a request, and the cookie that contains its id.
 
 use std::io;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request};
-use axum::http::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
+use axum::extract::FromRequestParts;
+use axum::http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::Next;
-use axum::response::Response;
 use parking_lot::Mutex;
 use tracing::warn;
 
 use super::Auth;
-use super::csrf;
 use super::session_id::SessionId;
 use super::store::{LIFETIME, lifetime, now};
 use super::user::{GithubRights, SessionData, User};
-
-/// The path of static files, which do not need a session.
-const STATIC: &str = "/static/";
 
 /// The session of a request. Handlers get it from the request extensions.
 #[derive(Debug, Clone)]
@@ -52,26 +46,8 @@ enum CookieChange {
     Removed,
 }
 
-/// Loads the session of each request, checks requests that change something, and sets the cookie.
-pub(super) async fn layer(auth: Auth, mut request: Request, next: Next) -> Response {
-    // Static files are the same for everyone, so there is no need to query the session store.
-    let id = cookie(request.headers(), auth.cookie_name())
-        .filter(|_| !request.uri().path().starts_with(STATIC));
-    let session = Session::load(&auth, id).await;
-    request.extensions_mut().insert(session.clone());
-    let checked =
-        if request.method().is_safe() { Ok(request) } else { csrf::check(request, &session).await };
-    let mut response = match checked {
-        Ok(request) => next.run(request).await,
-        Err(refusal) => refusal,
-    };
-    session.write_cookie(response.headers_mut());
-    add_security_headers(response.headers_mut());
-    response
-}
-
 impl Session {
-    async fn load(auth: &Auth, id: Option<SessionId>) -> Session {
+    pub(super) async fn load(auth: &Auth, id: Option<SessionId>) -> Session {
         let (data, unavailable) = match &id {
             None => (None, false),
             Some(id) => match auth.sessions().get(id).await {
@@ -166,7 +142,7 @@ impl Session {
         Ok(())
     }
 
-    fn write_cookie(&self, headers: &mut HeaderMap) {
+    pub(super) fn write_cookie(&self, headers: &mut HeaderMap) {
         let state = self.0.state.lock();
         let Some(change) = state.cookie else { return };
         let value = match (change, &state.id) {
@@ -188,29 +164,12 @@ impl Session {
 }
 
 /// Returns the session id from the cookie with the given name.
-fn cookie(headers: &HeaderMap, name: &str) -> Option<SessionId> {
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<SessionId> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs =
         cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
     SessionId::parse(value.trim())
-}
-
-/// Adds headers that restrict what a page can do, unless the handler has already set them.
-fn add_security_headers(headers: &mut HeaderMap) {
-    let mut add = |name: &'static str, value: &'static str| {
-        let entry = headers.entry(HeaderName::from_static(name));
-        entry.or_insert(HeaderValue::from_static(value));
-    };
-    add(
-        "content-security-policy",
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
-         connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    );
-    add("x-content-type-options", "nosniff");
-    add("x-frame-options", "DENY");
-    add("referrer-policy", "same-origin");
-    add("cross-origin-opener-policy", "same-origin");
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Session {
