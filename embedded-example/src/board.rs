@@ -21,8 +21,11 @@ pub static ROOT: Dir = Dir::new(&[
     dir("net", &NET),
     dir("sys", &SYS),
     dir("log", &LOG),
-    file("events", &EVENTS),
-    file("ticks", &TICKS),
+    file(
+        "events",
+        &EVENTS.file(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind)),
+    ),
+    file("ticks", &TICKS.file(write_tick)),
     file("probes", &Status::new(probes)),
 ]);
 
@@ -122,17 +125,24 @@ fn reset(command: &str, reply: &mut dyn Write) -> Result<()> {
 static LOG: Dir = Dir::new(&[
     file("doc", &Doc::new("log of the board on its serial port, as defmt frames")),
     file("level", &LevelFile::new(&state::LEVEL)),
-    file("tail", &LOG_TAIL),
+    file(
+        "tail",
+        &LOG_TAIL
+            .file(write_log_line)
+            .from_oldest()
+            .doc("stream of log lines, from the oldest kept"),
+    ),
 ]);
 
 /// A stream of the last log lines, followed by each new line.
-static LOG_TAIL: Queue<LogLine, 8> = Queue::new(|line: &LogLine, out| {
+static LOG_TAIL: Queue<LogLine, 8> = Queue::new();
+
+fn write_log_line(line: &LogLine, out: &mut dyn Write) -> fmt::Result {
     let LogLine { at_ms, level, text, number } = line;
     write!(out, "{} {level} {text}", Seconds(*at_ms))?;
     number.map_or(Ok(()), |number| write!(out, "{}", Decimal::from(number)))?;
     out.write_str("\n")
-})
-.from_oldest();
+}
 
 /// A log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,14 +168,15 @@ fn probes(out: &mut dyn Write) -> fmt::Result {
 }
 
 /// A stream that returns each event once, in order.
-pub static EVENTS: Queue<Event, 16> =
-    Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind));
+pub static EVENTS: Queue<Event, 16> = Queue::new();
 
 /// A stream that returns the latest simulation step.
-pub static TICKS: Live<Tick> = Live::new(Tick::FIRST, |tick, out| {
+pub static TICKS: Live<Tick> = Live::new(Tick::FIRST);
+
+fn write_tick(tick: &Tick, out: &mut dyn Write) -> fmt::Result {
     let light = if tick.lit { "on" } else { "off" };
     writeln!(out, "{} {} light {light} sample {}", Seconds(tick.at_ms), tick.number, tick.sample)
-});
+}
 
 /// An event and the time at which it occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

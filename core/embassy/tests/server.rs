@@ -14,7 +14,7 @@ use embassy_time::{Duration, Instant, Timer};
 
 use network::{CLIENTS, Client, Tasks, config, events, leak, simulate, simulate_in};
 
-static LIVE: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
+static LIVE: Live<u32> = Live::new(0);
 
 /// A file with the number of the client that opened it.
 struct WhoAmI;
@@ -46,7 +46,7 @@ macro_rules! tree {
         static KICK: Command<0> = Command::new(|command, _| $connections.kick_command(command));
         static $root: Dir = Dir::new(&[
             file("hello", &Blob::new("hello\n")),
-            file("live", &LIVE),
+            file("live", &LIVE.file(|value, out| writeln!(out, "{value}"))),
             file("me", &WhoAmI),
             file("connections", &$connections),
             file("kick", &KICK),

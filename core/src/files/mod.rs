@@ -69,13 +69,13 @@ pub use param::{
     Param, ParamFile, ParamInfo, ParamType, Parameter, Proposed, Rule, Step, Value,
 };
 pub use read_only::{Blob, Doc, Help, Status};
-pub use stream::{Live, Queue};
+pub use stream::{Live, Queue, StreamFile};
 pub use task::{FileRequest, FileRequests, Operation, TaskFile};
 #[cfg(feature = "params")]
 pub(crate) use {
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
     read_only::read_window,
-    stream::{Delivery, Ring, StreamSource, poll_stream, render_lost},
+    stream::{Changing, Item, Ring, Slot, StreamSource, poll_stream},
     util::{Count, Json, Plain, Quoted, check_plain_mode, render, write_hex},
 };
 

@@ -46,14 +46,14 @@ pub(crate) fn write(
         if follows && offset != 0 && data.trim_ascii().is_empty() {
             return Ok(data.len());
         }
-        open.text.clear();
+        open.text.truncate(0);
         open.state.partial = true;
     }
     if let Err(error) = open.text.extend(data) {
         // A value that arrives in a single piece may be larger than the capacity of `open.text`.
         if continues {
             if !file.allows_steps() {
-                open.text.clear();
+                open.text.truncate(0);
                 return Err(error);
             }
             apply(file, open)?;
@@ -78,7 +78,7 @@ pub(crate) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<(
         return Ok(());
     };
     open.state.partial = false;
-    open.text.clear();
+    open.text.truncate(0);
     result
 }
 

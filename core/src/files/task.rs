@@ -124,7 +124,7 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
             Transfer::Read { offset, buf } => {
                 // Keep the pieces of a value that another write has added in the meantime.
                 if !pieces::is_pending(open) {
-                    open.text.clear();
+                    open.text.truncate(0);
                     open.text.extend(text.bytes()).map_err(|_| Error::TextTooLong)?;
                     open.state.partial = false;
                     open.state.mark = true;

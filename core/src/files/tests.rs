@@ -281,8 +281,9 @@ fn v12_read_only_value_can_be_opened_with_truncate() {
 /// Defines a stream of integers and a tree that contains it as a file named `s`.
 macro_rules! int_stream {
     ($live:ident, $tree:ident) => {
-        static $live: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
-        static ROOT: Dir = Dir::new(&[file("s", &$live)]);
+        static $live: Live<u32> = Live::new(0);
+        static ROOT: Dir =
+            Dir::new(&[file("s", &$live.file(|value, out| writeln!(out, "{value}")))]);
         let $tree = Tree::new(&ROOT);
     };
 }
@@ -366,8 +367,8 @@ fn v16_cancelled_read_loses_nothing() {
 
 #[test]
 fn queue_delivers_every_value_and_counts_lost_ones() {
-    static QUEUE: Queue<u32, 3> = Queue::new(|value, out| writeln!(out, "{value}"));
-    static ROOT: Dir = Dir::new(&[file("q", &QUEUE)]);
+    static QUEUE: Queue<u32, 3> = Queue::new();
+    static ROOT: Dir = Dir::new(&[file("q", &QUEUE.file(|value, out| writeln!(out, "{value}")))]);
     let tree = Tree::new(&ROOT);
     QUEUE.publish(9);
     let q = open(&tree, "q", OpenMode::READ);
@@ -384,8 +385,9 @@ fn queue_delivers_every_value_and_counts_lost_ones() {
 
 #[test]
 fn mark_follows_the_last_byte_of_a_text() {
-    static LINES: Live<u32> = Live::new(7, |value, out| write!(out, "line {value}\nand so on\n"));
-    static ROOT: Dir = Dir::new(&[file("s", &LINES)]);
+    static LINES: Live<u32> = Live::new(7);
+    static ROOT: Dir =
+        Dir::new(&[file("s", &LINES.file(|value, out| write!(out, "line {value}\nand so on\n")))]);
     let tree = Tree::new(&ROOT);
     // A shell's `read` command reads one byte at a time, so no empty reads occur between the lines
     // of a value or between values.

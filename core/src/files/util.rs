@@ -30,7 +30,7 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     check_offset(length)?;
     let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
-    new.clear();
+    new.truncate(0);
     new.extend(old.get(..length).unwrap_or(old))?;
     for _ in old.len()..length {
         new.extend(&[0])?;
@@ -161,40 +161,13 @@ impl Text for Count {
         &[]
     }
 
-    fn clear(&mut self) {
-        self.0 = 0;
+    fn truncate(&mut self, length: usize) {
+        self.0 = self.0.min(length as u64);
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<()> {
         self.0 += bytes.len() as u64;
         Ok(())
-    }
-}
-
-/// A writer that compares the text written to it with expected bytes.
-pub(super) struct Compare<'a> {
-    rest: Option<&'a [u8]>,
-}
-
-impl<'a> Compare<'a> {
-    pub(super) fn new(expected: &'a [u8]) -> Compare<'a> {
-        Compare { rest: Some(expected) }
-    }
-
-    /// Returns whether the text equals the expected bytes.
-    pub(super) fn is_equal(&self) -> bool {
-        self.rest.is_some_and(<[u8]>::is_empty)
-    }
-}
-
-impl fmt::Write for Compare<'_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.rest = self.rest.and_then(|rest| rest.strip_prefix(s.as_bytes()));
-        Ok(())
-    }
-
-    fn write_char(&mut self, character: char) -> fmt::Result {
-        write_char(self, character)
     }
 }
 
@@ -207,9 +180,9 @@ pub(crate) fn render(
     text: &mut dyn Text,
     with: impl FnOnce(&mut dyn Text) -> fmt::Result,
 ) -> Result<()> {
-    text.clear();
+    text.truncate(0);
     with(text).map_err(|_| {
-        text.clear();
+        text.truncate(0);
         Error::TextTooLong
     })
 }

@@ -1,16 +1,13 @@
 //! The stream of all parameter changes.
 
-use core::cell::RefCell;
 use core::fmt::{self, Write};
-use core::task::{Context, Poll, Waker};
-
-use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use core::task::{Context, Poll};
 
 use super::set::line_too_long;
 use super::{ClientName, Observer, ParamSet, Parameter, unnamed};
 use crate::Decimal;
-use crate::files::{Delivery, Flags, Ring, StreamSource, poll_stream, render, render_lost};
-use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, Window};
+use crate::files::{Changing, Flags, Item, Ring, Slot, StreamSource, poll_stream};
+use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, WakerSlot, Window};
 
 /// A stream with a `SEQ WHO PATH VALUE` line for each parameter change, for example `17
 /// 10.0.2.2:4711 blink/period 500`. The stream contains every change made after the file is opened.
@@ -49,8 +46,7 @@ pub struct Changes<const N: usize, const VALUE: usize = 24> {
 /// The memory for [`Changes`], with room for `N` changes whose values have at most `VALUE` bytes
 /// each. It is a separate item that initially contains only zeros, so it takes up no flash.
 pub struct ChangeMemory<const N: usize, const VALUE: usize = 24> {
-    ring: CriticalSectionMutex<RefCell<Ring<Change<VALUE>, N>>>,
-    waiters: Waiters<4>,
+    ring: Ring<[Slot<Change<VALUE>>; N]>,
 }
 
 impl<const N: usize, const VALUE: usize> ChangeMemory<N, VALUE> {
@@ -58,8 +54,7 @@ impl<const N: usize, const VALUE: usize> ChangeMemory<N, VALUE> {
     #[must_use]
     pub const fn new() -> ChangeMemory<N, VALUE> {
         const { assert!(VALUE >= 4 && VALUE <= 255, "VALUE must be between 4 and 255") };
-        let ring = CriticalSectionMutex::new(RefCell::new(Ring::new()));
-        ChangeMemory { ring, waiters: Waiters::new() }
+        ChangeMemory { ring: Ring::new() }
     }
 }
 
@@ -82,7 +77,7 @@ struct Change<const VALUE: usize> {
     client: Client,
     /// Whether the client's connection has ended. The client's number may then belong to another
     /// connection, so the client is shown without its name.
-    left: bool,
+    left: u8,
     /// The number of bytes in `value`.
     len: u8,
     value: [u8; VALUE],
@@ -101,33 +96,31 @@ impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
 
     /// Returns the number of changes that readers have lost so far, summed over all readers.
     pub fn overruns(&self) -> u32 {
-        self.with_ring(|ring| ring.overruns)
+        self.ring().overruns()
     }
 
-    fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<Change<VALUE>, N>) -> R) -> R {
-        // The borrow cannot fail: the ring buffer is borrowed only in critical sections, which do
-        // not call external code.
-        self.memory.ring.lock(|ring| f(&mut ring.borrow_mut()))
+    fn ring(&self) -> &Ring<[Slot<Change<VALUE>>]> {
+        &self.memory.ring
     }
 
     /// Appends a change with the current value of `parameter`.
     fn record(&self, ordinal: u16, parameter: &dyn Parameter, client: Client) {
-        let mut change = Change { ordinal, client, left: false, len: 0, value: [0; VALUE] };
+        let mut change = Change { ordinal, client, left: 0, len: 0, value: [0; VALUE] };
         // The value is rendered outside the critical section, because rendering may take a long
         // time. If the value is set again in the meantime, it is rendered again. Otherwise, an old
         // value could be recorded after a newer one.
         loop {
             let version = parameter.version();
             change.len = render_value(parameter, &mut change.value);
-            let recorded = self.with_ring(|ring| {
+            let recorded = critical_section::with(|cs| {
                 let is_current = parameter.version() == version;
                 if is_current {
-                    ring.push(change.clone());
+                    self.ring().push(cs, change.clone());
                 }
                 is_current
             });
             if recorded {
-                return self.memory.waiters.wake();
+                return self.ring().waiters().wake();
             }
         }
     }
@@ -164,47 +157,36 @@ fn cut(text: &mut [u8]) -> usize {
 #[inline(never)]
 fn render_line(
     set: &ParamSet,
-    open: &mut OpenFile<'_>,
+    out: &mut Changing<'_>,
     (number, ordinal): (u32, u16),
     who: ClientName,
     value: &[u8],
-) -> Result<()> {
-    let mut result = Ok(());
+) {
     set.with_parameter(ordinal, &mut |path, _| {
-        let rendered = render(open.text, |out| {
-            write!(out, "{} {who} {path} ", Decimal::from(number))?;
-            out.extend(value).and_then(|()| out.extend(b"\n")).map_err(|_| fmt::Error)
-        });
-        result = rendered.map_err(|_| line_too_long(path));
+        let rendered = write!(out, "{} {who} {path} ", Decimal::from(number))
+            .and_then(|()| out.extend(value))
+            .and_then(|()| out.write_str("\n"));
+        out.error = rendered.err().map(|_| line_too_long(path));
     });
-    result
 }
 
 impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
-    fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
-        let number = open.state.next;
-        let delivery = self.with_ring(|ring| ring.advance(&mut open.state.next));
-        open.state.taken = 0;
-        match delivery {
-            Delivery::Value(change) => {
-                let mut who = self.set.client_name(change.client);
-                if change.left {
-                    who.name = unnamed;
-                }
-                let value = change.value.get(..change.len.into()).unwrap_or_default();
-                render_line(self.set, open, (number, change.ordinal), who, value)?;
+    fn next(&self, at: &mut u32, out: &mut Changing<'_>) -> Item {
+        out.restart();
+        let (item, change) = self.ring().take(at, false);
+        if let Some(change) = change {
+            let mut who = self.set.client_name(change.client);
+            if change.left != 0 {
+                who.name = unnamed;
             }
-            Delivery::Lost(lost) => render_lost(lost, open)?,
-            Delivery::Nothing => {
-                open.text.clear();
-                return Ok(false);
-            }
+            let value = change.value.get(..change.len.into()).unwrap_or_default();
+            render_line(self.set, out, (at.wrapping_sub(1), change.ordinal), who, value);
         }
-        Ok(true)
+        item
     }
 
-    fn register(&self, waiter: &mut Waiter, waker: &Waker) {
-        self.memory.waiters.register(waiter, waker);
+    fn waiters(&self) -> &[WakerSlot] {
+        self.ring().waiters().slots()
     }
 }
 
@@ -216,10 +198,7 @@ impl<const N: usize, const VALUE: usize> Observer for Changes<N, VALUE> {
     }
 
     fn left(&self, client: Client) {
-        self.with_ring(|ring| {
-            let changes = ring.values.iter_mut();
-            changes.filter(|change| change.client == client).for_each(|change| change.left = true);
-        });
+        self.ring().for_each(&mut |change| change.left |= u8::from(change.client == client));
     }
 }
 
@@ -229,7 +208,7 @@ impl<const N: usize, const VALUE: usize> File for Changes<N, VALUE> {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
-        open.state.next = self.with_ring(|ring| ring.next);
+        open.state.next = self.ring().start(false);
         Ok(())
     }
 

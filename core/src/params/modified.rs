@@ -78,7 +78,7 @@ fn read_lines(
     if offset != open.state.delivered {
         // Render the list from the start and skip the lines before the offset.
         *open.state = Default::default();
-        open.text.clear();
+        open.text.truncate(0);
     }
     let mut reader = Reader { offset, buf, filled: 0 };
     let mut result = Ok(());
@@ -89,7 +89,7 @@ fn read_lines(
             }
             open.state.next = u32::from(ordinal).saturating_add(1);
             open.state.taken = 0;
-            open.text.clear();
+            open.text.truncate(0);
             if !is_listed(parameter) {
                 return Ok(());
             }

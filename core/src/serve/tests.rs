@@ -12,8 +12,8 @@ use crate::session::{FidArray, Limits, Session};
 use crate::vfs::{Dir, StaticTree, file};
 use crate::wire::{Dialect, Fid, Numeric, Rmessage as R, Tag, Tmessage as T};
 
-static NEWS: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
-static ROOT: Dir = Dir::new(&[file("news", &NEWS)]);
+static NEWS: Live<u32> = Live::new(0);
+static ROOT: Dir = Dir::new(&[file("news", &NEWS.file(|value, out| writeln!(out, "{value}")))]);
 
 /// A reader that returns the scripted bytes, followed by EOF.
 struct Script<'a>(&'a [u8]);

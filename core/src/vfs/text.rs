@@ -12,8 +12,8 @@ pub trait Text: fmt::Write {
     /// Returns the content.
     fn bytes(&self) -> &[u8];
 
-    /// Removes the content.
-    fn clear(&mut self);
+    /// Removes all bytes after the first `length` bytes. Has no effect if the content is not longer.
+    fn truncate(&mut self, length: usize);
 
     /// Appends `bytes`.
     ///
@@ -40,8 +40,8 @@ impl<const N: usize> Text for FixedText<N> {
         &self.0
     }
 
-    fn clear(&mut self) {
-        self.0.clear();
+    fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<()> {

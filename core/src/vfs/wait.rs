@@ -6,20 +6,26 @@
 //! woken. The list is therefore small and needs no allocator, yet serves any number of tasks. The
 //! tasks in a long chain are woken one after another.
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
+use core::mem::{forget, replace};
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Waker;
 
-use embassy_sync::blocking_mutex::CriticalSectionMutex;
-use heapless::{Vec, VecView};
+use critical_section::Mutex;
 
-/// A counter that is incremented whenever the tasks in a list are woken or a chain is broken. After
-/// a change, the tasks that registered earlier must register again. All lists share one counter,
-/// because unnecessary registrations are harmless.
-static BREAKS: CriticalSectionMutex<Cell<u32>> = CriticalSectionMutex::new(Cell::new(0));
+/// A counter that is incremented whenever a task in a list is woken or a chain is broken. After a
+/// change, the tasks that registered earlier must register again. All lists share one counter,
+/// because unnecessary registrations are harmless. It is written only in critical sections.
+static BREAKS: AtomicU32 = AtomicU32::new(0);
 
+fn breaks() -> u32 {
+    BREAKS.load(Ordering::Relaxed)
+}
+
+/// Must be called in a critical section.
 fn count_break() {
-    BREAKS.lock(|breaks| breaks.set(breaks.get().wrapping_add(1)));
+    BREAKS.store(breaks().wrapping_add(1), Ordering::Relaxed);
 }
 
 /// A list of tasks that are waiting for one event. The list holds the wakers of `N` tasks, and each
@@ -28,13 +34,10 @@ fn count_break() {
 /// Each file whose reads can wait has a `Waiters` list. The file's
 /// [`poll_read`](super::File::poll_read) calls [`register`](Waiters::register) and then checks for
 /// data. The code that produces the data calls [`wake`](Waiters::wake).
-pub struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<List<N>>>);
+pub struct Waiters<const N: usize>([WakerSlot; N]);
 
-struct List<const N: usize> {
-    tasks: Vec<Waker, N>,
-    /// The waker of the last task in the chain.
-    last: Option<Waker>,
-}
+/// A task's waker. The last slot of a list holds the waker of the last task in the chain.
+pub(crate) type WakerSlot = Mutex<Cell<Option<Waker>>>;
 
 /// The registration of one task in a list. Dropping the registration cancels the wait.
 #[derive(Debug, Default)]
@@ -57,10 +60,10 @@ impl Waiter {
     /// Wakes the task whose waker this registration holds, so that the task registers again.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
-            // Incrementing the counter makes every later task in the chain register again.
-            BREAKS.lock(|breaks| {
-                if breaks.get() == self.breaks {
-                    breaks.set(self.breaks.wrapping_add(1));
+            critical_section::with(|_| {
+                // Incrementing the counter makes every later task in the chain register again.
+                if breaks() == self.breaks {
+                    count_break();
                 }
             });
             held.wake();
@@ -75,65 +78,67 @@ impl Drop for Waiter {
 }
 
 impl<const N: usize> Waiters<N> {
-    /// Creates an empty list.
+    /// Creates an empty list. `N` must not be 0.
     #[must_use]
     pub const fn new() -> Waiters<N> {
-        Waiters(CriticalSectionMutex::new(RefCell::new(List { tasks: Vec::new(), last: None })))
+        const { assert!(N > 0, "a list holds the waker of at least one task") };
+        Waiters([const { Mutex::new(Cell::new(None)) }; N])
     }
 
     /// Registers `waker` to be woken by the next call to [`wake`](Waiters::wake), unless `waiter`
     /// is dropped first. Call this method in every poll that returns `Pending`.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
-        if waiter.breaks == BREAKS.lock(Cell::get) && waiter.task == task(waker) {
-            return;
-        }
-        waiter.release();
-        self.0.lock(|list| {
-            // The borrow cannot fail: all borrows are made in critical sections, and no waker is
-            // called in a critical section.
-            let List { tasks, last } = &mut *list.borrow_mut();
-            add(tasks.as_mut_view(), last, waiter, waker);
-        });
+        register_waiter(&self.0, waiter, waker);
+    }
+
+    /// Returns the list for [`register_waiter`].
+    pub(crate) fn slots(&self) -> &[WakerSlot] {
+        &self.0
     }
 
     /// Wakes all tasks in the list and empties the list.
     pub fn wake(&self) {
-        let mut woken = self.0.lock(|list| {
-            // If no tasks are registered, none need to register again.
-            if !(list.borrow().tasks.is_empty() && list.borrow().last.is_none()) {
-                count_break();
+        for slot in &self.0 {
+            let woken = critical_section::with(|cs| {
+                let woken = slot.borrow(cs).take();
+                // If no task is registered, none needs to register again.
+                if woken.is_some() {
+                    count_break();
+                }
+                woken
+            });
+            // The waker is called outside the critical section, because it runs external code.
+            if let Some(woken) = woken {
+                woken.wake();
             }
-            core::mem::replace(&mut *list.borrow_mut(), List { tasks: Vec::new(), last: None })
-        });
-        // The wakers are called outside the critical section, because they run external code.
-        wake_all(woken.tasks.as_mut_view(), woken.last);
-        // The vector is empty, so dropping it is not necessary, and its drop glue would take up
-        // flash.
-        core::mem::forget(woken.tasks);
+        }
     }
 }
 
-/// Adds a waker to a list. This function and [`wake_all`] are compiled only once, for lists of all
-/// lengths.
+/// Registers a waker in a list, like [`Waiters::register`]. This function is compiled only once, for
+/// lists of all lengths.
 #[inline(never)]
-fn add(tasks: &mut VecView<Waker>, last: &mut Option<Waker>, waiter: &mut Waiter, waker: &Waker) {
-    if tasks.iter().chain(&*last).any(|known| known.will_wake(waker)) {
+pub(crate) fn register_waiter(slots: &[WakerSlot], waiter: &mut Waiter, waker: &Waker) {
+    if waiter.breaks == breaks() && waiter.task == task(waker) {
         return;
     }
-    if let Err(waker) = tasks.push(waker.clone()) {
-        (waiter.breaks, waiter.task) = (BREAKS.lock(Cell::get), task(&waker));
-        waiter.held = last.replace(waker);
-    }
-}
-
-/// Wakes all tasks and empties the list.
-#[inline(never)]
-fn wake_all(tasks: &mut VecView<Waker>, last: Option<Waker>) {
-    let mut next = last.or_else(|| tasks.pop());
-    while let Some(waker) = next {
-        waker.wake();
-        next = tasks.pop();
-    }
+    waiter.release();
+    critical_section::with(|cs| {
+        for (index, slot) in slots.iter().enumerate() {
+            let slot = slot.borrow(cs);
+            let known = slot.take();
+            let is_free = known.as_ref().is_none_or(|known| known.will_wake(waker));
+            if is_free || index + 1 == slots.len() {
+                forget(slot.replace(Some(waker.clone())));
+                if !is_free {
+                    (waiter.breaks, waiter.task) = (breaks(), task(waker));
+                    forget(replace(&mut waiter.held, known));
+                }
+                return;
+            }
+            forget(slot.replace(known));
+        }
+    });
 }
 
 /// Returns a number that distinguishes a task's waker from other wakers.

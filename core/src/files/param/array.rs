@@ -82,10 +82,10 @@ mod tests {
         let mut text = String::new();
         [1u8, 2, 3].render(&Weights::ANY, &mut text).unwrap();
         assert_eq!(text, "1 2 3");
-        text.clear();
+        text.truncate(0);
         Weights::allowed(&(1, 9), &mut text).unwrap();
         assert_eq!(text, "3 values separated by spaces, each a whole number from 1 to 9");
-        text.clear();
+        text.truncate(0);
         Weights::schema(&(1, 9), &mut text).unwrap();
         assert_eq!(text, r#""type":"u8","min":1,"max":9,"count":3"#);
     }

@@ -5,6 +5,8 @@ use core::task::{Context, Poll};
 
 use super::{Flags, Parameter};
 use crate::files::pieces::{self, PieceTarget};
+#[cfg(feature = "params")]
+use crate::files::stream;
 use crate::files::util::{Count, Plain, check_plain_mode, render};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
 
@@ -81,7 +83,7 @@ impl File for ParamFile<'_> {
     ) -> Poll<Result<usize>> {
         #[cfg(feature = "params")]
         if self.is_followed(open) {
-            return crate::files::stream::poll_stream(self, open, cx, offset, buf);
+            return stream::poll_stream(self, open, cx, offset, buf);
         }
         let _ = cx;
         Poll::Ready(pieces::apply(&self.writer(open.client), open).and_then(|()| {
@@ -125,20 +127,22 @@ impl File for ParamFile<'_> {
 }
 
 #[cfg(feature = "params")]
-impl crate::files::stream::StreamSource for ParamFile<'_> {
-    fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
+impl stream::StreamSource for ParamFile<'_> {
+    fn next(&self, at: &mut u32, out: &mut stream::Changing<'_>) -> stream::Item {
+        out.restart();
         // The version is read before the value, so that a change between the two reads is not
         // missed.
         let version = self.0.version();
-        if open.state.next == version {
-            return Ok(false);
+        if core::mem::replace(at, version) == version {
+            return stream::Item::Nothing;
         }
-        (open.state.next, open.state.taken) = (version, 0);
-        self.render_text(open).map(|()| true)
+        let written = self.render_line(out);
+        out.check(written);
+        stream::Item::Value(0)
     }
 
-    fn register(&self, waiter: &mut crate::vfs::Waiter, waker: &core::task::Waker) {
-        super::value::register(waiter, waker);
+    fn waiters(&self) -> &[crate::vfs::WakerSlot] {
+        super::value::waiters()
     }
 }
 

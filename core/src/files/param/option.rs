@@ -69,7 +69,7 @@ mod tests {
         }
         Limit::allowed(&(-5, 5), &mut text).unwrap();
         assert_eq!(text, "none 3 none or a whole number from -5 to 5");
-        text.clear();
+        text.truncate(0);
         Limit::schema(&(-5, 5), &mut text).unwrap();
         assert_eq!(text, r#""type":"i16","min":-5,"max":5,"optional":true"#);
     }

@@ -20,10 +20,10 @@ pub struct Value<T> {
 /// waiting task wakes up, compares two version numbers, and waits again.
 static WAITERS: Waiters<8> = Waiters::new();
 
-/// Registers a waker that is woken when any value changes.
+/// Returns the tasks that are woken when any value changes.
 #[cfg(feature = "params")]
-pub(super) fn register(waiter: &mut Waiter, waker: &core::task::Waker) {
-    WAITERS.register(waiter, waker);
+pub(super) fn waiters() -> &'static [crate::vfs::WakerSlot] {
+    WAITERS.slots()
 }
 
 impl<T> Value<T> {

@@ -284,8 +284,8 @@ fn commands_and_stored_values_accept_pieces() {
 
 #[test]
 fn read_only_files_show_no_write_bits() {
-    static LIVE: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
-    static STREAM: Dir = Dir::new(&[file("s", &LIVE)]);
+    static LIVE: Live<u32> = Live::new(0);
+    static STREAM: Dir = Dir::new(&[file("s", &LIVE.file(|value, out| writeln!(out, "{value}")))]);
     let mode = |tree: &Tree, name: &str| block_on(tree.stat(&inode(tree, name))).unwrap().mode;
     let tree = Tree::new(&ROOT);
     for (name, expected) in [("gain", 0o664), ("uptime", 0o444), ("help", 0o444)] {

@@ -83,9 +83,12 @@ fn tasks_waiting_for_values_sleep_until_a_set() {
     assert_eq!(run(&mut tasks).1.len(), 30);
 }
 
-static LIVE: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
-static QUEUE: Queue<u32, 4> = Queue::new(|value, out| writeln!(out, "{value}"));
-static ROOT: Dir = Dir::new(&[file("live", &LIVE), file("queue", &QUEUE)]);
+static LIVE: Live<u32> = Live::new(0);
+static QUEUE: Queue<u32, 4> = Queue::new();
+static ROOT: Dir = Dir::new(&[
+    file("live", &LIVE.file(|value, out| writeln!(out, "{value}"))),
+    file("queue", &QUEUE.file(|value, out| writeln!(out, "{value}"))),
+]);
 type Tree = StaticTree<64, 64>;
 
 fn open(tree: &Tree, name: &str) -> Handle {
@@ -131,8 +134,8 @@ fn random(seed: &mut u32) -> usize {
 
 #[test]
 fn cancelled_wait_does_not_cancel_others() {
-    static FEED: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
-    static ROOT: Dir = Dir::new(&[file("feed", &FEED)]);
+    static FEED: Live<u32> = Live::new(0);
+    static ROOT: Dir = Dir::new(&[file("feed", &FEED.file(|value, out| writeln!(out, "{value}")))]);
     let mut seed = 1;
     for round in 1..200 {
         // Cancelled tasks leave their handles open, so each iteration needs a new tree.

@@ -126,7 +126,7 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         }
         if let Some(staged) = self.find_mut(address) {
             (staged.version, staged.changed_by) = (version, None);
-            staged.text.clear();
+            staged.text.truncate(0);
             // The caller has checked that the text fits.
             let _ = staged.text.extend_from_slice(text);
         }

@@ -93,7 +93,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         let (slot, index) = free.ok_or(Error::TooManyOpen)?;
         let generation = self.opened.get().wrapping_add(1);
         self.opened.set(generation);
-        slot.text.clear();
+        slot.text.truncate(0);
         slot.state = OpenState::default();
         slot.client = client;
         slot.follows = mode.follows();

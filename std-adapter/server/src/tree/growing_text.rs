@@ -13,8 +13,8 @@ impl Text for GrowingText {
         &self.0
     }
 
-    fn clear(&mut self) {
-        self.0.clear();
+    fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<()> {

@@ -172,17 +172,17 @@ async fn queues_deliver_in_order_and_report_lost_texts() -> Done {
 
 /// A `datakit-core` stream that counts how often it is polled.
 struct PollCounter {
-    live: files::Live<u32>,
+    file: files::StreamFile<'static, u32>,
     polls: AtomicU32,
 }
 
 impl File for &'static PollCounter {
     fn stat(&self) -> FileStat {
-        self.live.stat()
+        self.file.stat()
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        self.live.open(open, mode)
+        self.file.open(open, mode)
     }
 
     fn may_block(&self) -> bool {
@@ -197,14 +197,15 @@ impl File for &'static PollCounter {
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
         self.polls.fetch_add(1, Ordering::Relaxed);
-        self.live.poll_read(open, cx, offset, buf)
+        self.file.poll_read(open, cx, offset, buf)
     }
 }
 
 #[tokio::test]
 async fn readers_of_a_core_file_do_not_wake_each_other() -> Done {
+    static LIVE: files::Live<u32> = files::Live::new(0);
     static FILE: PollCounter = PollCounter {
-        live: files::Live::new(0, |number, out| writeln!(out, "{number}")),
+        file: LIVE.file(|number, out| writeln!(out, "{number}")),
         polls: AtomicU32::new(0),
     };
     let tree = tree_of(CoreFile::new(&FILE));
@@ -220,7 +221,7 @@ async fn readers_of_a_core_file_do_not_wake_each_other() -> Done {
     }
     let polls = FILE.polls.load(Ordering::Relaxed);
     assert!(polls <= 40, "{polls} polls by 10 readers");
-    FILE.live.publish(1);
+    LIVE.publish(1);
     for read in reads {
         assert_eq!(read.await.unwrap()?, "1\n");
     }
@@ -229,14 +230,18 @@ async fn readers_of_a_core_file_do_not_wake_each_other() -> Done {
 
 #[tokio::test]
 async fn a_core_stream_refuses_a_text_that_is_too_long() -> Done {
-    static LENGTH: files::Live<usize> =
-        files::Live::new(70_000, |length, out| (0..*length).try_for_each(|_| out.write_char('x')));
-    let tree = tree_of(CoreFile::from_static(&LENGTH));
+    static LENGTH: files::Live<usize> = files::Live::new(3);
+    static FILE: files::StreamFile<'static, usize> =
+        LENGTH.file(|length, out| (0..*length).try_for_each(|_| out.write_char('x')));
+    let tree = tree_of(CoreFile::from_static(&FILE));
     let open = open(&tree).await?;
-    let refused = read_at(&tree, &open, 0, 100_000).await;
-    assert_eq!(refused.map_err(|error| error.errno()), Err(Error::TooLarge.errno()));
-    LENGTH.publish(3);
     assert_eq!(read_at(&tree, &open, 0, 100).await?, "xxx");
+    assert_eq!(read_at(&tree, &open, 3, 100).await?, "");
+    LENGTH.publish(70_000);
+    let refused = read_at(&tree, &open, 3, 100_000).await;
+    assert_eq!(refused.map_err(|error| error.errno()), Err(Error::TooLarge.errno()));
+    LENGTH.publish(2);
+    assert_eq!(read_at(&tree, &open, 3, 100).await?, "xx");
     Ok(())
 }
 

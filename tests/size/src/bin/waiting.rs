@@ -15,14 +15,14 @@ const TASKS: usize = 16;
 static POLLS: AtomicU32 = AtomicU32::new(0);
 static A: Value<u32> = Value::new(0);
 static B: Value<u32> = Value::new(0);
-static LIVE: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
-static QUEUE: Queue<u32, 4> = Queue::new(|value, out| writeln!(out, "{value}"));
+static LIVE: Live<u32> = Live::new(0);
+static QUEUE: Queue<u32, 4> = Queue::new();
 
 static ROOT: Dir = Dir::new(&[
     file("a", &Param::new(&A)),
     file("b", &Param::new(&B)),
-    file("live", &LIVE),
-    file("queue", &QUEUE),
+    file("live", &LIVE.file(|value, out| writeln!(out, "{value}"))),
+    file("queue", &QUEUE.file(|value, out| writeln!(out, "{value}"))),
     file(
         "polls",
         &Status::new(|out: &mut dyn Write| writeln!(out, "{}", POLLS.load(Ordering::Relaxed))),

@@ -1,0 +1,170 @@
+//! The last values of a stream, and the position of its end.
+
+use core::cell::Cell;
+
+use critical_section::{CriticalSection, Mutex};
+
+use crate::vfs::Waiters;
+
+/// A ring buffer with the last values of a stream, and the readers that wait for the next value.
+/// An empty ring buffer is all zeros.
+pub(crate) struct Ring<S: ?Sized> {
+    end: Mutex<End>,
+    waiters: Waiters<1>,
+    slots: S,
+}
+
+/// A slot in a ring buffer. Slots are filled in order.
+pub(crate) type Slot<T> = Mutex<Cell<Option<T>>>;
+
+/// The end of a stream.
+struct End {
+    /// The sequence number of the next value. It wraps around to 0 after the largest number.
+    next: Cell<u32>,
+    /// The number of values that readers have lost.
+    overruns: Cell<u32>,
+    /// The index of the slot for the next value.
+    index: Cell<usize>,
+    /// The number of values in the ring buffer.
+    kept: Cell<usize>,
+}
+
+/// The next item, if any, for a reader of a stream.
+#[derive(Clone, Copy)]
+pub(crate) enum Item {
+    /// There is no new value.
+    Nothing,
+    /// The value in the slot with this index.
+    Value(usize),
+    /// This number of values has been dropped.
+    Lost(u32),
+}
+
+impl<T, const N: usize> Ring<[Slot<T>; N]> {
+    pub(crate) const fn new() -> Self {
+        let slots = [const { Mutex::new(Cell::new(None)) }; N];
+        Ring { end: Mutex::new(End::new(0)), waiters: Waiters::new(), slots }
+    }
+}
+
+impl<T> Ring<[Slot<T>; 1]> {
+    /// Creates a full ring buffer.
+    pub(crate) const fn with_value(value: T) -> Self {
+        let slots = [Mutex::new(Cell::new(Some(value)))];
+        Ring { end: Mutex::new(End::new(1)), waiters: Waiters::new(), slots }
+    }
+}
+
+impl<T: Clone> Ring<[Slot<T>]> {
+    /// Appends a value and wakes the readers.
+    pub(crate) fn publish(&self, value: T) {
+        // The old value is dropped outside the critical section, because its destructor may take a
+        // long time.
+        drop(critical_section::with(|cs| self.push(cs, value)));
+        self.waiters.wake();
+    }
+
+    /// Appends a value. If the ring buffer is full, the oldest value is removed and returned. If
+    /// the ring buffer has no slots, readers receive only the number of lost values.
+    pub(crate) fn push(&self, cs: CriticalSection<'_>, value: T) -> Option<T> {
+        let index = self.end.borrow(cs).push(self.slots.len());
+        self.slots.get(index)?.borrow(cs).replace(Some(value))
+    }
+
+    /// Returns the next item for a reader along with a copy of its value. Advances `at`, the
+    /// sequence number of the reader's next value. With `latest_only`, older values are skipped.
+    pub(crate) fn take(&self, at: &mut u32, latest_only: bool) -> (Item, Option<T>) {
+        critical_section::with(|cs| {
+            let item = self.end.borrow(cs).advance(self.slots.len(), at, latest_only);
+            let value = match item {
+                Item::Value(index) => self.slots.get(index).and_then(|slot| {
+                    let value = slot.borrow(cs).take();
+                    let copy = value.clone();
+                    slot.borrow(cs).set(value);
+                    copy
+                }),
+                _ => None,
+            };
+            (item, value)
+        })
+    }
+}
+
+#[cfg(feature = "params")]
+impl<T> Ring<[Slot<T>]> {
+    /// Calls `with` for each value.
+    pub(crate) fn for_each(&self, with: &mut dyn FnMut(&mut T)) {
+        critical_section::with(|cs| {
+            for slot in &self.slots {
+                let mut value = slot.borrow(cs).take();
+                value.as_mut().map(&mut *with);
+                slot.borrow(cs).set(value);
+            }
+        });
+    }
+}
+
+impl<S: ?Sized> Ring<S> {
+    /// Returns the sequence number at which a new reader starts.
+    pub(crate) fn start(&self, with_kept: bool) -> u32 {
+        critical_section::with(|cs| self.end.borrow(cs).start(with_kept))
+    }
+
+    pub(crate) fn overruns(&self) -> u32 {
+        critical_section::with(|cs| self.end.borrow(cs).overruns.get())
+    }
+
+    pub(crate) fn waiters(&self) -> &Waiters<1> {
+        &self.waiters
+    }
+}
+
+impl End {
+    /// Creates the end of a stream with this many values, which fill the ring buffer.
+    const fn new(kept: usize) -> End {
+        End {
+            next: Cell::new(kept as u32),
+            overruns: Cell::new(0),
+            index: Cell::new(0),
+            kept: Cell::new(kept),
+        }
+    }
+
+    #[inline(never)]
+    fn start(&self, with_kept: bool) -> u32 {
+        let kept = if with_kept { self.kept.get() as u32 } else { 0 };
+        self.next.get().wrapping_sub(kept)
+    }
+
+    /// Counts a new value and returns the index of its slot.
+    #[inline(never)]
+    fn push(&self, capacity: usize) -> usize {
+        let index = self.index.get();
+        let next = index + 1;
+        self.index.set(if next < capacity { next } else { 0 });
+        self.kept.set(capacity.min(self.kept.get() + 1));
+        self.next.set(self.next.get().wrapping_add(1));
+        index
+    }
+
+    #[inline(never)]
+    fn advance(&self, capacity: usize, at: &mut u32, latest_only: bool) -> Item {
+        let kept = self.kept.get();
+        let mut behind = self.next.get().wrapping_sub(*at) as usize;
+        if behind == 0 {
+            return Item::Nothing;
+        }
+        if behind > kept {
+            let lost = (behind - kept) as u32;
+            *at = at.wrapping_add(lost);
+            if !latest_only {
+                self.overruns.set(self.overruns.get().saturating_add(lost));
+                return Item::Lost(lost);
+            }
+            behind = kept;
+        }
+        *at = at.wrapping_add(1);
+        let end = self.index.get();
+        Item::Value(if behind > end { end + capacity - behind } else { end - behind })
+    }
+}
