@@ -98,19 +98,24 @@ impl<const N: usize> Waiters<N> {
 
     /// Wakes all tasks in the list and empties the list.
     pub fn wake(&self) {
-        for slot in &self.0 {
-            let woken = critical_section::with(|cs| {
-                let woken = slot.borrow(cs).take();
-                // If no task is registered, none needs to register again.
-                if woken.is_some() {
-                    count_break();
-                }
-                woken
-            });
-            // The waker is called outside the critical section, because it runs external code.
-            if let Some(woken) = woken {
-                woken.wake();
+        wake(&self.0);
+    }
+}
+
+/// Wakes all tasks in a list, like [`Waiters::wake`].
+fn wake(slots: &[WakerSlot]) {
+    for slot in slots {
+        let woken = critical_section::with(|cs| {
+            let woken = slot.borrow(cs).take();
+            // If no task is registered, none needs to register again.
+            if woken.is_some() {
+                count_break();
             }
+            woken
+        });
+        // The waker is called outside the critical section, because it runs external code.
+        if let Some(woken) = woken {
+            woken.wake();
         }
     }
 }
