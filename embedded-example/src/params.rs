@@ -9,8 +9,8 @@ use core::fmt::{self, Write};
 
 use datakit_core::files::{Fixed, Help, Params, ParamsDir};
 use datakit_core::params::{
-    ChangeMemory, Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId,
-    TransactionMemory, Transactions, observe,
+    ChangeMemory, Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema,
+    TransactionMemory, Transactions, observe, unnamed,
 };
 use datakit_core::vfs::{Client, file, table};
 
@@ -23,7 +23,7 @@ pub static PARAMS: ParamsDir<ConfigParams> = ParamsDir::new(
     &[
         file("help", &Help::new(&PARAMS)),
         file("schema", &Schema::new(&SET)),
-        file("schema-id", &SchemaId::new(&SET)),
+        file("schema-id", &Schema::id(&SET)),
         file("changes", &CHANGES),
         file("modified", &Modified::new(&SET)),
         file("ctl", &Ctl::new(&SET, &REPLIES)),
@@ -62,7 +62,7 @@ fn name_client(client: Client, out: &mut dyn Write) -> fmt::Result {
     let mut clients = (0..CLIENTS).filter_map(|index| CONNECTIONS.get(index));
     clients
         .find(|connection| connection.client == client)
-        .map_or(Ok(()), |connection| write!(out, "{}", connection.peer))
+        .map_or_else(|| unnamed(client, out), |connection| write!(out, "{}", connection.peer))
 }
 
 /// Writes the path of the parameter with this ordinal.

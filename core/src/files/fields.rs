@@ -116,7 +116,7 @@ impl<F: Fields> EntryTable for F {
         Some(self.directory(index).unwrap_or(Node::Indexed(self, index.into())))
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
         F::NAMES.with_name(key, with);
     }
 

@@ -102,16 +102,12 @@ pub(crate) struct Json<'a>(pub(crate) &'a mut dyn Write);
 impl fmt::Write for Json<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for character in s.chars() {
-            match character {
-                '"' | '\\' => self.0.write_char('\\')?,
-                '\0'..='\x1f' => {
-                    self.0.write_str("\\u00")?;
-                    write_hex(character as u8, self.0)?;
-                    continue;
-                }
-                _ => {}
+            if matches!(character, '"' | '\\' | ..' ') {
+                self.0.write_str("\\u00")?;
+                write_hex(character as u8, self.0)?;
+            } else {
+                self.0.write_char(character)?;
             }
-            self.0.write_char(character)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::set::line_too_long;
-use super::{ClientName, Observer, ParamSet, Parameter, unnamed};
+use super::{ClientName, Observer, ParamSet, Parameter};
 use crate::Decimal;
 use crate::files::{Changing, Flags, Item, Ring, Slot, StreamSource, poll_stream};
 use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, WakerSlot, Window};
@@ -177,7 +177,7 @@ impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
         if let Some(change) = change {
             let mut who = self.set.client_name(change.client);
             if change.left != 0 {
-                who.name = unnamed;
+                who.name = None;
             }
             let value = change.value.get(..change.len.into()).unwrap_or_default();
             render_line(self.set, out, (at.wrapping_sub(1), change.ordinal), who, value);
@@ -227,7 +227,7 @@ impl<const N: usize, const VALUE: usize> File for Changes<N, VALUE> {
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
-        write!(out, "stream of every change; the last {} are kept", Decimal::from(N))
+        out.write_str("stream of every change")
     }
 }
 
@@ -250,11 +250,11 @@ mod tests {
     use super::*;
     use crate::files::{Param, ParamInfo, Value};
     use crate::params::test_tree::{Tree, Woken, read_with, write_as};
-    use crate::params::{ObserverEntry, client_left, observe};
+    use crate::params::{ObserverEntry, client_left, observe, unnamed};
     use crate::vfs::{Dir, Vfs, dir, file};
 
     fn name_client(client: Client, out: &mut dyn Write) -> fmt::Result {
-        if client.0 == 1 { out.write_str("10.0.2.2:4711") } else { Ok(()) }
+        if client.0 == 1 { out.write_str("10.0.2.2:4711") } else { unnamed(client, out) }
     }
 
     /// Reads the next line. Returns `None` if the stream has to wait.

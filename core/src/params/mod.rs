@@ -7,7 +7,7 @@
 //! | file | a read returns | a write |
 //! |---|---|---|
 //! | [`Schema`] | the description of all parameters in JSON | is refused |
-//! | [`SchemaId`] | a hash of the schema | is refused |
+//! | [`Schema::id`] | a hash of the schema | is refused |
 //! | [`Modified`] | the parameters that differ from their defaults | is refused |
 //! | [`Changes`] | every change since the file was opened; further reads wait | is refused |
 //! | [`Ctl`] | the reply to the client's last command | resets or stores parameters |
@@ -40,7 +40,7 @@ pub use modified::Modified;
 pub(crate) use observer::notify_observers;
 pub use observer::{Observer, ObserverEntry, client_left, notify_refusal, observe};
 pub use replies::Replies;
-pub use schema::{Schema, SchemaId, schema_id};
+pub use schema::{Schema, schema_id};
 pub use set::ParamSet;
 pub use store::{ParamStore, StoreAction, StoreOutcomes, StoreRequest};
 pub use transactions::{TransactionMemory, Transactions};

@@ -5,28 +5,49 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::{ParamSet, Parameter};
-use crate::files::{Count, Flags, Json, Plain, read_window, write_hex};
+use crate::files::{Count, Flags, Json, Step, read_window, write_hex};
+use crate::float::write_scaled;
 use crate::vfs::{File, FilePath, FileStat, OpenFile, Result};
 
-/// A file that describes all parameters in a set as a JSON document with one parameter per line.
-/// The length of the text is not limited, because each read renders the text again and keeps only
-/// the requested part.
+/// A file that describes all parameters in a set as a JSON document with one parameter per line, or
+/// a file that contains a hash of this document. The length of the text is not limited, because each
+/// read renders the text again and keeps only the requested part.
 ///
 /// The `core/docs/params.schema.json` file in the repository is a JSON Schema for the document.
 #[derive(Debug, Clone, Copy)]
-pub struct Schema(&'static ParamSet);
+pub struct Schema {
+    set: &'static ParamSet,
+    is_id: bool,
+}
 
 impl Schema {
     /// Creates a file that describes the parameters in `set`.
     #[must_use]
     pub const fn new(set: &'static ParamSet) -> Schema {
-        Schema(set)
+        Schema { set, is_id: false }
+    }
+
+    /// Creates a file that contains the hash of the schema for `set` as 8 hexadecimal digits. A
+    /// client that has stored a device's schema can read this file to check whether the stored
+    /// schema is up to date.
+    #[must_use]
+    pub const fn id(set: &'static ParamSet) -> Schema {
+        Schema { set, is_id: true }
+    }
+
+    fn write(&self, out: &mut dyn Write) -> fmt::Result {
+        if !self.is_id {
+            return write_schema(self.set, out);
+        }
+        let id = schema_id(self.set).to_be_bytes();
+        id.into_iter().try_for_each(|byte| write_hex(byte, out))?;
+        out.write_str("\n")
     }
 }
 
 impl File for Schema {
     fn stat(&self) -> FileStat {
-        Count::stat(|count| write_schema(self.0, count)).read_only()
+        Count::stat(|count| self.write(count)).read_only()
     }
 
     fn poll_read(
@@ -36,44 +57,11 @@ impl File for Schema {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(offset, buf, &|out| write_schema(self.0, out)))
+        Poll::Ready(read_window(offset, buf, &|out| self.write(out)))
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
-        out.write_str("description of all parameters in JSON")
-    }
-}
-
-/// A file that contains a hash of the schema as 8 hexadecimal digits. A client that has stored a
-/// device's schema can read this file to check whether the stored schema is up to date.
-#[derive(Debug, Clone, Copy)]
-pub struct SchemaId(&'static ParamSet);
-
-impl SchemaId {
-    /// Creates a file that contains the hash of the schema for `set`.
-    #[must_use]
-    pub const fn new(set: &'static ParamSet) -> SchemaId {
-        SchemaId(set)
-    }
-}
-
-impl File for SchemaId {
-    fn stat(&self) -> FileStat {
-        FileStat::new(9).read_only()
-    }
-
-    fn poll_read(
-        &self,
-        _: &mut OpenFile<'_>,
-        _: &mut Context<'_>,
-        offset: u64,
-        buf: &mut [u8],
-    ) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(offset, buf, &|out| write_id(schema_id(self.0), out)))
-    }
-
-    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
-        out.write_str("hash of the schema")
+        out.write_str(if self.is_id { "hash of the schema" } else { "all parameters in JSON" })
     }
 }
 
@@ -86,73 +74,106 @@ pub fn schema_id(set: &'static ParamSet) -> u32 {
     hash.0
 }
 
-fn write_id(id: u32, out: &mut dyn Write) -> fmt::Result {
-    id.to_be_bytes().into_iter().try_for_each(|byte| write_hex(byte, out))?;
-    out.write_str("\n")
-}
-
 fn write_schema(set: &ParamSet, out: &mut dyn Write) -> fmt::Result {
-    out.write_str("{\"version\":1,\"params\":[")?;
+    let mut json = JsonWriter { out, in_string: false, result: Ok(()) };
+    json.raw("{\"version\":1,\"params\":[");
     set.visit(&mut |ordinal, path, parameter| {
-        out.write_str(if ordinal == 0 { "\n" } else { ",\n" })?;
-        write_parameter(set, path, parameter, out)
+        json.raw(if ordinal == 0 { "\n{\"path\":\"" } else { ",\n{\"path\":\"" });
+        write_parameter(set, path, parameter, &mut json);
+        json.result
     })?;
-    out.write_str("\n]}\n")
+    json.raw("\n]}\n");
+    json.result
 }
 
+/// Writes the members of a parameter's object, starting with the value of `path`.
 fn write_parameter(
     set: &ParamSet,
     path: &FilePath<'_>,
     parameter: &dyn Parameter,
-    out: &mut dyn Write,
-) -> fmt::Result {
-    out.write_str("{\"path\":\"")?;
-    write!(Json(out), "{path}")?;
-    out.write_str("\",")?;
-    parameter.schema(out)?;
-    let step = parameter.step();
-    if step.digits != 0 {
-        write!(out, ",\"step\":{step}")?;
+    json: &mut JsonWriter<'_>,
+) {
+    let description = parameter.description();
+    let flags = description.flags();
+    // The results can be ignored, because the writer stores the first error.
+    let _ = path.write(json);
+    json.raw(",");
+    let _ = parameter.schema(json);
+    let Step { digits, decimals } = description.step();
+    if digits != 0 {
+        json.raw(",\"step\":");
+        let _ = write_scaled(digits.into(), -i32::from(decimals), json);
     }
-    for (key, text) in [("unit", parameter.unit()), ("doc", parameter.doc())] {
-        if !text.is_empty() {
-            write!(out, ",\"{}\":\"", Plain(key))?;
-            Json(out).write_str(text)?;
-            out.write_str("\"")?;
+    json.text(",\"unit\":\"", description.unit());
+    json.text(",\"doc\":\"", description.doc());
+    if flags.contains(Flags::HAS_DEFAULT) {
+        json.raw(if parameter.is_json() { ",\"default\":" } else { ",\"default\":\"" });
+        let _ = parameter.render_default(json);
+    }
+    let mut start = ",\"flags\":[\"";
+    for (flag, name) in &FLAGS {
+        if flags.contains(*flag) {
+            json.text(start, name);
+            start = ",\"";
         }
     }
-    if parameter.flags().contains(Flags::HAS_DEFAULT) {
-        out.write_str(",\"default\":")?;
-        if parameter.is_json() {
-            parameter.render_default(out)?;
-        } else {
-            out.write_str("\"")?;
-            parameter.render_default(&mut Json(out))?;
-            out.write_str("\"")?;
-        }
+    if start == ",\"" {
+        json.raw("]");
     }
-    write_flags(parameter.flags(), out)?;
-    out.write_str(if set.is_saved(parameter) { ",\"saved\":true}" } else { ",\"saved\":false}" })
+    json.raw(if set.saves(flags) { ",\"saved\":true}" } else { ",\"saved\":false}" });
 }
 
 /// The flags that the schema can contain.
-const FLAGS: [(Flags, &str); 4] = [
-    (Flags::READ_ONLY, "\"read-only\""),
-    (Flags::WRITE_ONLY, "\"write-only\""),
-    (Flags::RESTART, "\"restart\""),
-    (Flags::VOLATILE, "\"volatile\""),
+static FLAGS: [(Flags, &str); 4] = [
+    (Flags::READ_ONLY, "read-only"),
+    (Flags::WRITE_ONLY, "write-only"),
+    (Flags::RESTART, "restart"),
+    (Flags::VOLATILE, "volatile"),
 ];
 
-fn write_flags(flags: Flags, out: &mut dyn Write) -> fmt::Result {
-    let mut before = ",\"flags\":[";
-    for (flag, name) in FLAGS {
-        if flags.contains(flag) {
-            out.write_str(before)?;
-            out.write_str(name)?;
-            before = ",";
+/// A writer that escapes the text in JSON strings. It stores the first error and then ignores all
+/// further text, because checking the result of every write would take up flash.
+struct JsonWriter<'a> {
+    out: &'a mut dyn Write,
+    /// Whether the text is in a JSON string.
+    in_string: bool,
+    result: fmt::Result,
+}
+
+impl JsonWriter<'_> {
+    /// Ends the string, if there is one, and writes JSON text. If the text ends with a quotation
+    /// mark, the text written next is in a string.
+    #[inline(never)]
+    fn raw(&mut self, text: &str) {
+        if core::mem::take(&mut self.in_string) {
+            let _ = self.write_str("\"");
+        }
+        let _ = self.write_str(text);
+        self.in_string = text.ends_with('"');
+    }
+
+    /// Writes JSON text, followed by the text of a string. Does nothing if the string is empty.
+    #[inline(never)]
+    fn text(&mut self, raw: &str, text: &str) {
+        if !text.is_empty() {
+            self.raw(raw);
+            let _ = self.write_str(text);
         }
     }
-    if before == "," { out.write_str("]") } else { Ok(()) }
+}
+
+impl Write for JsonWriter<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        if self.result.is_ok() {
+            self.result =
+                if self.in_string { Json(self.out).write_str(s) } else { self.out.write_str(s) };
+        }
+        self.result
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        crate::vfs::write_char(self, character)
+    }
 }
 
 /// Computes the 32-bit FNV-1a hash of the text written to it.
@@ -212,7 +233,7 @@ mod tests {
     static UNSAVED: ParamSet = ParamSet::new(&BLINK);
     static PARAMS: Dir = Dir::new(&[
         file("schema", &Schema::new(&SET)),
-        file("schema-id", &SchemaId::new(&SET)),
+        file("schema-id", &Schema::id(&SET)),
         dir("blink", &BLINK),
         file("gain", &Param::with_info(&GAIN, ParamInfo::new().range(0.0, 1.0).step(25, 2))),
         file("name", &NAME_FILE),
@@ -221,7 +242,7 @@ mod tests {
     ]);
 
     const SCHEMA: &str = r#"{"version":1,"params":[
-{"path":"blink/period","type":"u32","min":10,"max":60000,"step":5,"unit":"ms","doc":"from \"one\" flash\u000ato the next","default":1000,"flags":["restart"],"saved":true},
+{"path":"blink/period","type":"u32","min":10,"max":60000,"step":5,"unit":"ms","doc":"from \u0022one\u0022 flash\u000ato the next","default":1000,"flags":["restart"],"saved":true},
 {"path":"gain","type":"f32","min":0,"max":1,"step":0.25,"saved":true},
 {"path":"name","type":"string","max-bytes":8,"default":"","saved":true},
 {"path":"secret","type":"bool","flags":["write-only","volatile"],"saved":false},

@@ -3,10 +3,10 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::client_name::{ClientName, NameClient, unnamed};
-use super::{ParamStore, Parameter, visit_parameters};
+use super::client_name::{ClientName, NameClient};
+use super::{ParamStore, Parameter};
 use crate::files::Flags;
-use crate::vfs::{Client, EntryTable, Error, FilePath, Result};
+use crate::vfs::{Client, EntryTable, Error, FilePath, Result, visit_files};
 
 /// All parameters in a directory and its subdirectories. The files in this module show and change
 /// the parameters in a set. A set is constant and stays in flash.
@@ -16,12 +16,12 @@ use crate::vfs::{Client, EntryTable, Error, FilePath, Result};
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
-/// use datakit_core::params::{Modified, ParamSet, Schema, SchemaId};
+/// use datakit_core::params::{Modified, ParamSet, Schema};
 /// use datakit_core::vfs::{Dir, file};
 /// static GAIN: Value<u8> = Value::new(1);
 /// static PARAMS: Dir = Dir::new(&[
 ///     file("schema", &Schema::new(&SET)),
-///     file("schema-id", &SchemaId::new(&SET)),
+///     file("schema-id", &Schema::id(&SET)),
 ///     file("modified", &Modified::new(&SET)),
 ///     file("gain", &Param::new(&GAIN).range(0, 10).default(1)),
 /// ]);
@@ -30,7 +30,7 @@ use crate::vfs::{Client, EntryTable, Error, FilePath, Result};
 /// ```
 pub struct ParamSet {
     dir: &'static (dyn EntryTable + Sync),
-    name_client: NameClient,
+    name_client: Option<NameClient>,
     store: Option<&'static dyn ParamStore>,
 }
 
@@ -38,7 +38,7 @@ impl ParamSet {
     /// Creates the set of all parameters in `dir`.
     #[must_use]
     pub const fn new(dir: &'static (dyn EntryTable + Sync)) -> ParamSet {
-        ParamSet { dir, name_client: unnamed, store: None }
+        ParamSet { dir, name_client: None, store: None }
     }
 
     /// Returns the directory that contains the parameters.
@@ -49,7 +49,7 @@ impl ParamSet {
     /// Sets the function that writes client names.
     #[must_use]
     pub const fn name_clients(self, name_client: NameClient) -> ParamSet {
-        ParamSet { name_client, ..self }
+        ParamSet { name_client: Some(name_client), ..self }
     }
 
     /// Sets the nonvolatile storage for the values.
@@ -67,7 +67,11 @@ impl ParamSet {
     /// Returns `true` if the value of `parameter` can be saved to nonvolatile storage.
     #[must_use]
     pub fn is_saved(&self, parameter: &dyn Parameter) -> bool {
-        let flags = parameter.flags();
+        self.saves(parameter.flags())
+    }
+
+    /// Returns `true` if the value of a parameter with these flags can be saved.
+    pub(super) fn saves(&self, flags: Flags) -> bool {
         self.store.is_some()
             && !flags.contains(Flags::VOLATILE)
             && !flags.contains(Flags::READ_ONLY)
@@ -77,7 +81,7 @@ impl ParamSet {
     #[must_use]
     pub fn len(&self) -> u16 {
         let mut len = 0;
-        let _ = visit_parameters(self.dir, &mut |_, _| {
+        let _ = self.visit(&mut |_, _, _| {
             len += 1;
             Ok(())
         });
@@ -99,11 +103,14 @@ impl ParamSet {
         &self,
         each: &mut dyn FnMut(u16, &FilePath<'_>, &dyn Parameter) -> fmt::Result,
     ) -> fmt::Result {
-        let mut ordinal = 0;
-        visit_parameters(self.dir, &mut |path, parameter| {
-            let this = ordinal;
-            ordinal += 1;
-            each(this, path, parameter)
+        let mut next = 0;
+        visit_files(self.dir, &mut |path, node| {
+            let mut result = Ok(());
+            node.with_parameter(&mut |parameter| {
+                result = each(next, path, parameter);
+                next += 1;
+            });
+            result
         })
     }
 

@@ -134,9 +134,10 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> EntryTable
         Some(Node::Mirror(slot, 0))
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
         // There are at most ten transactions, so each name is one digit.
-        with(&[b'0'.wrapping_add(key.index().unwrap_or_default())]);
+        let start = usize::from(key.index().unwrap_or_default());
+        with("0123456789".get(start..=start).unwrap_or_default());
     }
 
     fn remove(&self, _: Key) -> Result<()> {
@@ -217,10 +218,10 @@ impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
         }
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
         match key.index().map(|index| index.checked_sub(1)) {
             Some(Some(index)) => self.set.dir().name(Key::new(index, 0), with),
-            _ => with(b"ctl"),
+            _ => with("ctl"),
         }
     }
 

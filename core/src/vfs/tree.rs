@@ -252,7 +252,9 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
     fn name(&self, inode: &PackedPath, with: &mut dyn FnMut(&[u8])) {
         let resolved = self.resolve(*inode);
         match resolved.dir {
-            Some(dir) if resolved.node.is_some() => dir.name(resolved.key, with),
+            Some(dir) if resolved.node.is_some() => {
+                dir.name(resolved.key, &mut |name| with(name.as_bytes()))
+            }
             Some(_) => with(b""),
             None => with(b"/"),
         }
@@ -365,7 +367,12 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
             let mut flow = ControlFlow::Continue(());
             if !resolved.hides(dir, key) {
                 dir.name(key, &mut |name| {
-                    flow = each(DirEntry { name, inode: &|| inode, id, next: next.into() })
+                    flow = each(DirEntry {
+                        name: name.as_bytes(),
+                        inode: &|| inode,
+                        id,
+                        next: next.into(),
+                    })
                 });
             }
             from = Some(next).filter(|next| *next != u8::MAX && flow.is_continue());

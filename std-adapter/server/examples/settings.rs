@@ -9,7 +9,7 @@ use std::future::Future;
 
 use datakit_core::files::{Choice, Help, Millis, Params, fields::params};
 use datakit_core::params::{
-    ChangeMemory, Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId,
+    ChangeMemory, Changes, Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema,
     TransactionMemory, Transactions, observe,
 };
 use datakit_core::vfs::{self, file, table};
@@ -67,7 +67,7 @@ static TRANSACTIONS: Transactions<4, 16, 64> = Transactions::new(&SET, &MEMORY);
 static PARAMS: vfs::Dir = vfs::Dir::new(&[
     file("help", &Help::new(&PARAMS)),
     file("schema", &Schema::new(&SET)),
-    file("schema-id", &SchemaId::new(&SET)),
+    file("schema-id", &Schema::id(&SET)),
     file("modified", &Modified::new(&SET)),
     file("changes", &CHANGES),
     file("ctl", &Ctl::new(&SET, &REPLIES)),

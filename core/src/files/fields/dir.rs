@@ -124,7 +124,7 @@ impl<F: Fields> EntryTable for ParamsDir<F> {
         }
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
         match key.index().map(|index| self.split(index)) {
             Some(Ok(_)) => self.dir.name(key, with),
             Some(Err(index)) => self.fields.name(Key::new(index, 0), with),

@@ -52,19 +52,19 @@ impl Names {
         }
     }
 
-    pub(super) fn with_name(self, key: Key, with: &mut dyn FnMut(&[u8])) {
+    pub(super) fn with_name(self, key: Key, with: &mut dyn FnMut(&str)) {
         let Some(index) = key.index() else { return };
         match self {
             Names::List(names) => {
                 if let Some(name) = names.get(usize::from(index)) {
-                    with(name.as_bytes());
+                    with(name);
                 }
             }
             Names::Numbers(_) => {
                 let mut name = heapless::String::<3>::new();
                 // The write cannot fail, because the index has at most three digits.
                 let _ = fmt::write(&mut name, format_args!("{}", Decimal::from(index)));
-                with(name.as_bytes());
+                with(&name);
             }
         }
     }
@@ -85,9 +85,7 @@ mod tests {
             assert_eq!(find(name), None, "{name}");
         }
         let mut text = String::new();
-        names.with_name(Key::new(11, 0), &mut |name| {
-            text.push_str(core::str::from_utf8(name).unwrap());
-        });
+        names.with_name(Key::new(11, 0), &mut |name| text.push_str(name));
         assert_eq!(text, "11");
         assert_eq!((names.key(11), names.key(12)), (Some(Key::new(11, 0)), None));
     }

@@ -26,7 +26,7 @@ macro_rules! parameters {
         static FIXED: Value<u32> = Value::new(7);
         static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(|client, out| match client.0 {
             1 => out.write_str("10.0.2.2:4711"),
-            _ => Ok(()),
+            _ => crate::params::unnamed(client, out),
         });
         static MEMORY: TransactionMemory<2, 3, 12> = TransactionMemory::new();
         static TRANSACTIONS: Transactions<2, 3, 12> = Transactions::new(&SET, &MEMORY);

@@ -59,7 +59,7 @@ pub trait EntryTable {
     fn node(&'static self, key: Key) -> Option<Node>;
 
     /// Calls `with` with an entry's name, unless the entry was removed.
-    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8]));
+    fn name(&self, key: Key, with: &mut dyn FnMut(&str));
 
     /// Removes an entry.
     ///
@@ -175,10 +175,10 @@ impl<const N: usize, const NAME: usize> EntryTable for DynamicDir<N, NAME> {
         self.with_slots(|slots| Some(find_slot(slots, key)?.entry.as_ref()?.1))
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
         let name = self.with_slots(|slots| Some(find_slot(slots, key)?.entry.as_ref()?.0.clone()));
         if let Some(name) = name {
-            with(name.as_bytes());
+            with(&name);
         }
     }
 

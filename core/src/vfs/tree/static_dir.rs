@@ -175,9 +175,9 @@ impl EntryTable for Dir {
         self.entry(key).map(|entry| entry.node)
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
         if let Some(entry) = self.entry(key) {
-            with(entry.name.as_bytes());
+            with(entry.name);
         }
     }
 
@@ -269,15 +269,8 @@ impl Node {
 #[cfg(feature = "params")]
 impl Node {
     /// If the file is a parameter, calls `with` with that parameter.
-    #[inline(never)]
     pub(crate) fn with_parameter(self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
-        match self {
-            Node::File(file) => file.with_parameter(with),
-            Node::Indexed(table, index) => {
-                table.with_file(index, &mut |file| file.with_parameter(with));
-            }
-            Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) | Node::Mirror(..) => {}
-        }
+        self.visit_file(&mut |file| file.with_parameter(with));
     }
 }
 

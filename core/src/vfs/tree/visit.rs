@@ -9,7 +9,7 @@ use super::{EntryTable, Node};
 /// levels deep.
 #[derive(Debug, Clone, Copy)]
 pub struct FilePath<'a> {
-    name: &'a [u8],
+    name: &'a str,
     parent: Option<&'a FilePath<'a>>,
 }
 
@@ -33,7 +33,7 @@ impl FilePath<'_> {
         if let Some(parent) = self.parent {
             parent.visit_names(each);
         }
-        each(self.name);
+        each(self.name.as_bytes());
     }
 
     /// Removes this path from the start of `path` and returns the remainder.
@@ -42,37 +42,25 @@ impl FilePath<'_> {
             Some(parent) => parent.strip_from(path)?.strip_prefix(b"/")?,
             None => path,
         };
-        rest.strip_prefix(self.name)
+        rest.strip_prefix(self.name.as_bytes())
+    }
+}
+
+impl FilePath<'_> {
+    /// Writes the path.
+    pub(crate) fn write(&self, out: &mut dyn Write) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.write(out)?;
+            out.write_str("/")?;
+        }
+        out.write_str(self.name)
     }
 }
 
 impl fmt::Display for FilePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent {
-            parent.fmt(f)?;
-            f.write_char('/')?;
-        }
-        write_name(self.name, f)
+        self.write(f)
     }
-}
-
-/// Writes a name, which must be UTF-8. The UTF-8 check in the Rust core library would take up 620
-/// bytes of flash.
-fn write_name(name: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let (mut code, mut missing) = (0, 0_i32);
-    for byte in name.iter().copied().map(u32::from) {
-        (code, missing) = match byte {
-            0..0x80 => (byte, 0),
-            0x80..0xc0 => (code << 6 | byte & 0x3f, missing - 1),
-            0xc0..0xe0 => (byte & 0x1f, 1),
-            0xe0..0xf0 => (byte & 0x0f, 2),
-            _ => (byte & 0x07, 3),
-        };
-        if missing == 0 {
-            f.write_char(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))?;
-        }
-    }
-    Ok(())
 }
 
 /// Calls `each` for every file in `dir` and its subdirectories, in the order in which the tables
@@ -112,20 +100,4 @@ fn visit(
         from = key.index().and_then(|index| index.checked_add(1));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::string::ToString;
-
-    use super::*;
-
-    #[test]
-    fn paths_show_names_in_utf_8() {
-        let parent = FilePath { name: "a\u{fc}\u{20ac}".as_bytes(), parent: None };
-        let path = FilePath { name: "\u{1f600}b".as_bytes(), parent: Some(&parent) };
-        assert_eq!(path.to_string(), "a\u{fc}\u{20ac}/\u{1f600}b");
-        // A name that is not UTF-8 must not cause a panic.
-        let _ = FilePath { name: b"\x80\xff\xc0", parent: None }.to_string();
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use datakit_core::params::client_left;
+use datakit_core::params::{client_left, unnamed};
 use datakit_core::vfs::{Client, Error, Result};
 use parking_lot::Mutex;
 
@@ -107,14 +107,17 @@ impl fmt::Debug for ClientNumber {
 }
 
 /// Writes the name of the last connection that had this number. Pass this function to
-/// [`ParamSet::name_clients`](datakit_core::params::ParamSet::name_clients). Writes nothing if no
+/// [`ParamSet::name_clients`](datakit_core::params::ParamSet::name_clients). Writes `client-N` if no
 /// connection has had this number.
 ///
 /// # Errors
 /// Returns an error if writing to `out` fails.
 pub fn client_name(client: Client, out: &mut dyn fmt::Write) -> fmt::Result {
     let name = NUMBERS.lock().owners.get(&client.0).map(|owner| owner.name.clone());
-    name.map_or(Ok(()), |name| out.write_str(&name))
+    match name {
+        Some(name) => out.write_str(&name),
+        None => unnamed(client, out),
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +144,7 @@ mod tests {
         assert!(!is_connected());
         assert_eq!(name_of(client), "10.0.0.1:4711_(a_b)");
         assert_eq!(ClientNumber::default().get(), Ok(Client::PROGRAM));
-        assert_eq!(name_of(Client::PROGRAM), "");
+        assert_eq!(name_of(Client::PROGRAM), "client-255");
     }
 
     #[test]

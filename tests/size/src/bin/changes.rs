@@ -2,9 +2,7 @@
 #![no_std]
 #![no_main]
 
-use datakit_core::params::{
-    ChangeMemory, Changes, ObserverEntry, ParamSet, Schema, SchemaId, observe,
-};
+use datakit_core::params::{ChangeMemory, Changes, ObserverEntry, ParamSet, Schema, observe};
 use datakit_core::vfs::{Dir, dir, file};
 use datakit_size::{run, server};
 
@@ -15,7 +13,7 @@ static CHANGES: Changes<16> = Changes::new(&SET, &MEMORY);
 static OBSERVER: ObserverEntry = ObserverEntry::new(&CHANGES);
 static ROOT: Dir = Dir::new(&[
     file("schema", &Schema::new(&SET)),
-    file("schema-id", &SchemaId::new(&SET)),
+    file("schema-id", &Schema::id(&SET)),
     file("changes", &CHANGES),
     dir("params", &PARAMS),
 ]);

@@ -2,9 +2,7 @@
 #![no_std]
 #![no_main]
 
-use datakit_core::params::{
-    Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, SchemaId, observe,
-};
+use datakit_core::params::{Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, observe};
 use datakit_core::vfs::{Dir, dir, file};
 use datakit_size::{run, server};
 
@@ -14,7 +12,7 @@ static REPLIES: Replies<3> = Replies::new();
 static OBSERVER: ObserverEntry = ObserverEntry::new(&REPLIES);
 static ROOT: Dir = Dir::new(&[
     file("schema", &Schema::new(&SET)),
-    file("schema-id", &SchemaId::new(&SET)),
+    file("schema-id", &Schema::id(&SET)),
     file("modified", &Modified::new(&SET)),
     file("ctl", &Ctl::new(&SET, &REPLIES)),
     dir("params", &PARAMS),

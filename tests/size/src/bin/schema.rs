@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use datakit_core::params::{ParamSet, Schema, SchemaId};
+use datakit_core::params::{ParamSet, Schema};
 use datakit_core::vfs::{Dir, dir, file};
 use datakit_size::{run, server};
 
@@ -10,7 +10,7 @@ datakit_size::params!(PARAMS: A B C);
 
 static ROOT: Dir = Dir::new(&[
     file("schema", &Schema::new(&SET)),
-    file("schema-id", &SchemaId::new(&SET)),
+    file("schema-id", &Schema::id(&SET)),
     dir("params", &PARAMS),
 ]);
 static SET: ParamSet = ParamSet::new(&PARAMS);
