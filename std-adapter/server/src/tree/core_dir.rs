@@ -74,7 +74,7 @@ impl CoreDir {
             return Some(entry.clone());
         }
         let mut name: Option<Arc<[u8]>> = None;
-        self.table.name(key, &mut |found| name = Some(found.into()));
+        self.table.name(key, &mut |found| name = Some(found.as_bytes().into()));
         let name = name?;
         let entry = match node {
             Node::File(file) => Entry::file(name, CoreFile::from_static(file)),
