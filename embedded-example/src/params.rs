@@ -60,9 +60,10 @@ pub fn start() {
 /// Writes a client's address.
 fn name_client(client: Client, out: &mut dyn Write) -> fmt::Result {
     let mut clients = (0..CLIENTS).filter_map(|index| CONNECTIONS.get(index));
-    clients
-        .find(|connection| connection.client == client)
-        .map_or_else(|| unnamed(client, out), |connection| write!(out, "{}", connection.peer))
+    match clients.find(|connection| connection.client == client) {
+        Some(connection) => write!(out, "{}", connection.peer),
+        None => unnamed(client, out),
+    }
 }
 
 /// Writes the path of the parameter with this ordinal.
