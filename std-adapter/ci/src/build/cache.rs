@@ -11,6 +11,7 @@ use datakit_client::db::{
 use parking_lot::Mutex;
 
 use super::counts::Counted;
+use super::switch::Switch;
 use super::{Build, BuildCounts, BuildLog, Builder, LiveLogs};
 use crate::state::first_line;
 use crate::term::{External, Logs, Progress, SavedLog, Term};
@@ -19,6 +20,12 @@ const LOG: &str = "log";
 const FAILURE: &str = "failure";
 const VALUE: &str = "value";
 const REBUILD: &str = "rebuild-requested";
+
+/// The failure of a cancelled build.
+const CANCELLED: &str = "Cancelled at user's request";
+
+/// The result of a build.
+type Built<B> = std::result::Result<<B as Builder>::Value, String>;
 
 /// The results of a builder. Create only one cache for each builder: two caches could build the
 /// same key at the same time.
@@ -38,7 +45,11 @@ struct Shared<D: Database, B: Builder> {
 /// A build that terms depend on.
 struct Entry<B: Builder> {
     external: Weak<External<B::Value>>,
+    switch: Switch,
 }
+
+/// A build that has been found by its branch.
+type Found<B> = (Arc<External<<B as Builder>::Value>>, Switch);
 
 /// The reason why a build cannot be repeated or cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,15 +108,17 @@ impl<D: Database, B: Builder> Cache<D, B> {
             return keep(external);
         }
         builds.retain(|_, entry| entry.external.strong_count() > 0);
-        let (weak, key) = (Arc::downgrade(shared), key.clone());
+        let (weak, key, switch) = (Arc::downgrade(shared), key.clone(), Switch::new());
+        let entry_switch = switch.clone();
         let external = Arc::new(External::new(shared.builder.title(&key), move |progress| {
-            let (weak, key) = (weak.clone(), key.clone());
+            let (weak, key, switch) = (weak.clone(), key.clone(), switch.clone());
             async move {
                 let shared = weak.upgrade().ok_or("the cache was dropped")?;
-                shared.find_or_build(&key, progress).await
+                shared.find_or_build(&key, progress, &switch).await
             }
         }));
-        builds.insert(branch, Entry { external: Arc::downgrade(&external) });
+        let entry = Entry { external: Arc::downgrade(&external), switch: entry_switch };
+        builds.insert(branch, entry);
         keep(external)
     }
 
@@ -117,31 +130,38 @@ impl<D: Database, B: Builder> Cache<D, B> {
     /// # Errors
     /// Returns [`RebuildError::NoJob`] if no term depends on the branch.
     pub async fn rebuild(&self, branch: &str) -> std::result::Result<(), RebuildError> {
-        let external = self.external(branch)?;
+        let (external, switch) = self.external(branch)?;
         if external.is_running() {
             return Ok(());
         }
         self.shared.mark(branch).await.map_err(RebuildError::Database)?;
-        external.rebuild();
+        if !external.is_running() {
+            switch.set(false);
+            external.rebuild();
+        }
         Ok(())
     }
 
-    /// Cancels the build that is running on a branch. Returns `false` if no build is running.
+    /// Cancels the build that is running on a branch. The build fails with the message `Cancelled
+    /// at user's request`, which is stored with its log like any other failure. Returns `false` if
+    /// no build is running.
     ///
     /// # Errors
     /// Returns [`RebuildError::NoJob`] if no term depends on the branch.
     pub fn cancel(&self, branch: &str) -> std::result::Result<bool, RebuildError> {
-        let external = self.external(branch)?;
-        if let Some(log) = self.shared.logs.get(branch) {
-            log.line("Cancelled at user's request");
+        let (external, switch) = self.external(branch)?;
+        let is_running = external.is_running();
+        if is_running {
+            switch.set(true);
         }
-        Ok(external.cancel())
+        Ok(is_running)
     }
 
-    fn external(&self, branch: &str) -> std::result::Result<Arc<External<B::Value>>, RebuildError> {
+    fn external(&self, branch: &str) -> std::result::Result<Found<B>, RebuildError> {
         let builds = self.shared.builds.lock();
-        let external = builds.get(branch).and_then(|entry| entry.external.upgrade());
-        external.ok_or_else(|| RebuildError::NoJob { branch: branch.to_owned() })
+        let entry = builds.get(branch);
+        let found = entry.and_then(|entry| Some((entry.external.upgrade()?, entry.switch.clone())));
+        found.ok_or_else(|| RebuildError::NoJob { branch: branch.to_owned() })
     }
 }
 
@@ -156,34 +176,48 @@ fn keep<T: Clone + Send + Sync + 'static>(external: Arc<External<T>>) -> Term<T>
 
 impl<D: Database, B: Builder> Shared<D, B> {
     /// Reads the result for a key, or builds the value.
-    async fn find_or_build(
-        &self,
-        key: &B::Key,
-        progress: Progress,
-    ) -> std::result::Result<B::Value, String> {
+    async fn find_or_build(&self, key: &B::Key, progress: Progress, switch: &Switch) -> Built<B> {
         let name = self.builder.branch(key);
-        let text = |error: Error| format!("database: {error}");
-        let branch = self.db.branch(&name).await.map_err(text)?;
-        if let Some(head) = branch.head().await.map_err(text)?
-            && let Some(result) = self.load(key, &name, &head, &progress).await.map_err(text)?
-        {
+        let stored = tokio::select! {
+            stored = self.stored(key, &name, &progress) => stored,
+            () = switch.cancelled() => return Err(CANCELLED.to_owned()),
+        };
+        let (branch, result) = stored.map_err(|error| format!("database: {error}"))?;
+        if let Some(result) = result {
             return result;
         }
         let retry = self.builder.retry();
         let mut attempt = 1;
         loop {
             let temporary = AtomicBool::new(false).into();
-            let result = self.build(key, &name, &branch, &progress, &temporary).await;
+            let result = self.build(key, &name, &branch, &progress, &temporary, switch).await;
             match result {
                 Err(error) if temporary.load(Relaxed) && attempt < retry.attempts => {
                     let pause = retry.pause_after(attempt);
                     progress.text(format!("Attempt {attempt} failed: {error}; next in {pause:?}"));
-                    tokio::time::sleep(pause).await;
-                    attempt += 1;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => attempt += 1,
+                        () = switch.cancelled() => return Err(CANCELLED.to_owned()),
+                    }
                 }
                 result => return result,
             }
         }
+    }
+
+    /// Opens the branch of a key and reads the result, if there is a usable one.
+    async fn stored(
+        &self,
+        key: &B::Key,
+        name: &str,
+        progress: &Progress,
+    ) -> Result<(D::Branch, Option<Built<B>>)> {
+        let branch = self.db.branch(name).await?;
+        let result = match branch.head().await? {
+            Some(head) => self.load(key, name, &head, progress).await?,
+            None => None,
+        };
+        Ok((branch, result))
     }
 
     /// Reads the result from a commit. Returns `None` if the commit has no usable result.
@@ -193,7 +227,7 @@ impl<D: Database, B: Builder> Shared<D, B> {
         branch: &str,
         commit: &D::Commit,
         progress: &Progress,
-    ) -> Result<Option<std::result::Result<B::Value, String>>> {
+    ) -> Result<Option<Built<B>>> {
         let tree = commit.tree();
         if tree.exists(&file(REBUILD)?).await? {
             return Ok(None);
@@ -223,16 +257,26 @@ impl<D: Database, B: Builder> Shared<D, B> {
         branch: &D::Branch,
         progress: &Progress,
         temporary: &Arc<AtomicBool>,
-    ) -> std::result::Result<B::Value, String> {
+        switch: &Switch,
+    ) -> Built<B> {
         let title = self.builder.title(key);
         let log = BuildLog::new(&title, self.builder.secrets(), self.builder.log_limits());
         let live = self.logs.add(name, log.clone())?;
         let counted = Counted::start(&self.counts);
         progress.logs(Logs::Live { branch: name.into() });
         log.line("Starting...");
-        let transaction =
-            branch.transaction().await.map_err(|error| format!("database: {error}"))?;
-        let result = self.generate(&transaction, key, &log, progress, temporary).await;
+        let built = async {
+            let transaction = branch.transaction().await?;
+            clear(&transaction).await?;
+            let result = self.generate(&transaction, key, &log, progress, temporary).await;
+            Ok((transaction, result))
+        };
+        let built = tokio::select! {
+            built = built => built,
+            // Dropping the future ends the build's processes.
+            () = switch.cancelled() => self.cancelled(branch, temporary).await,
+        };
+        let (transaction, result) = built.map_err(|error: Error| format!("database: {error}"))?;
         match &result {
             Ok(_) => log.line("Success"),
             Err(failure) => log.line(&format!("Failed: {failure}")),
@@ -249,6 +293,20 @@ impl<D: Database, B: Builder> Shared<D, B> {
         result
     }
 
+    /// Returns the result of a cancelled build. The build's own transaction could contain a part of
+    /// a file, so the result is stored in a new one.
+    async fn cancelled(
+        &self,
+        branch: &D::Branch,
+        temporary: &AtomicBool,
+    ) -> Result<(D::Transaction, Built<B>)> {
+        // The build must not be repeated.
+        temporary.store(false, Relaxed);
+        let transaction = branch.transaction().await?;
+        clear(&transaction).await?;
+        Ok((transaction, Err(CANCELLED.to_owned())))
+    }
+
     async fn generate(
         &self,
         transaction: &D::Transaction,
@@ -256,9 +314,7 @@ impl<D: Database, B: Builder> Shared<D, B> {
         log: &BuildLog,
         progress: &Progress,
         temporary: &Arc<AtomicBool>,
-    ) -> std::result::Result<B::Value, String> {
-        let cleared = clear(transaction).await;
-        cleared.map_err(|error| format!("database: {error}"))?;
+    ) -> Built<B> {
         let (log, progress) = (log.clone(), progress.clone());
         let build = Build { log, progress, temporary: temporary.clone() };
         self.builder.generate(transaction, &build, key).await

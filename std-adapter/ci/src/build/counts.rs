@@ -16,8 +16,8 @@ pub struct BuildCounts {
     pub succeeded: u64,
     /// The builds that failed.
     pub failed: u64,
-    /// The builds that ended without a result because they were cancelled or the database returned
-    /// an error.
+    /// The builds that ended without a result because no job needed them any more or the database
+    /// returned an error.
     pub ended_without_result: u64,
     /// The builds that are running.
     pub running: u64,

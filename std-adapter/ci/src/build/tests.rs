@@ -26,11 +26,14 @@ struct Numbers {
     builds: Arc<AtomicUsize>,
     /// Each build waits for a permit of this semaphore.
     permits: Arc<Semaphore>,
+    /// The delay before a build is repeated.
+    pause: Duration,
 }
 
 impl Numbers {
     fn new(permits: usize) -> Numbers {
-        Numbers { builds: Arc::default(), permits: Arc::new(Semaphore::new(permits)) }
+        let (permits, pause) = (Arc::new(Semaphore::new(permits)), Duration::from_millis(1));
+        Numbers { builds: Arc::default(), permits, pause }
     }
 
     fn builds(&self) -> usize {
@@ -59,7 +62,7 @@ impl Builder for Numbers {
     }
 
     fn retry(&self) -> Retry {
-        Retry { attempts: 2, pause: Duration::from_millis(1), pause_max: Duration::from_millis(1) }
+        Retry { attempts: 2, pause: self.pause, pause_max: self.pause }
     }
 
     async fn generate<T: TransactionOps>(
@@ -209,7 +212,7 @@ async fn rebuild_marks_the_branch_and_builds_again() -> Done {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cancelled_build_leaves_no_result() -> Done {
+async fn cancelled_build_keeps_its_log() -> Done {
     let (db, builder) = (memory(), Numbers::new(0));
     let logs = LiveLogs::new();
     let cache = Cache::new(db.clone(), builder.clone(), logs.clone());
@@ -217,18 +220,34 @@ async fn cancelled_build_leaves_no_result() -> Done {
     settle(&term, |outcome| *outcome == Outcome::pending("counting")).await;
     let mut reader = logs.get("number-of-5").expect("the build is running").reader();
     assert!(cache.cancel("number-of-5")?);
-    assert_eq!(result(&term).await.outcome, Outcome::failure("Cancelled at user's request"));
+    let cancelled = result(&term).await;
+    assert_eq!(cancelled.outcome, Outcome::failure("Cancelled at user's request"));
+    assert!(matches!(&cancelled.logs, Logs::Saved(log) if log.failed), "{:?}", cancelled.logs);
     let mut log = String::new();
     while let Some(part) = tokio::time::timeout(LIMIT, reader.next()).await? {
         log.push_str(&part);
     }
-    assert!(log.ends_with("Cancelled at user's request\n"), "{log}");
-    assert!(db.branch("number-of-5").await?.head().await?.is_none());
-    // The build can be started again.
+    assert!(log.ends_with("] Failed: Cancelled at user's request\n"), "{log}");
+    assert_eq!(read(&db, "number-of-5", "log").await, log);
+    // After a restart, the build does not run again until a user asks for it.
+    let restarted = Cache::new(db.clone(), builder.clone(), LiveLogs::new());
+    assert_eq!((result(&restarted.find(&5)).await, builder.builds()), (cancelled, 1));
     builder.permits.add_permits(1);
     cache.rebuild("number-of-5").await?;
     assert_eq!(result(&term).await.outcome, Outcome::Success("5".to_owned()));
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn build_that_is_about_to_be_repeated_is_cancelled() {
+    let (db, mut builder) = (memory(), Numbers::new(1));
+    builder.pause = Duration::from_secs(1000);
+    let cache = Cache::new(db, builder, LiveLogs::new());
+    let term = cache.find(&NO_NETWORK);
+    settle(&term, |outcome| matches!(outcome, Outcome::Pending(p) if p.text.contains("next in")))
+        .await;
+    assert_eq!(cache.cancel(&format!("number-of-{NO_NETWORK}")), Ok(true));
+    assert_eq!(result(&term).await.outcome, Outcome::failure("Cancelled at user's request"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,16 +267,9 @@ async fn builds_are_found_by_branch_and_counted() {
     assert_eq!(builds.cancel("number-of-4"), Ok(true));
     let cancelled = Outcome::failure("Cancelled at user's request");
     assert_eq!(result(&good).await.outcome, cancelled);
-    // The task of the cancelled build ends a moment later.
-    let ended = async {
-        while builds.counts().iter().any(|counts| counts.running > 0) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
     let [counts] = &*builds.counts() else { panic!("there is one cache") };
     let of = (counts.started, counts.succeeded, counts.failed, counts.ended_without_result);
-    assert_eq!((of, &*counts.name), ((3, 1, 1, 1), builder.name()));
+    assert_eq!((of, &*counts.name), ((3, 1, 2, 0), builder.name()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

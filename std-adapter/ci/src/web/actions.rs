@@ -15,9 +15,10 @@ use super::pages::error::error_page;
 use super::{State, urls};
 use crate::Target;
 use crate::build::RebuildError;
+use crate::term::Logs;
 
-/// How long to wait for a build to start.
-const START: Duration = Duration::from_secs(1);
+/// How long to wait for a build to start or end.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// The page to show after the action.
 #[derive(Debug, Deserialize)]
@@ -36,7 +37,7 @@ pub(super) async fn rebuild(
     let changes = state.0.view.changes();
     let result = state.0.builds.rebuild(&branch).await;
     if result.is_ok() {
-        wait_for_start(&state, &branch, changes).await;
+        wait_until(changes, || state.0.tails.live(&branch).is_some()).await;
     }
     finish("rebuild", &builder, &branch, result, &then)
 }
@@ -49,21 +50,33 @@ pub(super) async fn cancel(
     Query(then): Query<Then>,
 ) -> Response {
     let Some(branch) = branch(&uri, "/cancel/") else { return no_branch() };
+    let changes = state.0.view.changes();
     let result = state.0.builds.cancel(&branch).map(drop);
+    if result.is_ok() {
+        wait_until(changes, || !is_live(&state, &branch)).await;
+    }
     finish("cancel", &builder, &branch, result, &then)
 }
 
-/// Waits briefly for the build to start, so the next page shows the new build.
-async fn wait_for_start(state: &State, branch: &str, mut changes: broadcast::Receiver<Target>) {
-    let started = async {
-        while state.0.tails.live(branch).is_none() {
+/// Waits briefly until the build has started or ended, so the next page shows its new state.
+async fn wait_until(mut changes: broadcast::Receiver<Target>, reached: impl Fn() -> bool) {
+    let wait = async {
+        while !reached() {
             if let Err(RecvError::Closed) = changes.recv().await {
                 return;
             }
         }
     };
-    // The page is correct in any case, so it does not matter if the build starts later.
-    let _ = tokio::time::timeout(START, started).await;
+    // The page is correct in any case, so it does not matter if the build takes longer.
+    let _ = tokio::time::timeout(LIMIT, wait).await;
+}
+
+/// Returns `true` if a job shows the log of the branch as unfinished.
+fn is_live(state: &State, branch: &str) -> bool {
+    let is_log = |logs: &&Logs| matches!(logs, Logs::Live { branch: live } if **live == *branch);
+    let targets = state.0.view.targets();
+    let mut jobs = targets.iter().flat_map(|target| &target.jobs);
+    jobs.any(|job| job.result.logs.leaves().iter().any(is_log))
 }
 
 fn branch(uri: &Uri, prefix: &str) -> Option<String> {

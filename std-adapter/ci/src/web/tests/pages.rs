@@ -103,7 +103,12 @@ async fn builds_are_cancelled_and_repeated() {
     let page = "/me/app/ref/heads/master?test=unit";
     let answer = browser.submit(page, "/cancel/run-of-unit").await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, page));
-    site.wait_for(&branch("master"), |view| view.jobs[0].result.status == JobStatus::Failure).await;
+    // The page shows the log and the button for a rebuild.
+    let shown = browser.get(page).await.body;
+    assert!(shown.contains("action=\"/log/rebuild/run-of-unit?redirect="), "{shown}");
+    assert!(shown.contains("Failed: Cancelled at user&#39;s request"), "{shown}");
+    let log = browser.get("/log/live/run-of-unit").await;
+    assert_eq!(log.status, StatusCode::TEMPORARY_REDIRECT);
     site.scripts.permits.add_permits(1);
     let csrf = attribute(&browser.get("/auth/login").await.body, "name=\"csrf\" value=\"", "");
     let rebuild = format!("/log/rebuild/run-of-unit?redirect={page}");
