@@ -11,8 +11,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// The text that replaces a secret in a log.
-const MASK: &str = "********";
+use super::mask::Mask;
+
+/// The size of the lines that can be added to a truncated log with [`BuildLog::line`].
+const LINES_MAX: usize = 64 << 10;
 
 /// Limits for a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,7 @@ struct Shared {
     text: Mutex<LogText>,
     /// The length of the text, and whether the log is complete.
     progress: watch::Sender<(usize, bool)>,
-    secrets: Vec<String>,
+    mask: Mask,
     limits: LogLimits,
 }
 
@@ -51,14 +53,10 @@ struct LogText {
 impl BuildLog {
     /// Creates a log whose first line is `=== TITLE`. The log never contains any of the secrets.
     pub fn new(title: &str, secrets: Vec<String>, limits: LogLimits) -> BuildLog {
-        let mut secrets: Vec<String> =
-            secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
-        // Mask longer secrets first, because a secret can contain a shorter one.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let shared = Shared {
             text: Mutex::default(),
             progress: watch::Sender::new((0, false)),
-            secrets,
+            mask: Mask::new(secrets),
             limits,
         };
         let log = BuildLog(Arc::new(shared));
@@ -66,51 +64,50 @@ impl BuildLog {
         log
     }
 
-    /// Appends a line with the current time, for example `[2026-11-28 09:30.05] Starting...`.
+    /// Appends a line with the current time, for example `[2026-11-28 09:30.05] Starting...`. If the
+    /// log is truncated, the line is still added, so the reason why a build ended is never lost.
     pub fn line(&self, text: &str) {
         let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-        self.write(&format!("[{}] {text}\n", now.strftime("%Y-%m-%d %H:%M.%S")));
+        let line = format!("[{}] {text}\n", now.strftime("%Y-%m-%d %H:%M.%S"));
+        let (line, _) = self.0.mask.apply(&line, true);
+        let length = {
+            let mut text = self.0.text.lock();
+            self.append_held(&mut text);
+            text.append_line(&line, self.0.limits.bytes);
+            text.text.len()
+        };
+        self.0.progress.send_replace((length, false));
     }
 
     /// Appends output of the build. A secret is masked even if it is split across multiple calls.
     pub fn write(&self, output: &str) {
         let length = {
             let mut text = self.0.text.lock();
+            if text.cut {
+                return;
+            }
             let mut waiting = std::mem::take(&mut text.held);
             waiting.push_str(output);
-            let waiting = self.mask(waiting);
-            let held = self.held_back(&waiting);
-            text.held = waiting.get(waiting.len() - held..).unwrap_or_default().to_owned();
-            let ready = waiting.get(..waiting.len() - held).unwrap_or_default();
-            text.append(ready, self.0.limits.bytes);
+            let (ready, held) = self.0.mask.apply(&waiting, false);
+            text.held = held.to_owned();
+            text.append(&ready, self.0.limits.bytes);
             text.text.len()
         };
         self.0.progress.send_replace((length, false));
     }
 
-    fn mask(&self, text: String) -> String {
-        self.0.secrets.iter().fold(text, |text, secret| {
-            if text.contains(&**secret) { text.replace(&**secret, MASK) } else { text }
-        })
-    }
-
-    /// Returns the number of bytes at the end of `text` that could be the beginning of a secret.
-    fn held_back(&self, text: &str) -> usize {
-        let longest = |secret: &String| {
-            let starts = (1..secret.len()).rev().filter(|length| secret.is_char_boundary(*length));
-            starts
-                .into_iter()
-                .find(|length| secret.get(..*length).is_some_and(|s| text.ends_with(s)))
-        };
-        self.0.secrets.iter().filter_map(longest).max().unwrap_or(0)
+    /// Appends the end of the last write, which turned out not to be the beginning of a secret.
+    fn append_held(&self, text: &mut LogText) {
+        let held = std::mem::take(&mut text.held);
+        let (held, _) = self.0.mask.apply(&held, true);
+        text.append(&held, self.0.limits.bytes);
     }
 
     /// Completes the log and returns the whole text. Readers then see the end of the log.
     pub fn finish(&self) -> String {
         let text = {
             let mut text = self.0.text.lock();
-            let held = std::mem::take(&mut text.held);
-            text.append(&held, self.0.limits.bytes);
+            self.append_held(&mut text);
             text.text.clone()
         };
         self.0.progress.send_replace((text.len(), true));
@@ -163,6 +160,23 @@ impl LogText {
         }
         let end = (0..=room).rev().find(|end| new.is_char_boundary(*end)).unwrap_or(0);
         self.text.push_str(new.get(..end).unwrap_or_default());
+        self.cut(limit);
+    }
+
+    /// Appends a complete line.
+    fn append_line(&mut self, line: &str, limit: usize) {
+        if !self.text.ends_with('\n') {
+            self.text.push('\n');
+        }
+        if !self.cut && self.text.len() + line.len() > limit {
+            self.cut(limit);
+        }
+        if !self.cut || self.text.len() + line.len() <= limit.saturating_add(LINES_MAX) {
+            self.text.push_str(line);
+        }
+    }
+
+    fn cut(&mut self, limit: usize) {
         self.text.push_str(&format!("\n=== The log is truncated: it exceeds {limit} bytes\n"));
         self.cut = true;
     }
@@ -277,9 +291,11 @@ mod tests {
     fn secrets_are_masked_even_if_they_are_split() {
         let log = log(&["hunter2", "hunter22", ""], 1000);
         log.write("a hunter2 b hun");
-        log.write("ter22 c hunt");
+        log.write("ter22 c hunter2");
+        log.write("2 d hunt");
         log.write("ing hunter");
-        assert_eq!(log.finish(), "=== Build\na ******** b ******** c hunting hunter");
+        let expected = "=== Build\na ******** b ******** c ******** d hunting hunter";
+        assert_eq!(log.finish(), expected);
     }
 
     #[test]
@@ -291,6 +307,33 @@ mod tests {
             log.finish(),
             "=== Build\n0123456789\n=== The log is truncated: it exceeds 20 bytes\n"
         );
+    }
+
+    #[test]
+    fn lines_are_added_to_a_truncated_log() {
+        let log = log(&["hunter2"], 20);
+        log.write("0123456789");
+        log.write("0123456789");
+        log.line("Failed: hunter2");
+        let text = log.finish();
+        assert!(
+            text.contains("0123456789\n=== The log is truncated: it exceeds 20 bytes\n["),
+            "{text}"
+        );
+        assert!(text.ends_with("] Failed: ********\n"), "{text}");
+        for _ in 0..10 {
+            log.line(&"x".repeat(10_000));
+        }
+        assert!(log.len() < 20 + LINES_MAX + 100);
+    }
+
+    #[test]
+    fn lines_start_on_their_own_line() {
+        let log = log(&["hunter2"], 1000);
+        log.write("no line feed, hun");
+        log.line("Success");
+        let text = log.finish();
+        assert!(text.starts_with("=== Build\nno line feed, hun\n[20"), "{text}");
     }
 
     #[test]

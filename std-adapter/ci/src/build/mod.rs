@@ -16,6 +16,7 @@ mod cache;
 mod control;
 mod counts;
 mod log;
+mod mask;
 mod switch;
 #[cfg(test)]
 mod tests;

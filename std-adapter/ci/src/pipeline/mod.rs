@@ -14,6 +14,7 @@
 mod artifacts;
 mod caches;
 mod definition;
+mod encodings;
 mod error;
 mod execute;
 mod files;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::caches::Caches;
+use super::encodings::encodings;
 use super::plan::Task;
 use super::trust::Trust;
 use crate::build::LogLimits;
@@ -65,12 +66,13 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Returns the strings that must not occur in logs: the secrets, and each line of a multi-line
-    /// secret, because programs often print a single line.
+    /// Returns the strings that must not occur in logs: the secrets, their usual encodings, and each
+    /// line of a multi-line secret, because programs often print a single line.
     pub(super) fn masked(&self) -> Vec<String> {
         let lines = self.secrets.values().flat_map(|secret| secret.lines());
         let lines = lines.filter(|line| line.len() >= 4).map(str::to_owned);
-        self.secrets.values().cloned().chain(lines).collect()
+        let encoded = self.secrets.values().flat_map(|secret| encodings(secret));
+        self.secrets.values().cloned().chain(lines).chain(encoded).collect()
     }
 
     /// Returns the values of the secrets named by a task.
