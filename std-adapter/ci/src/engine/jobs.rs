@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::project::{PIPELINE, Planned, Tests};
 use crate::Target;
 use crate::state::JobResult;
-use crate::term::{Outcome, Registration, StaleSet, Term};
+use crate::term::{Evaluation, Outcome, Registration, StaleSet, Term, Wait};
 
 /// Identifies a job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,8 @@ pub struct Job {
     pub term: Term<String>,
     /// The result of the last evaluation.
     pub result: JobResult,
+    /// The resource that the job is waiting for, which is shown but not stored.
+    wait: Option<Arc<Wait>>,
     _registration: Registration,
 }
 
@@ -110,14 +112,14 @@ impl Jobs {
         new
     }
 
-    /// Evaluates the given jobs and returns the targets of those jobs whose results changed.
+    /// Evaluates the given jobs and returns the targets of those jobs whose results or waits changed.
     pub(super) fn evaluate(&mut self, stale: BTreeSet<JobId>) -> BTreeSet<Target> {
         let mut changed = BTreeSet::new();
         for id in stale {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
-            let result = JobResult::of(job.term.evaluate());
-            let differs = job.result != result;
-            job.result = result;
+            let (result, wait) = result_and_wait(job.term.evaluate());
+            let differs = job.result != result || job.wait != wait;
+            (job.result, job.wait) = (result, wait);
             if (id.test == PIPELINE && self.replan(&id.target)) || differs {
                 changed.insert(id.target);
             }
@@ -129,8 +131,9 @@ impl Jobs {
         for (test, term) in tests {
             let id = JobId { target: target.clone(), test: test.clone() };
             let registration = self.stale.register(id.clone(), term);
-            let result = JobResult::of(term.evaluate());
-            self.jobs.insert(id, Job { term: term.clone(), result, _registration: registration });
+            let (result, wait) = result_and_wait(term.evaluate());
+            let job = Job { term: term.clone(), result, wait, _registration: registration };
+            self.jobs.insert(id, job);
         }
     }
 
@@ -163,6 +166,14 @@ impl Jobs {
         }
         true
     }
+}
+
+fn result_and_wait(evaluation: Evaluation<String>) -> (JobResult, Option<Arc<Wait>>) {
+    let wait = match &evaluation.outcome {
+        Outcome::Pending(pending) => pending.wait.clone(),
+        _ => None,
+    };
+    (JobResult::of(evaluation), wait)
 }
 
 /// Formats the number of tests for display.

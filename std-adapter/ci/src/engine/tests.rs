@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::state::{INDEX_BRANCH, JobResult, JobStatus, history_branch};
-use crate::term::{External, Input, Outcome, Term};
+use crate::term::{External, Input, Outcome, Pending, Term, Wait};
 
 type Done = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -179,6 +179,51 @@ async fn unchanged_results_are_not_written_again() -> Done {
     // The commit that sets the new head, and one or two commits that set its status.
     assert!((2..=3).contains(&(after.0 - before.0)), "{before:?} {after:?}");
     engine.abort();
+    Ok(())
+}
+
+/// Positions in a queue change often, and each stored status becomes a request to GitHub.
+#[tokio::test(flavor = "multi_thread")]
+async fn position_in_a_queue_is_shown_but_not_stored() -> Done {
+    let wait = |position| {
+        Outcome::<String>::Pending(Pending {
+            text: "Waiting for resource in \"docker\"".into(),
+            wait: Some(Arc::new(Wait {
+                resource: "docker".into(),
+                since: std::time::SystemTime::UNIX_EPOCH,
+                position: Some(position),
+                holders: vec!["me/app/prs/1:build".into()],
+            })),
+        })
+    };
+    let input = Arc::new(Input::new("build", wait(2)));
+    let term = input.term();
+    let project = Project::new(repo(), move |_| vec![("build".to_owned(), term.clone())]);
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 2).await;
+    let mut engine = Engine::new(fixture.db.clone(), Options::default(), vec![project]);
+    let view = engine.view();
+    let mut changes = view.changes();
+    let running = tokio::spawn(async move { engine.run().await });
+    let path = status_path(2, "build", "description");
+    fixture.wait_for(DEFAULT_BRANCH, &path, "Waiting for resource in \"docker\"").await;
+    let history = history_branch(&target("master"));
+    let before = (fixture.commits(DEFAULT_BRANCH).await, fixture.commits(&history).await);
+    input.set(wait(1));
+    let expected = "Waiting for resource in \"docker\" (docker since 1970-01-01 00:00.00 UTC, \
+                    position 1 in the queue, held by me/app/prs/1:build)";
+    tokio::time::timeout(LIMIT, async {
+        while view.target(&target("master")).is_none_or(|view| view.jobs[0].text() != expected) {
+            changes.recv().await.expect("the view exists");
+        }
+    })
+    .await?;
+    fixture.set_head("other", 4).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "build", "state"), "pending").await;
+    let after = (fixture.commits(DEFAULT_BRANCH).await, fixture.commits(&history).await);
+    // The commits that set the new head and its status.
+    assert_eq!(after, (before.0 + 2, before.1));
+    running.abort();
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use tokio::sync::broadcast;
 
 use super::jobs::Jobs;
 use crate::Target;
-use crate::state::JobResult;
-use crate::term::AnyNode;
+use crate::state::{JobResult, JobStatus};
+use crate::term::{AnyNode, State};
 
 /// The number of changes by which a receiver can fall behind.
 const CHANGES_MAX: usize = 1024;
@@ -54,6 +54,20 @@ pub struct JobView {
     pub node: Arc<dyn AnyNode>,
     /// The time at which the status last changed.
     pub since: SystemTime,
+}
+
+impl JobView {
+    /// Returns the text of the result. For a pending job, the text also contains the resource that
+    /// the job is waiting for.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self.node.state() {
+            State::Pending(pending) if self.result.status == JobStatus::Pending => {
+                pending.to_string()
+            }
+            _ => self.result.text.clone(),
+        }
+    }
 }
 
 impl View {

@@ -93,8 +93,7 @@ fn explanation(target: &Target, view: &View) -> String {
     let mut text = format!("{target} at {}\n", shown.head.hash);
     for job in &shown.jobs {
         // Writing to a string cannot fail.
-        let _ =
-            writeln!(text, "\n{}: {}: {}", job.test, job.result.status.as_str(), job.result.text);
+        let _ = writeln!(text, "\n{}: {}: {}", job.test, job.result.status.as_str(), job.text());
         for line in explain_node(&job.node).to_string().lines() {
             let _ = writeln!(text, "  {line}");
         }

@@ -12,7 +12,8 @@ use crate::term::{Evaluation, Logs, Outcome, SavedLog};
 pub struct JobResult {
     /// The status.
     pub status: JobStatus,
-    /// The value of the job, or the reason why the job failed or is pending.
+    /// The value of the job, or the reason why the job failed or is pending. The reason does not
+    /// contain the position in a queue, which changes too often to be stored.
     pub text: String,
     /// The logs.
     pub logs: Logs,
@@ -106,7 +107,7 @@ impl JobResult {
         let (status, text) = match evaluation.outcome {
             Outcome::Success(text) => (JobStatus::Success, text),
             Outcome::Failure(text) => (JobStatus::Failure, text.to_string()),
-            Outcome::Pending(pending) => (JobStatus::Pending, pending.to_string()),
+            Outcome::Pending(pending) => (JobStatus::Pending, pending.text.to_string()),
         };
         JobResult { status, text, logs: evaluation.logs }
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use jiff::Timestamp;
+
 /// The outcome of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<T> {
@@ -125,6 +127,9 @@ pub struct Wait {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.resource)?;
+        if let Ok(since) = Timestamp::try_from(self.since) {
+            write!(f, " since {}", since.strftime("%Y-%m-%d %H:%M.%S UTC"))?;
+        }
         if let Some(position) = self.position {
             write!(f, ", position {position} in the queue")?;
         }

@@ -153,7 +153,7 @@ fn fingerprint(state: &State, target: Option<&Target>) -> String {
         (&view.target, &view.head, &view.title).hash(&mut hasher);
         for job in &view.jobs {
             let result = &job.result;
-            (&job.test, result.status.as_str(), &result.text).hash(&mut hasher);
+            (&job.test, result.status.as_str(), job.text()).hash(&mut hasher);
             for log in result.logs.leaves() {
                 match log {
                     Logs::Live { branch } => branch.hash(&mut hasher),

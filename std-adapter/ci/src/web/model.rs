@@ -89,7 +89,8 @@ impl JobRow {
     }
 
     fn of(page: &str, job: &JobView) -> JobRow {
-        JobRow::new(page, &job.test, &job.result, Some(job.since))
+        let row = JobRow::new(page, &job.test, &job.result, Some(job.since));
+        JobRow { text: job.text(), ..row }
     }
 }
 

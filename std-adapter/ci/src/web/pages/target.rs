@@ -20,7 +20,7 @@ use crate::web::store::HistoryEntry;
 use crate::web::urls::RepoPage;
 use crate::web::visit::Visit;
 use crate::web::{State, events, picture, urls};
-use crate::{Target, TargetView};
+use crate::{JobView, Target, TargetView};
 
 /// Which part of a target to show.
 #[derive(Debug, Default, Deserialize)]
@@ -154,7 +154,7 @@ async fn present(
     let more_logs = more(job.map(|job| &job.result), &logs);
     let durations = logs.iter().map(|log| (log.branch.clone(), log.duration.clone())).collect();
     let explained = job.map(|job| explain(&job.node));
-    let draw = |job: &crate::JobView| {
+    let draw = |job: &JobView| {
         explained.as_ref().map(|explained| picture::draw(&job.test, explained, &durations))
     };
     Ok(page(&TargetPage {
@@ -164,7 +164,7 @@ async fn present(
         row: TargetRow::new(view),
         past: None,
         test: job.map(|job| job.test.clone()),
-        text: job.map(|job| job.result.text.clone()).unwrap_or_default(),
+        text: job.map(JobView::text).unwrap_or_default(),
         picture: job.and_then(draw).unwrap_or_default(),
         outline: explained.map(|explained| explained.to_string()).unwrap_or_default(),
         log_title: logs
