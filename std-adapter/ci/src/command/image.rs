@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use tokio::process::Command;
 
 use super::bubblewrap::Root;
-use super::process::{LogSink, Process, Sink};
+use super::output::LogSink;
+use super::process::{Process, Sink};
 use super::remove_tree::remove_tree;
 use super::{CommandError, Image, find_program};
 use crate::build::BuildLog;

@@ -2,6 +2,9 @@
 
 use std::ffi::OsString;
 
+/// The processor time, in seconds, between SIGXCPU and SIGKILL.
+const CPU_GRACE: u64 = 5;
+
 /// Limits on the resources of a command. `None` means that there is no limit.
 ///
 /// If the CI can create control groups (`cgroups(7)`), the limits on memory, processors and
@@ -19,7 +22,8 @@ pub struct Limits {
     /// The processor usage, in percent of one processor. A command with a limit of 200 can use two
     /// processors.
     pub cpu_percent: Option<u32>,
-    /// The processor time of each process, in seconds.
+    /// The processor time of each process, in seconds. A process that exceeds the limit receives
+    /// SIGXCPU, followed by SIGKILL after five more seconds of processor time.
     pub cpu_seconds: Option<u64>,
     /// The size of each file, in bytes.
     pub file_size: Option<u64>,
@@ -29,11 +33,14 @@ pub struct Limits {
     /// The total output on standard output and standard error, in bytes. The limit of the log
     /// determines only how much of the output is kept.
     pub output: Option<u64>,
+    /// The output per second, in bytes. A command that writes faster for more than a few seconds is
+    /// slowed down: it has to wait until the CI has read its output.
+    pub output_rate: Option<u64>,
 }
 
 impl Default for Limits {
     /// Returns the default limits: 4096 processes, 4 GiB of memory, one hour of processor time per
-    /// process, 10 GiB per file, 20 GiB for the directory, and 1 GiB of output.
+    /// process, 10 GiB per file, 20 GiB for the directory, 1 GiB of output, and 16 MiB of output per second.
     fn default() -> Limits {
         Limits {
             processes: Some(4096),
@@ -43,6 +50,7 @@ impl Default for Limits {
             file_size: Some(10 << 30),
             disk: Some(20 << 30),
             output: Some(1 << 30),
+            output_rate: Some(16 << 20),
         }
     }
 }
@@ -57,6 +65,7 @@ impl Limits {
         file_size: None,
         disk: None,
         output: None,
+        output_rate: None,
     };
 
     /// Returns the options of `prlimit(1)`. If `memory` is `true`, the options include the memory
@@ -65,10 +74,16 @@ impl Limits {
         // The address space is not limited, because WebAssembly runtimes and browsers reserve much
         // more of it than they use.
         let memory = self.memory.filter(|_| memory);
-        let limits = [("data", memory), ("fsize", self.file_size), ("cpu", self.cpu_seconds)];
+        let limits = [("data", memory), ("fsize", self.file_size)];
         let set = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
         let mut options: Vec<OsString> =
             set.map(|(name, limit)| format!("--{name}={limit}").into()).collect();
+        if let Some(cpu) = self.cpu_seconds {
+            // At the lower limit, the kernel sends SIGXCPU, which tells users the reason. At the
+            // higher limit, it sends SIGKILL.
+            let option = format!("--cpu={cpu}:{}", cpu.saturating_add(CPU_GRACE));
+            options.push(option.into());
+        }
         if !options.is_empty() {
             // Otherwise, the kernel would write core dumps of crashed processes to the host.
             options.push("--core=0".into());

@@ -11,7 +11,7 @@
 //! | It starts processes without end. | [`Limits::processes`] |
 //! | It uses too much memory or processor time. | [`Limits::memory`], [`Limits::cpu_seconds`] |
 //! | It fills the disk. | [`Limits::disk`], [`Limits::file_size`], [`Isolation::tmp_size`] |
-//! | It writes output without end. | [`Limits::output`] |
+//! | It writes output without end. | [`Limits::output`], [`Limits::output_rate`] |
 //!
 //! The sandbox does not hide host files that the user that runs the CI can read, except for the
 //! directories in [`Isolation::hidden`]. A CI that builds changes by strangers should hide the
@@ -25,6 +25,7 @@ mod image;
 pub mod landlock;
 mod launch;
 mod limits;
+mod output;
 mod process;
 mod remove_tree;
 mod sandbox;
@@ -46,7 +47,7 @@ use std::time::Duration;
 use crate::build::BuildLog;
 use bubblewrap::Root;
 use launch::Launch;
-use process::{LogSink, OutputLimit};
+use output::{LogSink, OutputLimit};
 
 pub(crate) use cgroup::{Cgroup, remove_stale_groups};
 pub(crate) use launch::{JOIN, killed_with_parent};
@@ -177,7 +178,7 @@ impl Command {
         if let Some(input) = launch.input {
             process.write_input(input);
         }
-        let output = OutputLimit::new(self.limits.output);
+        let output = OutputLimit::new(&self.limits);
         let mut out = LogSink::new(log, Some(&output));
         let mut err = LogSink::new(log, Some(&output));
         let error = tokio::select! {
@@ -185,6 +186,9 @@ impl Command {
                 let status = ended.map_err(start)?;
                 if status.success() {
                     return Ok(());
+                }
+                if was_out_of_cpu_time(status) {
+                    log.line("The command reached the limit on processor time");
                 }
                 return Err(CommandError::Failed { status: status.to_string() });
             }
@@ -299,6 +303,13 @@ impl std::error::Error for CommandError {
             _ => None,
         }
     }
+}
+
+/// Returns `true` if the command, or the last command of a shell, was killed by SIGXCPU.
+fn was_out_of_cpu_time(status: std::process::ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let signal = rustix::process::Signal::XCPU.as_raw();
+    status.signal() == Some(signal) || status.code() == Some(128 + signal)
 }
 
 /// Waits for this time. Returns the time.

@@ -2,15 +2,11 @@
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::Notify;
-
-use crate::build::BuildLog;
 
 /// The maximum number of processes that receive SIGTERM. Any others receive only SIGKILL.
 const DESCENDANTS_MAX: usize = 10_000;
@@ -19,6 +15,11 @@ const DESCENDANTS_MAX: usize = 10_000;
 pub(crate) trait Sink {
     /// Receives the next chunk of the output.
     fn write(&mut self, bytes: &[u8]);
+
+    /// Returns how long to wait before reading the next chunk.
+    fn delay(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A subprocess in its own process group. Dropping the value kills the whole group. In a sandbox,
@@ -155,103 +156,9 @@ async fn copy(from: Option<impl AsyncRead + Unpin>, sink: &mut (impl Sink + ?Siz
     let mut buf = vec![0; 8192];
     while let Ok(count @ 1..) = from.read(&mut buf).await {
         sink.write(buf.get(..count).unwrap_or_default());
-    }
-}
-
-/// The limit on the output of a command.
-#[derive(Debug)]
-pub(super) struct OutputLimit {
-    limit: Option<u64>,
-    written: AtomicU64,
-    exceeded: Notify,
-}
-
-impl OutputLimit {
-    pub(super) fn new(limit: Option<u64>) -> OutputLimit {
-        OutputLimit { limit, written: AtomicU64::new(0), exceeded: Notify::new() }
-    }
-
-    fn add(&self, count: usize) {
-        let written = self.written.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
-        if self.limit.is_some_and(|limit| written > limit) {
-            self.exceeded.notify_one();
-        }
-    }
-
-    /// Waits until the limit is exceeded. Returns the limit.
-    pub(super) async fn exceeded(&self) -> u64 {
-        self.exceeded.notified().await;
-        self.limit.unwrap_or_default()
-    }
-}
-
-/// Writes the output of a process to a log. Replaces invalid UTF-8 with U+FFFD.
-pub(super) struct LogSink<'a> {
-    log: &'a BuildLog,
-    limit: Option<&'a OutputLimit>,
-    /// An incomplete character.
-    waiting: Vec<u8>,
-}
-
-impl<'a> LogSink<'a> {
-    pub(super) fn new(log: &'a BuildLog, limit: Option<&'a OutputLimit>) -> LogSink<'a> {
-        LogSink { log, limit, waiting: Vec::new() }
-    }
-}
-
-impl Sink for LogSink<'_> {
-    fn write(&mut self, bytes: &[u8]) {
-        self.waiting.extend_from_slice(bytes);
-        let rest = self.waiting.split_off(complete_characters(&self.waiting));
-        self.log.write(&String::from_utf8_lossy(&self.waiting));
-        self.waiting = rest;
-        if let Some(limit) = self.limit {
-            limit.add(bytes.len());
-        }
-    }
-}
-
-impl Drop for LogSink<'_> {
-    fn drop(&mut self) {
-        self.log.write(&String::from_utf8_lossy(&self.waiting));
-    }
-}
-
-/// Returns the length of `bytes` up to an incomplete character at the end, if any.
-fn complete_characters(bytes: &[u8]) -> usize {
-    match std::str::from_utf8(bytes) {
-        Err(error) if error.error_len().is_none() => error.valid_up_to(),
-        // Invalid bytes elsewhere are replaced later. An incomplete character has at most three
-        // bytes.
-        Err(_) => {
-            let tail = bytes.len().saturating_sub(3);
-            let start =
-                (tail..bytes.len()).rev().find(|at| bytes.get(*at).is_some_and(|b| *b >= 0xc0));
-            let incomplete = start.filter(|at| {
-                let end = bytes.get(*at..).unwrap_or_default();
-                std::str::from_utf8(end).is_err_and(|error| error.error_len().is_none())
-            });
-            incomplete.unwrap_or(bytes.len())
-        }
-        Ok(_) => bytes.len(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn characters_are_not_split() {
-        for (bytes, length) in [
-            (&b"abc"[..], 3),
-            (b"ab\xc3", 2),
-            (b"ab\xc3\xbc", 4),
-            (b"\xff ab\xe2\x82", 4),
-            (b"\xff", 1),
-            (b"", 0),
-        ] {
-            assert_eq!(complete_characters(bytes), length, "{bytes:?}");
+        let delay = sink.delay();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
     }
 }
