@@ -26,6 +26,7 @@ mod download;
 mod events;
 mod headers;
 mod html;
+mod json_errors;
 mod log;
 mod model;
 mod monitoring;
@@ -71,5 +72,8 @@ pub fn router(state: State) -> Router {
         .fallback(get(pages::target::repo_page))
         .with_state(state);
     let router = auth::with_sessions(pages.merge(auth::router(auth.clone())), auth);
-    router.layer(from_fn(deadline::limit)).layer(map_response(headers::add))
+    router
+        .layer(from_fn(deadline::limit))
+        .layer(from_fn(json_errors::convert))
+        .layer(map_response(headers::add))
 }

@@ -57,10 +57,22 @@ async fn wrong_requests_get_errors_as_json() {
         ("logs/live/none", StatusCode::NOT_FOUND),
         ("logs/saved/x/0123", StatusCode::NOT_FOUND),
         ("none", StatusCode::NOT_FOUND),
+        ("targets?status=odd", StatusCode::BAD_REQUEST),
+        ("history/me/app/heads/none?count=many", StatusCode::BAD_REQUEST),
+        ("logs/saved/x/0123?offset=-1", StatusCode::BAD_REQUEST),
     ] {
         let answer = site.get(&format!("/api/v1/{path}")).await;
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
         let error: Value = serde_json::from_str(&answer.body).unwrap();
-        assert!(error["error"].is_string(), "{path}");
+        assert!(error["error"].as_str().is_some_and(|text| !text.is_empty()), "{path}");
+    }
+    for (method, status) in
+        [("OPTIONS", StatusCode::METHOD_NOT_ALLOWED), ("POST", StatusCode::FORBIDDEN)]
+    {
+        let request = Request::builder().method(method).uri("/api/v1/targets");
+        let answer = site.browser().send(request, String::new()).await;
+        assert_eq!(answer.status, status, "{method}");
+        let error: Value = serde_json::from_str(&answer.body).unwrap();
+        assert!(error["error"].as_str().is_some_and(|text| !text.is_empty()), "{method}");
     }
 }
