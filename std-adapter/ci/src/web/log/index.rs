@@ -13,6 +13,9 @@ pub(in crate::web) const PAGE: u64 = 128 << 10;
 /// line.
 const PAGE_MAX: u64 = 4 * PAGE;
 
+/// The maximum number of lines on a page. In HTML, a line takes about 90 bytes more than its text.
+const LINES_MAX: u64 = 2000;
+
 /// The start of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::web) struct PageStart {
@@ -56,9 +59,9 @@ impl Index {
                 self.line += 1;
                 self.line_end = self.len;
             }
-            let start = self.pages.last().map_or(0, |page| page.offset);
+            let (start, line) = self.pages.last().map_or((0, 1), |page| (page.offset, page.line));
             let limit = if is_line { PAGE } else { PAGE_MAX };
-            if self.len - start >= limit {
+            if self.len - start >= limit || self.line - line >= LINES_MAX {
                 let style = self.converter.style();
                 self.pages.push(PageStart { offset: self.len, line: self.line, style });
             }
@@ -128,6 +131,15 @@ mod tests {
         }
         assert_eq!((end, index.page(9), index.page(0)), (1_000_000, None, None));
         assert_eq!((index.page_of_line(0), index.page_of_line(u64::MAX)), (1, 8));
+    }
+
+    #[test]
+    fn short_lines_do_not_make_a_large_page() {
+        let mut index = Index::new();
+        index.feed(&[b'\n'; 10_000]);
+        assert_eq!((index.page_count(), index.lines()), (5, 10_000));
+        assert_eq!(index.page(2).unwrap().0.line, 2001);
+        assert_eq!((index.page_of_line(2000), index.page_of_line(2001)), (1, 2));
     }
 
     #[test]
