@@ -3,6 +3,8 @@
 
 pub mod budget;
 pub mod clock;
+#[cfg(test)]
+mod error_tests;
 pub mod inode_numbers;
 mod io_reason;
 pub mod memory;
