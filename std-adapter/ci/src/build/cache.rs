@@ -20,6 +20,7 @@ const LOG: &str = "log";
 const FAILURE: &str = "failure";
 const VALUE: &str = "value";
 const REBUILD: &str = "rebuild-requested";
+const REPOSITORY: &str = "repository";
 
 /// The failure of a cancelled build.
 const CANCELLED: &str = "Cancelled at user's request";
@@ -232,6 +233,14 @@ impl<D: Database, B: Builder> Shared<D, B> {
         if tree.exists(&file(REBUILD)?).await? {
             return Ok(None);
         }
+        if let Some(repository) = self.builder.repository(key) {
+            match tree.read_file(&file(REPOSITORY)?).await {
+                Ok(stored) if stored.trim_ascii() != repository.as_bytes() => return Ok(None),
+                // The original CI does not store the repository.
+                Ok(_) | Err(Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let failure = match tree.read_file(&file(FAILURE)?).await {
             Ok(failure) => Some(String::from_utf8_lossy(&failure).trim_end().to_owned()),
             Err(Error::NotFound) => None,
@@ -261,7 +270,14 @@ impl<D: Database, B: Builder> Shared<D, B> {
     ) -> Built<B> {
         let title = self.builder.title(key);
         let log = BuildLog::new(&title, self.builder.secrets(), self.builder.log_limits());
-        let live = self.logs.add(name, log.clone())?;
+        let repository = self.builder.repository(key);
+        let live = loop {
+            match self.logs.add(name, log.clone()) {
+                // Another repository is building the same commit.
+                Err(_) if repository.is_some() => self.logs.ended(name).await,
+                live => break live?,
+            }
+        };
         let counted = Counted::start(&self.counts);
         progress.logs(Logs::Live { branch: name.into() });
         log.line("Starting...");
@@ -283,7 +299,8 @@ impl<D: Database, B: Builder> Shared<D, B> {
         }
         let text = log.finish();
         let failure = result.as_ref().err();
-        let committed = store(&transaction, &text, failure, temporary.load(Relaxed)).await;
+        let ending = Ending { failure, temporary: temporary.load(Relaxed), repository };
+        let committed = store(&transaction, &text, ending).await;
         transaction.abort().await;
         drop(live);
         let commit =
@@ -334,7 +351,7 @@ impl<D: Database, B: Builder> Shared<D, B> {
 
 /// Removes the last result.
 async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
-    for name in [LOG, FAILURE, VALUE, REBUILD] {
+    for name in [LOG, FAILURE, VALUE, REBUILD, REPOSITORY] {
         match transaction.remove(&file(name)?).await {
             Ok(()) | Err(Error::NotFound) => {}
             Err(error) => return Err(error),
@@ -343,20 +360,31 @@ async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
     Ok(())
 }
 
-/// Commits the log and the failure message, if any. A temporary failure is marked for rebuild.
+/// The files to store besides the value and the log.
+struct Ending<'r> {
+    failure: Option<&'r String>,
+    /// Whether to mark the failure for rebuild.
+    temporary: bool,
+    repository: Option<String>,
+}
+
+/// Commits the log and the other files of a result.
 async fn store<T: TransactionOps>(
     transaction: &T,
     log: &str,
-    failure: Option<&String>,
-    temporary: bool,
+    result: Ending<'_>,
 ) -> Result<T::Commit> {
     transaction.create_or_replace_file(&file(LOG)?, log.as_bytes()).await?;
-    let message = match failure {
+    if let Some(repository) = result.repository {
+        let text = format!("{repository}\n");
+        transaction.create_or_replace_file(&file(REPOSITORY)?, text.as_bytes()).await?;
+    }
+    let message = match result.failure {
         None => "Cached successful result".to_owned(),
         Some(failure) => {
             let text = format!("{failure}\n");
             transaction.create_or_replace_file(&file(FAILURE)?, text.as_bytes()).await?;
-            if temporary {
+            if result.temporary {
                 transaction.create_or_replace_file(&file(REBUILD)?, b"").await?;
                 format!("Temporary failure: {}", first_line(failure))
             } else {

@@ -72,13 +72,16 @@ impl Builds {
     /// Returns [`RebuildError::NoJob`] if no job depends on the branch.
     pub async fn rebuild(&self, branch: &str) -> Result<(), RebuildError> {
         let caches = self.caches.read().clone();
+        let mut result = Err(RebuildError::NoJob { branch: branch.to_owned() });
+        // Several repositories can have jobs that depend on the branch.
         for cache in caches {
             match cache.rebuild(branch).await {
                 Err(RebuildError::NoJob { .. }) => {}
-                other => return other,
+                Ok(()) => result = Ok(()),
+                Err(error) => return Err(error),
             }
         }
-        Err(RebuildError::NoJob { branch: branch.to_owned() })
+        result
     }
 
     /// Cancels the build that is running on a branch. Returns `false` if no build is running.
@@ -87,13 +90,9 @@ impl Builds {
     /// Returns [`RebuildError::NoJob`] if no job depends on the branch.
     pub fn cancel(&self, branch: &str) -> Result<bool, RebuildError> {
         let caches = self.caches.read().clone();
-        for cache in caches {
-            match cache.cancel(branch) {
-                Err(RebuildError::NoJob { .. }) => {}
-                other => return other,
-            }
-        }
-        Err(RebuildError::NoJob { branch: branch.to_owned() })
+        let cancelled = caches.iter().filter_map(|cache| cache.cancel(branch).ok());
+        let cancelled = cancelled.reduce(|any, cancelled| any | cancelled);
+        cancelled.ok_or_else(|| RebuildError::NoJob { branch: branch.to_owned() })
     }
 }
 

@@ -224,7 +224,11 @@ impl LogReader {
 
 /// The logs that are still being written, by the branch of the build.
 #[derive(Debug, Clone, Default)]
-pub struct LiveLogs(Arc<Mutex<BTreeMap<String, BuildLog>>>);
+pub struct LiveLogs {
+    logs: Arc<Mutex<BTreeMap<String, BuildLog>>>,
+    /// Notifies tasks when a log is removed.
+    removed: watch::Sender<()>,
+}
 
 impl LiveLogs {
     /// Creates an empty list.
@@ -238,7 +242,7 @@ impl LiveLogs {
     /// # Errors
     /// Returns a message if another build is writing a log for the same branch.
     pub fn add(&self, branch: &str, log: BuildLog) -> Result<LiveLog, String> {
-        let mut logs = self.0.lock();
+        let mut logs = self.logs.lock();
         if logs.contains_key(branch) {
             return Err(format!(
                 "Can't create new live log on branch {branch:?}; one is already active!"
@@ -251,7 +255,16 @@ impl LiveLogs {
     /// Returns the log of the build that is running on a branch.
     #[must_use]
     pub fn get(&self, branch: &str) -> Option<BuildLog> {
-        self.0.lock().get(branch).cloned()
+        self.logs.lock().get(branch).cloned()
+    }
+
+    /// Waits until no build is writing a log for a branch.
+    pub(super) async fn ended(&self, branch: &str) {
+        let mut removed = self.removed.subscribe();
+        while self.logs.lock().contains_key(branch) {
+            // This cannot fail, because `self` owns the sender.
+            let _ = removed.changed().await;
+        }
     }
 }
 
@@ -273,7 +286,8 @@ impl LiveLog {
 
 impl Drop for LiveLog {
     fn drop(&mut self) {
-        self.logs.0.lock().remove(&self.branch);
+        self.logs.logs.lock().remove(&self.branch);
+        self.logs.removed.send_replace(());
         self.log.finish();
     }
 }

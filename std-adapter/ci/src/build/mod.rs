@@ -11,6 +11,7 @@
 //! | `value` | the value: a file or a directory that the builder writes |
 //! | `failure` | the reason for the failure, if the build failed |
 //! | `rebuild-requested` | present if the result must not be used |
+//! | `repository` | the repository that the result belongs to (see [`Builder::repository`]) |
 
 mod cache;
 mod control;
@@ -51,6 +52,14 @@ pub trait Builder: Send + Sync + 'static {
 
     /// Returns the branch in which the result is stored.
     fn branch(&self, key: &Self::Key) -> String;
+
+    /// Returns the repository whose result the branch contains, if the branch name does not contain
+    /// it. Two repositories can have the same commits, but a result is used only for the repository
+    /// that it belongs to. By default, all results of a branch are used.
+    fn repository(&self, key: &Self::Key) -> Option<String> {
+        let _ = key;
+        None
+    }
 
     /// Returns the secrets that logs must not contain.
     fn secrets(&self) -> Vec<String> {

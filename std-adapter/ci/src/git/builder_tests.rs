@@ -5,9 +5,11 @@ use std::sync::Arc;
 use datakit_client::db::{BranchOps, CommitOps, Database as _, TreeOps};
 use datakit_db::store::MemoryStore;
 use datakit_db::{Database, DirectDb};
+use datakit_github::Commit;
 
 use super::tests::{Done, Fixture, LIMIT, main_branch, new_log, removed, result};
 use super::*;
+use crate::Target;
 use crate::build::{Cache, LiveLogs};
 use crate::command::Sandbox;
 use crate::term::Outcome;
@@ -33,6 +35,50 @@ async fn builds_can_read_the_history_but_not_change_it() -> Done {
     let cache = Cache::new(db, shell, LiveLogs::new());
     let key = ShellKey { target: main_branch(), commit };
     assert_eq!(result(&cache.find(&key)).await, Outcome::Success(()));
+    removed(&repository).await;
+    Ok(())
+}
+
+/// A fork has the same commits as the original, so its builds use the same branches.
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_with_the_same_commit_have_their_own_results() -> Done {
+    let (fixture, empty) = (Fixture::new(), Fixture::new());
+    let ours = fixture.commit(&[("file", "1")]);
+    let theirs = Commit { repo: "evil/app".parse()?, hash: ours.hash };
+    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
+    let (ours_target, theirs_target) = (main_branch(), "evil/app/heads/main".parse::<Target>()?);
+    let (repository, without) = (fixture.open().await?, empty.open().await?);
+    // In the second round, the results are read from the database.
+    for _ in 0..2 {
+        let logs = LiveLogs::new();
+        let ok = Cache::new(db.clone(), FetchHead::new(repository.clone()), logs.clone());
+        let bad = Cache::new(db.clone(), FetchHead::new(without.clone()), logs.clone());
+        let key = |target: &Target, commit: &Commit| FetchKey {
+            target: target.clone(),
+            commit: commit.clone(),
+        };
+        let (bad, ok) =
+            (bad.find(&key(&theirs_target, &theirs)), ok.find(&key(&ours_target, &ours)));
+        let (bad, ok) = tokio::join!(result(&bad), result(&ok));
+        assert!(matches!(bad, Outcome::Failure(_)), "{bad:?}");
+        assert_eq!(ok, Outcome::Success(ours.clone()));
+
+        let options = ShellOptions { sandbox: Sandbox::Unsandboxed, ..ShellOptions::default() };
+        let shell = |script: &str| {
+            let shell = Shell::new(repository.clone(), "unit", [script], options.clone());
+            Cache::new(db.clone(), shell, logs.clone())
+        };
+        let (good, bad) = (shell("true"), shell("exit 3"));
+        let key = |target: &Target, commit: &Commit| ShellKey {
+            target: target.clone(),
+            commit: commit.clone(),
+        };
+        let (bad, good) =
+            (bad.find(&key(&theirs_target, &theirs)), good.find(&key(&ours_target, &ours)));
+        let (bad, good) = tokio::join!(result(&bad), result(&good));
+        assert_eq!(bad, Outcome::failure("exit status: 3"));
+        assert_eq!(good, Outcome::Success(()));
+    }
     removed(&repository).await;
     Ok(())
 }

@@ -54,6 +54,10 @@ impl Builder for FetchHead {
         format!("git-pull-of-{}", key.commit.hash)
     }
 
+    fn repository(&self, key: &FetchKey) -> Option<String> {
+        Some(key.commit.repo.to_string())
+    }
+
     async fn generate<T: TransactionOps>(
         &self,
         transaction: &T,
@@ -192,6 +196,10 @@ impl Builder for Shell {
 
     fn branch(&self, key: &ShellKey) -> String {
         format!("shell-of-{}-on-{}", branch_part(&self.label), key.commit.hash)
+    }
+
+    fn repository(&self, key: &ShellKey) -> Option<String> {
+        Some(key.commit.repo.to_string())
     }
 
     fn secrets(&self) -> Vec<String> {
