@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use datakit_ci::build::LogLimits;
+use datakit_ci::pool::{QUEUE_MAX, QueueLimits};
 use datakit_github::Repo;
 use serde::Deserialize;
 
@@ -21,7 +22,8 @@ pub(crate) struct Config {
     pub(crate) projects: BTreeMap<RepoName, ProjectConfig>,
     /// The pool capacities, keyed by pool name.
     pub(crate) pools: BTreeMap<String, usize>,
-    /// The maximum number of steps per repository that can wait for a pool.
+    /// The maximum number of steps per repository that can wait for a pool. The settings of a
+    /// repository override it.
     pub(crate) queue: Option<usize>,
     /// The root directories of images, keyed by the names that pipelines use.
     pub(crate) images: BTreeMap<String, PathBuf>,
@@ -59,6 +61,8 @@ pub(crate) struct ProjectConfig {
     pub(crate) dashboards: Vec<String>,
     /// When to rebuild the branches in `dashboards`, as cron expressions in UTC.
     pub(crate) rebuild: Vec<String>,
+    /// The maximum number of the repository's steps that can wait for a pool.
+    pub(crate) queue: Option<usize>,
 }
 
 impl Default for ProjectConfig {
@@ -68,6 +72,7 @@ impl Default for ProjectConfig {
             authorization_file: None,
             dashboards: vec!["master".to_owned(), "main".to_owned()],
             rebuild: Vec::new(),
+            queue: None,
         }
     }
 }
@@ -206,6 +211,15 @@ impl Config {
         toml::from_str(&text).map_err(|cause| error(Cause::Parse(Box::new(cause))))
     }
 
+    /// Returns the limits on the number of waiting steps.
+    pub(crate) fn queue_limits(&self) -> QueueLimits {
+        let limit = |(RepoName(repo), project): (&RepoName, &ProjectConfig)| {
+            Some((repo.to_string(), project.queue?))
+        };
+        let projects = self.projects.iter().filter_map(limit).collect();
+        QueueLimits { default: self.queue.unwrap_or(QUEUE_MAX), projects }
+    }
+
     /// Adds the repositories from the command line. Their sources override those in the file.
     pub(crate) fn add_projects(&mut self, projects: &[(Repo, Option<String>)]) {
         for (repo, source) in projects {
@@ -231,6 +245,8 @@ mod tests {
         assert_eq!(project.source.as_deref(), Some("https://git.example.org/me/app.git"));
         assert_eq!((config.queue, &*project.dashboards), (Some(50), &["master".to_owned()][..]));
         assert_eq!(config.projects.len(), 2);
+        let limits = config.queue_limits();
+        assert_eq!((limits.default, limits.projects), (50, [("me/app".to_owned(), 200)].into()));
         assert_eq!(config.pools.get("gpu"), Some(&1));
         assert_eq!(config.access.metrics_token().unwrap().unwrap()[..2], [0x9f, 0x86]);
         assert_eq!(config.access.trusted_proxies, ["10.0.0.1".parse::<IpAddr>().unwrap()]);

@@ -29,6 +29,27 @@ pub const QUEUE_MAX: usize = 1000;
 /// would report new positions for all of them whenever one job ends.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The maximum number of jobs of a project that can wait for a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// The limit for projects that are not in `projects`.
+    pub default: usize,
+    /// The limits, keyed by project.
+    pub projects: BTreeMap<String, usize>,
+}
+
+impl From<usize> for QueueLimits {
+    fn from(default: usize) -> QueueLimits {
+        QueueLimits { default, projects: BTreeMap::new() }
+    }
+}
+
+impl QueueLimits {
+    fn of(&self, project: &str) -> usize {
+        self.projects.get(project).copied().unwrap_or(self.default)
+    }
+}
+
 /// A job that is waiting for or holding a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder {
@@ -64,7 +85,7 @@ pub struct Pool(Arc<Shared>);
 struct Shared {
     name: Arc<str>,
     capacity: usize,
-    queue_max: usize,
+    queue_limits: QueueLimits,
     /// The status text of a waiting job.
     waiting: Arc<str>,
     state: Mutex<State>,
@@ -162,11 +183,15 @@ impl Pool {
         Pool::with_queue(name, capacity, QUEUE_MAX)
     }
 
-    /// Creates a pool in which up to `queue_max` jobs per project can wait.
-    pub fn with_queue(name: impl Into<Arc<str>>, capacity: usize, queue_max: usize) -> Pool {
+    /// Creates a pool with limits on the number of waiting jobs of each project.
+    pub fn with_queue(
+        name: impl Into<Arc<str>>,
+        capacity: usize,
+        limits: impl Into<QueueLimits>,
+    ) -> Pool {
         let name = name.into();
         let waiting = format!("Waiting for resource in \"{name}\"").into();
-        Pool::create(name, capacity, queue_max, waiting)
+        Pool::create(name, capacity, limits.into(), waiting)
     }
 
     /// Creates a lock on a directory, that is, a pool with a capacity of 1. While a job is waiting,
@@ -174,13 +199,18 @@ impl Pool {
     pub fn lock(name: impl Into<Arc<str>>) -> Pool {
         let name = name.into();
         let waiting = format!("Waiting for lock on {name}").into();
-        Pool::create(name, 1, QUEUE_MAX, waiting)
+        Pool::create(name, 1, QUEUE_MAX.into(), waiting)
     }
 
-    fn create(name: Arc<str>, capacity: usize, queue_max: usize, waiting: Arc<str>) -> Pool {
+    fn create(
+        name: Arc<str>,
+        capacity: usize,
+        queue_limits: QueueLimits,
+        waiting: Arc<str>,
+    ) -> Pool {
         let (capacity, changed) = (capacity.max(1), watch::Sender::new(()));
         let state = Mutex::default();
-        Pool(Arc::new(Shared { name, capacity, queue_max, waiting, state, changed }))
+        Pool(Arc::new(Shared { name, capacity, queue_limits, waiting, state, changed }))
     }
 
     /// Returns the name of the pool.
@@ -254,16 +284,17 @@ impl Pool {
             began: Instant::now(),
             granted: granted.clone(),
         };
+        let limit = self.0.queue_limits.of(&holder.project);
         let free = state.holders.len() < self.0.capacity;
         if free {
             state.grant(waiter);
-        } else if state.queue.len_of(&holder.project) < self.0.queue_max {
+        } else if state.queue.len_of(&holder.project) < limit {
             state.queue.push(&holder.project, waiter);
         } else {
             return Err(PoolError::QueueFull {
                 pool: self.name().to_owned(),
                 project: holder.project().to_owned(),
-                limit: self.0.queue_max,
+                limit,
             });
         }
         drop(state);

@@ -161,6 +161,19 @@ async fn full_queue_is_an_error_for_one_project_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_project_can_have_its_own_queue_limit() {
+    let limits = QueueLimits { default: 1, projects: [("me/app".to_owned(), 2)].into() };
+    let pool = Pool::with_queue("docker", 1, limits);
+    let first = acquire(&pool, "me/app", "first");
+    settle(&first, is_held).await;
+    let is_refused = |outcome: &Outcome<_>| matches!(outcome, Outcome::Success(Err(_)));
+    let _waiting = [queued(&pool, "me/app", "1").await, queued(&pool, "me/app", "2").await];
+    settle(&acquire(&pool, "me/app", "3"), is_refused).await;
+    let _other = queued(&pool, "me/lib", "4").await;
+    settle(&acquire(&pool, "me/lib", "5"), is_refused).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn thousand_jobs_of_ten_projects_are_served_in_turn() {
     const JOBS: usize = 1000;
     let pool = Pool::new("docker", 3);

@@ -12,7 +12,7 @@ use datakit_ci::build::{Builds, LiveLogs};
 use datakit_ci::command::{Isolation, Sandbox};
 use datakit_ci::lease::Lease;
 use datakit_ci::pipeline::DEFAULT_POOL;
-use datakit_ci::pool::{Pool, Pools, QUEUE_MAX};
+use datakit_ci::pool::{Pool, Pools};
 use datakit_ci::webhook::{StatusWatcher, Webhooks};
 use datakit_ci::{Counters, Options, Target, View};
 use datakit_client::db::Db;
@@ -63,11 +63,11 @@ impl Server {
             private_dir(dir)?;
         }
         let pools = Pools::new();
-        let queue = config.queue.unwrap_or(QUEUE_MAX);
+        let queue = config.queue_limits();
         let jobs = usize::try_from(args.jobs).unwrap_or(usize::MAX);
         let capacities = config.pools.iter().map(|(name, capacity)| (&**name, *capacity));
         for (name, capacity) in capacities.chain([(DEFAULT_POOL, jobs)]) {
-            pools.get_or_insert_with(name, || Pool::with_queue(name, capacity, queue));
+            pools.get_or_insert_with(name, || Pool::with_queue(name, capacity, queue.clone()));
         }
         let webhooks = Webhooks::open(&secrets_dir)?;
         let context = Options::default().context;

@@ -1,6 +1,7 @@
 //! The HTTP API, which is documented in `docs/api.md`.
 
-use axum::extract::{OriginalUri, Query, State as Extract};
+use axum::extract::{OriginalUri, Query, Request, State as Extract};
+use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -13,6 +14,7 @@ use super::auth::Reader;
 use super::log::saved::Source;
 use super::log::whole_chars;
 use super::model::{kind_name, overall};
+use super::pages::target::repo_page;
 use super::waits::{Reason, reasons};
 use super::{State, time, urls};
 use crate::pool::PoolStatus;
@@ -35,7 +37,20 @@ pub(super) fn router() -> Router<State> {
         .route("/logs/saved/{*log}", get(saved_log))
         .route("/pools", get(pools))
         .route("/waiting", get(waiting))
-        .fallback(async || failure(StatusCode::NOT_FOUND, "no such resource"))
+        .fallback(unknown)
+}
+
+/// Handles paths without a resource. `/api/v1/pr/N` is a page of the repository `api/v1`.
+async fn unknown(
+    Extract(state): Extract<State>,
+    OriginalUri(uri): OriginalUri,
+    mut request: Request,
+) -> Response {
+    if urls::RepoPage::parse(uri.path()).is_none() {
+        return failure(StatusCode::NOT_FOUND, "no such resource");
+    }
+    *request.uri_mut() = uri;
+    repo_page.call(request, state).await
 }
 
 fn failure(status: StatusCode, text: &str) -> Response {

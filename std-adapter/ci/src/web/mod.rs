@@ -15,6 +15,9 @@
 //! | `/api/v1/` | the API, which `docs/api.md` describes |
 //! | `/metrics`, `/health` | for monitoring |
 //!
+//! A slash in the name of a branch is encoded as `%2F`, so these routes do not conflict with the pages
+//! of repositories such as `log/live`.
+//!
 //! All pages work without JavaScript.
 
 mod actions;
@@ -59,10 +62,10 @@ pub fn router(state: State) -> Router {
         .route("/branch", get(pages::list::branches))
         .route("/tag", get(pages::list::tags))
         .route("/waiting", get(pages::waiting::page_of))
-        .route("/log/live/{*branch}", get(pages::log::live))
-        .route("/log/saved/{*log}", get(pages::log::saved))
-        .route("/log/rebuild/{*branch}", post(actions::rebuild))
-        .route("/cancel/{*branch}", post(actions::cancel))
+        .route("/log/live/{branch}", get(pages::log::live))
+        .route("/log/saved/{branch}/{commit}", get(pages::target::repo_page_or_log))
+        .route("/log/rebuild/{branch}", post(actions::rebuild))
+        .route("/cancel/{branch}", post(actions::cancel))
         .route("/events", get(events::targets))
         .route("/error/{id}", get(pages::error::page_for))
         .route("/static/{file}", get(assets::file))

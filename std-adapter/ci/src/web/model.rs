@@ -172,15 +172,14 @@ impl LogRow {
     }
 
     async fn new(state: &State, log: &Logs) -> Option<LogRow> {
-        let path = |branch: &str| urls::encode_path(branch.as_bytes());
         let row = |title: &str, branch: &str, status: JobStatus, url: String| LogRow {
             title: title.to_owned(),
             branch: branch.to_owned(),
             commit: None,
             badge: Badge::of(status),
             url,
-            rebuild_url: format!("/log/rebuild/{}", path(branch)),
-            cancel_url: format!("/cancel/{}", path(branch)),
+            rebuild_url: urls::rebuild(branch),
+            cancel_url: urls::cancel(branch),
             duration: String::new(),
             selected: false,
         };

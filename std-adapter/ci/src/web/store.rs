@@ -54,15 +54,16 @@ pub(super) trait Store: Send + Sync {
     /// Reads part of the log in a commit.
     fn read_log<'s>(&'s self, commit: &'s str, offset: u64, length: usize) -> Read<'s, Vec<u8>>;
 
-    /// Reads the state of a target from a commit in its history.
-    fn record<'s>(&'s self, commit: &'s str) -> Read<'s, HistoryEntry>;
+    /// Reads the state of a target from a commit in its history. Fails with [`Error::NotFound`] if
+    /// the commit is not in the history.
+    fn record<'s>(&'s self, target: &'s Target, commit: &'s str) -> Read<'s, HistoryEntry>;
 
     /// Returns the targets for which a commit has been tested, with the hashes of their last
     /// history commits for it.
     fn indexed<'s>(&'s self, commit: &'s Commit) -> Read<'s, Vec<(Target, String)>>;
 
     /// Reads at most `count` commits from a target's history, starting at `from` or at the newest
-    /// commit.
+    /// commit. Fails with [`Error::NotFound`] if `from` is not in the history.
     fn history<'s>(
         &'s self,
         target: &'s Target,
@@ -74,17 +75,26 @@ pub(super) trait Store: Send + Sync {
 /// The maximum number of branches to remember.
 const KNOWN_MAX: usize = 10_000;
 
+/// The maximum number of history commits to read to find one. An older commit can only be reached
+/// through the pages that list the history.
+const SEARCH_MAX: usize = 5000;
+
+/// The maximum number of history commits to remember, together with their branches.
+const FOUND_MAX: usize = 100_000;
+
 /// A [`Store`] for any type of database.
 pub(super) struct DatabaseStore<D> {
     db: D,
     /// Branches that are known to exist. A database with many builds has a long list of branches,
     /// which does not have to be read again for a known branch.
     known: Mutex<HashSet<String>>,
+    /// The branches and hashes of commits that are known to be in the history of a branch.
+    found: Mutex<HashSet<(String, String)>>,
 }
 
 impl<D: Database> DatabaseStore<D> {
     pub(super) fn new(db: D) -> DatabaseStore<D> {
-        DatabaseStore { db, known: Mutex::default() }
+        DatabaseStore { db, known: Mutex::default(), found: Mutex::default() }
     }
 
     async fn head_commit(&self, branch: &str) -> Result<Option<D::Commit>> {
@@ -103,6 +113,36 @@ impl<D: Database> DatabaseStore<D> {
             Err(Error::NotFound) => Ok(None),
             head => head,
         }
+    }
+}
+
+impl<D: Database> DatabaseStore<D> {
+    /// Returns a commit in the history of a target.
+    async fn history_commit(&self, target: &Target, id: &str) -> Result<D::Commit> {
+        let branch = history_branch(target);
+        let commit = self.db.commit(id).await?;
+        let id = commit.id().to_string();
+        if self.found.lock().contains(&(branch.clone(), id.clone())) {
+            return Ok(commit);
+        }
+        let mut next = self.head_commit(&branch).await?;
+        for _ in 0..SEARCH_MAX {
+            let Some(at) = next else { break };
+            if at.id() == commit.id() {
+                self.remember(&branch, [id]);
+                return Ok(commit);
+            }
+            next = at.details().await?.parents.into_iter().next();
+        }
+        Err(Error::NotFound)
+    }
+
+    fn remember(&self, branch: &str, ids: impl IntoIterator<Item = String>) {
+        let mut found = self.found.lock();
+        if found.len() >= FOUND_MAX {
+            found.clear();
+        }
+        found.extend(ids.into_iter().map(|id| (branch.to_owned(), id)));
     }
 }
 
@@ -129,9 +169,9 @@ impl<D: Database> Store for DatabaseStore<D> {
         })
     }
 
-    fn record<'s>(&'s self, commit: &'s str) -> Read<'s, HistoryEntry> {
+    fn record<'s>(&'s self, target: &'s Target, commit: &'s str) -> Read<'s, HistoryEntry> {
         Box::pin(async move {
-            let commit = self.db.commit(commit).await?;
+            let commit = self.history_commit(target, commit).await?;
             entry(&commit).await.map(|(entry, _)| entry)
         })
     }
@@ -150,8 +190,9 @@ impl<D: Database> Store for DatabaseStore<D> {
                 let target = name.to_str().and_then(|name| target_of_index(repo, name));
                 if let Some(target) = target {
                     let history = head.tree().read_file(&dir.clone().join(name)?).await?;
-                    targets
-                        .push((target, String::from_utf8_lossy(history.trim_ascii()).into_owned()));
+                    let history = String::from_utf8_lossy(history.trim_ascii()).into_owned();
+                    self.remember(&history_branch(&target), [history.clone()]);
+                    targets.push((target, history));
                 }
             }
             Ok(targets)
@@ -166,7 +207,7 @@ impl<D: Database> Store for DatabaseStore<D> {
     ) -> Read<'s, HistoryPart> {
         Box::pin(async move {
             let mut next = match from {
-                Some(from) => Some(self.db.commit(from).await?),
+                Some(from) => Some(self.history_commit(target, from).await?),
                 None => self.head_commit(&history_branch(target)).await?,
             };
             let mut part = HistoryPart::default();
@@ -179,6 +220,8 @@ impl<D: Database> Store for DatabaseStore<D> {
                 part.entries.push(entry);
                 next = parent;
             }
+            let shown = part.entries.iter().map(|entry| &entry.id).chain(&part.older);
+            self.remember(&history_branch(target), shown.cloned());
             Ok(part)
         })
     }

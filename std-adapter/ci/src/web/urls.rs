@@ -72,14 +72,29 @@ pub(super) fn commit(commit: &Commit) -> String {
     format!("{}/commit/{}", repo(&commit.repo), commit.hash)
 }
 
+/// Encodes a branch name for use as a single segment of a path.
+fn segment(branch: &str) -> String {
+    encode(branch.as_bytes(), b"-._~")
+}
+
 /// Returns the URL of the page for a log that is still being written.
 pub(super) fn live_log(branch: &str) -> String {
-    format!("/log/live/{}", encode_path(branch.as_bytes()))
+    format!("/log/live/{}", segment(branch))
 }
 
 /// Returns the URL of the page for a complete log.
 pub(super) fn saved_log(branch: &str, commit: &str) -> String {
-    format!("/log/saved/{}/{}", encode_path(branch.as_bytes()), encode_path(commit.as_bytes()))
+    format!("/log/saved/{}/{}", segment(branch), segment(commit))
+}
+
+/// Returns the URL that rebuilds a branch.
+pub(super) fn rebuild(branch: &str) -> String {
+    format!("/log/rebuild/{}", segment(branch))
+}
+
+/// Returns the URL that cancels the build of a branch.
+pub(super) fn cancel(branch: &str) -> String {
+    format!("/cancel/{}", segment(branch))
 }
 
 /// A page below `/USER/REPO`.

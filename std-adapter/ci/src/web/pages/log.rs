@@ -155,7 +155,7 @@ pub(in crate::web) async fn live(
     else {
         return finished(&state, &branch, &uri).await;
     };
-    let action = format!("/cancel/{}", urls::encode_path(branch.as_bytes()));
+    let action = urls::cancel(&branch);
     let log = Log { source, index: &tail.index(), view, branch, action, is_live: true };
     render(visit, &state, log, part).await
 }
@@ -195,7 +195,7 @@ pub(in crate::web) async fn saved(
     };
     let number = |index: &Index| part.number(index, false);
     let view = LogView::saved(&state, (branch, commit), false, number).await;
-    let action = format!("/log/rebuild/{}", urls::encode_path(branch.as_bytes()));
+    let action = urls::rebuild(branch);
     let branch = branch.to_owned();
     let log = Log { source, index: &index, view, branch, action, is_live: false };
     render(visit, &state, log, part).await

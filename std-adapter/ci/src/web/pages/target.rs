@@ -1,7 +1,8 @@
 //! The pages for targets and commits.
 
 use askama::Template;
-use axum::extract::{Query, State as Extract};
+use axum::extract::{Query, Request, State as Extract};
+use axum::handler::Handler;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use datakit_client::db::{Error, Result};
@@ -82,6 +83,18 @@ pub(in crate::web) async fn repo_page(
     }
 }
 
+/// Handles the paths `/log/saved/BRANCH/COMMIT` and `/log/saved/pr/N`: the latter is a page of the
+/// repository `log/saved`.
+pub(in crate::web) async fn repo_page_or_log(
+    Extract(state): Extract<State>,
+    request: Request,
+) -> Response {
+    match RepoPage::parse(request.uri().path()) {
+        Some(_) => repo_page.call(request, state).await,
+        None => super::log::saved.call(request, state).await,
+    }
+}
+
 /// Redirects to the target of a commit if there is exactly one; otherwise, lists the targets.
 async fn commit_page(visit: Visit, state: &State, commit: &Commit, uri: &Uri) -> Response {
     let mut targets = state.0.view.targets();
@@ -118,14 +131,14 @@ async fn target_page(visit: Visit, state: &State, target: Target, part: Part) ->
         match (part.history.as_deref(), view) {
             (Some(""), _) => history::list(visit, state, &target, part.from.as_deref()).await,
             (Some(commit), _) => {
-                let entry = state.0.store.record(commit).await?;
+                let entry = state.0.store.record(&target, commit).await?;
                 past(visit, state, &target, entry, &part).await
             }
             (None, Some(view)) => present(visit, state, (&view, changes), &part).await,
             // The target was closed or removed, but its last state is known.
             (None, None) => match state.0.store.head(&history_branch(&target)).await? {
                 Some(head) => {
-                    let entry = state.0.store.record(&head).await?;
+                    let entry = state.0.store.record(&target, &head).await?;
                     past(visit, state, &target, entry, &part).await
                 }
                 None => Err(Error::NotFound),

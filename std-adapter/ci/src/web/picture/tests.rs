@@ -64,6 +64,6 @@ fn a_build_links_to_its_log() {
     explained.logs = Logs::Saved(std::sync::Arc::new(saved));
     let durations = [("shell-of-a/b<c".to_owned(), "1 min 15 s".to_owned())].into();
     let svg = draw("test", &explained, &durations);
-    assert!(svg.contains("<a href=\"/log/saved/shell-of-a/b%3Cc/0123\">"), "{svg}");
+    assert!(svg.contains("<a href=\"/log/saved/shell-of-a%2Fb%3Cc/0123\">"), "{svg}");
     assert!(svg.contains(">1 min 15 s<"), "{svg}");
 }

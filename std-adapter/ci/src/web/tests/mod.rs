@@ -140,6 +140,10 @@ impl Site {
     }
 
     async fn with(tests: Tests, can_read: &str, can_build: &str) -> Site {
+        Site::of(&[repo()], tests, can_read, can_build).await
+    }
+
+    async fn of(repos: &[Repo], tests: Tests, can_read: &str, can_build: &str) -> Site {
         let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new())).unwrap());
         let scripts = Scripts {
             scripts: Arc::new(
@@ -152,15 +156,19 @@ impl Site {
         let cache = Cache::new(db.clone(), scripts.clone(), live.clone());
         builds.add(&cache);
         let names: Vec<String> = tests.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let project = Project::new(repo(), move |input| {
-            let term = |name: &String| {
-                let head = input.head();
-                let build = cache.find(name).label(format!("build {name}"));
-                (name.clone(), head.pair(&build).map(|(_, text)| text))
-            };
-            names.iter().map(term).collect::<Vec<(String, Term<String>)>>()
-        });
-        let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
+        let project = |repo: &Repo| {
+            let (cache, names) = (cache.clone(), names.clone());
+            Project::new(repo.clone(), move |input| {
+                let term = |name: &String| {
+                    let head = input.head();
+                    let build = cache.find(name).label(format!("build {name}"));
+                    (name.clone(), head.pair(&build).map(|(_, text)| text))
+                };
+                names.iter().map(term).collect::<Vec<(String, Term<String>)>>()
+            })
+        };
+        let projects = repos.iter().map(project).collect();
+        let mut engine = Engine::new(db.clone(), Options::default(), projects);
         let view = engine.view();
         let dir = tempfile::tempdir().unwrap();
         let mut options = AuthOptions::new(dir.path(), "http://ci.example.org/");

@@ -78,6 +78,52 @@ async fn history_shows_older_states() {
     assert!(site.page(&attribute(&commit, "<li><a href=\"", "")).await.contains("older state"));
 }
 
+/// Another target's state must not be shown as the state of this target.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_commits_of_other_branches_are_not_shown() {
+    let site = Site::new(vec![("unit", passing("fine\n"))]).await;
+    for (name, head) in [("master", 1), ("topic", 2)] {
+        site.set_head(name, head, JobStatus::Success).await;
+        wait_for_history(&site, &branch(name), "").await;
+    }
+    let head = async |branch: &str| {
+        let branch = site.db.branch(branch).await.unwrap();
+        branch.head().await.unwrap().unwrap().id().to_string()
+    };
+    let topic = head(&crate::state::history_branch(&branch("topic"))).await;
+    let log = head("run-of-unit").await;
+    site.page(&format!("/me/app/ref/heads/topic?history={topic}")).await;
+    for commit in [topic.as_str(), &log, &"0".repeat(40), "x", "../x"] {
+        for query in [format!("history={commit}"), format!("history=&from={commit}")] {
+            let answer = site.get(&format!("/me/app/ref/heads/master?{query}")).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{query}");
+        }
+        let answer = site.get(&format!("/api/v1/history/me/app/heads/master?from={commit}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{commit}");
+    }
+}
+
+/// The names of some repositories look like other routes.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_repository_has_pages() {
+    let names = ["log/live", "log/saved", "log/rebuild", "cancel/app", "api/v1", "auth/intro"];
+    let repos: Vec<Repo> = names.iter().map(|name| name.parse().unwrap()).collect();
+    let tests = vec![("unit", passing("fine\n"))];
+    let site = Site::of(&repos, tests, "everyone", "everyone").await;
+    for (number, repo) in repos.into_iter().enumerate() {
+        let target: Target = format!("{repo}/tags/v1").parse().unwrap();
+        let Target::Ref(id) = target.clone() else { panic!("a tag is a ref") };
+        site.commit([Element::from(Ref { id, head: hash(number + 1) })]).await;
+        site.wait_for(&target, |_| true).await;
+        let page = site.page(&super::super::urls::target(&target)).await;
+        assert!(page.contains("Test <bdi>unit"), "{repo}: {page}");
+        let commit = site.get(&format!("/{repo}/commit/{}", hash(number + 1))).await;
+        assert_eq!(commit.status, StatusCode::TEMPORARY_REDIRECT, "{repo}");
+        let pr = site.get(&format!("/{repo}/pr/1")).await;
+        assert!(pr.body.contains("There is no such target"), "{repo}: {}", pr.body);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_page_explains_pending_jobs() {
     let site = Site::new(vec![("unit", waiting("begin\n"))]).await;
