@@ -121,6 +121,9 @@ pub(crate) struct RunArgs {
     /// Pass the environment variable NAME to the steps as the secret NAME. May be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) secret: Vec<String>,
+    /// The number of steps that can run at the same time
+    #[arg(short, long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) jobs: u32,
     /// Run the steps without a sandbox
     #[arg(long)]
     pub(crate) unsandboxed: bool,

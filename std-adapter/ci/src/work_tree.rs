@@ -1,6 +1,7 @@
 //! Runs or checks the pipeline of a work tree.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use datakit_ci::command::Sandbox;
@@ -21,6 +22,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode, AnyError> {
     options.steps.clone_from(&args.step);
     options.target.clone_from(&args.target);
     options.base.clone_from(&args.base);
+    options.jobs = usize::try_from(args.jobs).ok().and_then(NonZeroUsize::new);
     options.cache_dir = local::user_cache_dir();
     for name in &args.secret {
         let value = std::env::var(name).map_err(|error| format!("secret {name}: {error}"))?;

@@ -39,6 +39,7 @@ pub use url::UrlError;
 pub use worktree::Worktree;
 
 pub(crate) use crate::command::remove_tree;
+pub(crate) use program::OUTER_GIT;
 
 /// The options of a repository.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ const MESSAGE_MAX: usize = 2000;
 
 /// Environment variables that select another repository or configuration. Git sets these variables
 /// when it runs hooks and aliases, and the CI could have been started by a hook.
-const OUTER_GIT: [&str; 13] = [
+pub(crate) const OUTER_GIT: [&str; 13] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_COMMON_DIR",

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path};
 
 use super::files::{self, FileLimits};
 
@@ -14,17 +17,29 @@ pub const ARTIFACT_LIMITS: FileLimits = FileLimits { count: 1000, bytes: 32 << 2
 /// The maximum length of an artifact path, in bytes.
 const PATH_MAX: usize = 1024;
 
-/// The contents of artifacts, keyed by path relative to the work tree, and the reasons why other
-/// artifacts could not be read.
-pub(super) type Artifacts = (BTreeMap<Vec<u8>, Vec<u8>>, Vec<String>);
+/// A file that is stored with the result of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Artifact {
+    pub(super) content: Vec<u8>,
+    pub(super) executable: bool,
+}
+
+/// Artifacts, keyed by path relative to the work tree.
+pub(super) type Artifacts = BTreeMap<Vec<u8>, Artifact>;
 
 /// Reads the artifacts. A path names either a file or a directory, which includes all files in it.
 ///
 /// It is a problem if a path does not exist, is neither a file nor a directory, or exceeds the
 /// limits. Links are also a problem, because they could point to a file that belongs to the CI. The
 /// other paths are still read.
-pub(super) fn read(dir: &Path, paths: &[String], mut limits: FileLimits) -> Artifacts {
-    let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
+///
+/// Returns the artifacts, and the problems with other paths.
+pub(super) fn read(
+    dir: &Path,
+    paths: &[String],
+    mut limits: FileLimits,
+) -> (Artifacts, Vec<String>) {
+    let (mut found, mut problems) = (Artifacts::new(), Vec::new());
     for path in paths {
         let added = files::inside(dir, path)
             .and_then(|_| add(dir, path.as_bytes().to_vec(), &mut limits, &mut found));
@@ -42,7 +57,7 @@ fn add(
     dir: &Path,
     path: Vec<u8>,
     limits: &mut FileLimits,
-    found: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    found: &mut Artifacts,
 ) -> io::Result<()> {
     let mut waiting = vec![path];
     while let Some(path) = waiting.pop() {
@@ -68,10 +83,29 @@ fn add(
         } else if entry.is_file() {
             let content = files::read(&full, limits.bytes)?;
             limits.take(content.len() as u64)?;
-            found.insert(path, content);
+            let executable = entry.permissions().mode() & 0o111 != 0;
+            found.insert(path, Artifact { content, executable });
         } else {
             return refused("is neither a file nor a directory");
         }
+    }
+    Ok(())
+}
+
+/// Writes artifacts to a new directory.
+pub(super) fn write(dir: &Path, artifacts: &Artifacts) -> io::Result<()> {
+    let create = |dir: &Path| DirBuilder::new().recursive(true).create(dir);
+    create(dir)?;
+    for (path, artifact) in artifacts {
+        let path = Path::new(OsStr::from_bytes(path));
+        if path.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(io::Error::other(format!("`{}` is not a relative path", path.display())));
+        }
+        let path = dir.join(path);
+        create(path.parent().unwrap_or(dir))?;
+        let mode = if artifact.executable { 0o755 } else { 0o644 };
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+        file?.write_all(&artifact.content)?;
     }
     Ok(())
 }
@@ -91,11 +125,20 @@ mod tests {
         fs::write(dir.path().join("out/a"), "1")?;
         fs::write(dir.path().join(OsStr::from_bytes(b"out/sub/\xff \n")), "2")?;
         fs::write(dir.path().join("report"), "3")?;
+        fs::set_permissions(dir.path().join("report"), fs::Permissions::from_mode(0o700))?;
         let paths = ["out", "none", "report"].map(str::to_owned);
         let (found, problems) = read(dir.path(), &paths, ARTIFACT_LIMITS);
         let names: Vec<&[u8]> = found.keys().map(Vec::as_slice).collect();
         assert_eq!(names, [&b"out/a"[..], b"out/sub/\xff \n", b"report"]);
         assert_eq!(problems, ["the artifact `none` does not exist"]);
+        // The files and their permissions are the same after they have been written.
+        let copy = dir.path().join("copy");
+        write(&copy, &found)?;
+        assert_eq!(read(&copy, &["out", "report"].map(str::to_owned), ARTIFACT_LIMITS).0, found);
+        assert!(found.get(&b"report"[..]).is_some_and(|artifact| artifact.executable));
+        let outside: Artifacts =
+            found.into_iter().map(|(path, found)| ([b"../", &path[..]].concat(), found)).collect();
+        assert!(write(&dir.path().join("other"), &outside).is_err());
         Ok(())
     }
 

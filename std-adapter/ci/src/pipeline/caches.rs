@@ -24,7 +24,7 @@ use crate::state::hex;
 /// The maximum size of a file whose contents are part of a key.
 const KEY_FILE_MAX: u64 = 16 << 20;
 
-/// The directory for caches written by steps with secrets. Steps of untrusted commits do not read
+/// The directory for caches written by steps that can read secrets. Steps of untrusted commits do not read
 /// these caches, because they could contain a secret.
 const PRIVATE: &str = "private";
 const PUBLIC: &str = "public";
@@ -171,7 +171,7 @@ impl Caches {
                 self.copy_in(cache, &found.entry, dir)
                     .map_err(|error| format!("the cache {}: {error}", cache.name))?;
             } else if trust == Trust::Trusted {
-                let kind = if task.step.secrets.is_empty() { PUBLIC } else { PRIVATE };
+                let kind = if task.reads_secrets { PRIVATE } else { PUBLIC };
                 missing.push((cache.clone(), entry(kind)));
             }
         }

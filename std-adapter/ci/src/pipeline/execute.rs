@@ -29,6 +29,8 @@ pub(super) struct Job {
     pub(super) trust: Trust,
     /// The images that can be downloaded if the commit is not trusted.
     pub(super) images: Arc<[String]>,
+    /// The directory that contains the artifacts of needed tasks.
+    pub(super) inputs: Option<PathBuf>,
     /// The sandbox, without the task's image and network setting.
     pub(super) sandbox: Sandbox,
     pub(super) settings: Arc<Settings>,
@@ -107,9 +109,11 @@ impl Job {
         env.extend(self.task.env.clone());
         let target = self.target.as_ref().map(Target::to_string);
         let trusted = (self.trust == Trust::Trusted).to_string();
+        let inputs = self.inputs.as_ref().map(|dir| dir.display().to_string());
         for (name, value) in [
             ("CI", Some("true".to_owned())),
             ("DATAKIT_CI", Some("true".to_owned())),
+            ("DATAKIT_CI_ARTIFACTS", inputs),
             ("DATAKIT_CI_COMMIT", Some(self.commit.clone())),
             ("DATAKIT_CI_REPO", Some(self.repo.to_string())),
             ("DATAKIT_CI_STEP", Some(self.task.name.to_string())),
@@ -131,6 +135,9 @@ impl Job {
                 if let Some(caches) = &self.settings.caches {
                     // Cache files must be readable only by steps that are allowed to use the cache.
                     isolation = isolation.hide(caches.dir());
+                }
+                if let Some(dir) = &self.inputs {
+                    isolation = isolation.read_only(dir.clone());
                 }
                 Ok(isolation.network(network).into())
             }
@@ -233,6 +240,7 @@ mod tests {
             repo: "me/app".parse().unwrap(),
             commit: String::new(),
             target: None,
+            inputs: None,
             trust,
             images: images.iter().map(|image| (*image).to_owned()).collect(),
             sandbox: Sandbox::default(),

@@ -48,6 +48,11 @@ pub struct Task {
     pub axes: Vec<(String, String)>,
     /// The names of the tasks that must succeed before this task starts.
     pub needs: Vec<Arc<str>>,
+    /// The needed tasks whose artifacts the task can read.
+    pub inputs: Vec<Input>,
+    /// Whether the commands can read secrets: those of the step, or those that a needed step could
+    /// have written to its artifacts.
+    pub reads_secrets: bool,
     /// The names of needed steps that do not run, for which the task does not wait.
     pub skipped_needs: Vec<Arc<str>>,
     /// The environment variables.
@@ -58,6 +63,15 @@ pub struct Task {
     pub pool: Option<String>,
     /// The caches.
     pub caches: Vec<CacheSpec>,
+}
+
+/// A needed task that has artifacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The name of the task.
+    pub task: Arc<str>,
+    /// Whether the task's result is specific to a target.
+    pub per_target: bool,
 }
 
 /// A step that does not run.
@@ -140,10 +154,16 @@ impl Plan {
                 Some(reason) => skipped.push(Skipped { step: step.name.clone(), reason }),
             }
         }
-        let tasks_of: BTreeMap<Arc<str>, Vec<Arc<str>>> =
-            selected.iter().map(|step| (step.name.clone(), task_names(step))).collect();
-        let tasks = in_order(&selected).into_iter().flat_map(|step| tasks(step, &tasks_of));
-        Plan { tasks: tasks.map(Arc::new).collect(), skipped }
+        let mut needed = BTreeMap::new();
+        let mut all = Vec::new();
+        for step in in_order(&selected) {
+            let tasks = tasks(step, &needed);
+            let reads_secrets = tasks.iter().any(|task| task.reads_secrets);
+            let names = tasks.iter().map(|task| task.name.clone()).collect();
+            needed.insert(step.name.clone(), Needed { step, names, reads_secrets });
+            all.extend(tasks.into_iter().map(Arc::new));
+        }
+        Plan { tasks: all, skipped }
     }
 }
 
@@ -154,18 +174,29 @@ pub(super) fn task_name(step: &str, axes: &[(&str, &str)]) -> String {
     format!("{step}{colon}{}", values.join(","))
 }
 
-fn task_names(step: &Step) -> Vec<Arc<str>> {
-    let combinations = step.matrix.combinations();
-    combinations.iter().map(|axes| task_name(&step.name, axes).into()).collect()
+/// A step that others can need.
+struct Needed<'s> {
+    step: &'s Step,
+    /// The names of its tasks.
+    names: Vec<Arc<str>>,
+    reads_secrets: bool,
 }
 
-/// Returns the tasks of a step. `tasks_of` contains the task names of all selected steps.
-fn tasks(step: &Arc<Step>, tasks_of: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Vec<Task> {
-    let (mut needs, mut skipped_needs) = (Vec::new(), Vec::new());
+/// Returns the tasks of a step. `needed` contains the selected steps that come before it.
+fn tasks(step: &Arc<Step>, needed: &BTreeMap<Arc<str>, Needed<'_>>) -> Vec<Task> {
+    let (mut needs, mut skipped_needs, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut reads_secrets = !step.secrets.is_empty();
     for need in &step.needs {
-        match tasks_of.get(need) {
-            Some(tasks) => needs.extend(tasks.iter().cloned()),
-            None => skipped_needs.push(need.clone()),
+        let Some(needed) = needed.get(need) else {
+            skipped_needs.push(need.clone());
+            continue;
+        };
+        needs.extend(needed.names.iter().cloned());
+        if !needed.step.artifacts.is_empty() {
+            let per_target = needed.step.per_target;
+            let input = |task: &Arc<str>| Input { task: task.clone(), per_target };
+            inputs.extend(needed.names.iter().map(input));
+            reads_secrets |= needed.reads_secrets;
         }
     }
     let task = |axes: Vec<(&str, &str)>| {
@@ -182,6 +213,8 @@ fn tasks(step: &Arc<Step>, tasks_of: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Vec<
             name: task_name(&step.name, &axes).into(),
             step: step.clone(),
             needs: needs.clone(),
+            inputs: inputs.clone(),
+            reads_secrets,
             skipped_needs: skipped_needs.clone(),
             env,
             image: step.image.as_ref().map(expanded),

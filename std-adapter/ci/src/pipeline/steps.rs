@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datakit_client::db::{self, Content, Path, TransactionExt, TransactionOps, TreeOps};
+use datakit_client::db::{self, Content, Database, Path, TransactionExt, TransactionOps, TreeOps};
 use datakit_github::Commit;
 use serde::{Deserialize, Serialize};
 
-use super::artifacts::{self, ARTIFACT_LIMITS};
+use super::artifacts::{self, ARTIFACT_LIMITS, Artifact};
 use super::execute::{Job, TaskError};
+use super::inputs;
 use super::names::task_branch;
 use super::plan::Task;
 use super::settings::{DEFAULT_POOL, Settings};
@@ -65,15 +66,16 @@ impl StepResult {
 
 /// Builds tasks.
 #[derive(Debug)]
-pub struct StepBuilder<S> {
+pub struct StepBuilder<D, S> {
+    db: D,
     source: Arc<S>,
     settings: Arc<Settings>,
 }
 
-impl<S: Source> StepBuilder<S> {
-    /// Creates a builder.
-    pub fn new(source: Arc<S>, settings: Settings) -> StepBuilder<S> {
-        StepBuilder { source, settings: Arc::new(settings) }
+impl<D: Database, S: Source> StepBuilder<D, S> {
+    /// Creates a builder. The artifacts of needed tasks are read from the database.
+    pub fn new(db: D, source: Arc<S>, settings: Settings) -> StepBuilder<D, S> {
+        StepBuilder { db, source, settings: Arc::new(settings) }
     }
 
     /// Waits for a free slot in the task's pool.
@@ -106,6 +108,7 @@ impl<S: Source> StepBuilder<S> {
         cleared.map_err(|error| TaskError::Temporary(format!("database: {error}")))?;
         build.progress().text(format!("Checking out {}", key.commit));
         let checkout = self.source.checkout(&request).await.map_err(TaskError::Temporary)?;
+        let inputs = inputs::fetch(&self.db, key, checkout.path()).await?;
         let sandbox = match self.settings.sandbox.clone() {
             Sandbox::Isolated(isolation) => checkout.isolate(isolation).into(),
             other => other,
@@ -118,6 +121,7 @@ impl<S: Source> StepBuilder<S> {
             target: key.task.step.per_target.then(|| key.target.clone()),
             trust: key.trust,
             images: key.images.clone(),
+            inputs: inputs.as_ref().map(|dir| dir.path().to_owned()),
             settings: self.settings.clone(),
         };
         build.progress().text(format!("Running {}", key.task.name));
@@ -147,15 +151,25 @@ async fn store_artifacts<T: TransactionOps>(
     let read = move || artifacts::read(&dir, &task.step.artifacts, ARTIFACT_LIMITS);
     let read = tokio::task::spawn_blocking(read).await;
     let (found, problems) = read.map_err(|error| error.to_string())?;
-    let (mut files, mut sizes) = (BTreeMap::new(), BTreeMap::new());
-    for (path, content) in found {
+    let (mut files, mut executables, mut sizes) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    for (path, Artifact { content, executable }) in found {
         sizes.insert(String::from_utf8_lossy(&path).into_owned(), content.len() as u64);
         let names = [&b"value"[..], b"artifacts"].into_iter().chain(path.split(|b| *b == b'/'));
         let path = Path::from_names(names).map_err(|error| error.to_string())?;
-        files.insert(path, Content::File(content));
+        match executable {
+            true => executables.push((path, content)),
+            false => drop(files.insert(path, Content::File(content))),
+        }
     }
-    let written = transaction.write_files(&files).await;
-    written.map_err(|error| format!("the artifacts cannot be stored: {error}"))?;
+    let written = async {
+        transaction.write_files(&files).await?;
+        for (path, content) in &executables {
+            transaction.make_dirs(&path.parent()).await?;
+            transaction.create_file(path, content, true).await?;
+        }
+        Ok::<_, db::Error>(())
+    };
+    written.await.map_err(|error| format!("the artifacts cannot be stored: {error}"))?;
     Ok((sizes, problems))
 }
 
@@ -163,7 +177,7 @@ fn result_file() -> db::Result<Path> {
     Path::from_names(["value", "result"])
 }
 
-impl<S: Source> Builder for StepBuilder<S> {
+impl<D: Database, S: Source> Builder for StepBuilder<D, S> {
     type Key = StepKey;
     type Value = StepResult;
 

@@ -35,7 +35,7 @@ use crate::{Metadata, Target, TestInput, Tests};
 /// ```
 pub struct Pipelines<D: Database, S: Source> {
     definitions: Cache<D, DefinitionBuilder<S>>,
-    steps: Cache<D, StepBuilder<S>>,
+    steps: Cache<D, StepBuilder<D, S>>,
 }
 
 impl<D: Database, S: Source> Pipelines<D, S> {
@@ -45,7 +45,7 @@ impl<D: Database, S: Source> Pipelines<D, S> {
         let definitions = DefinitionBuilder::new(source.clone(), &settings.pools);
         Pipelines {
             definitions: Cache::new(db.clone(), definitions, logs.clone()),
-            steps: Cache::new(db, StepBuilder::new(source, settings), logs),
+            steps: Cache::new(db.clone(), StepBuilder::new(db, source, settings), logs),
         }
     }
 
@@ -102,7 +102,7 @@ fn ever(term: &Term<bool>) -> Term<bool> {
 
 /// Returns the tests of a plan.
 fn tests<D: Database, S: Source>(
-    steps: &Cache<D, StepBuilder<S>>,
+    steps: &Cache<D, StepBuilder<D, S>>,
     plan: &Plan,
     key: &DefinitionKey,
     trust: Trust,

@@ -1,33 +1,34 @@
 //! Runs a pipeline on a work tree, without a server and without a database.
 
 mod copy;
+mod git_dir;
 mod output;
+mod run;
 #[cfg(test)]
 mod tests;
 mod tools;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use datakit_github::{RefId, RefKind, RefName, Repo};
 
-use super::artifacts::{self, ARTIFACT_LIMITS};
-use super::execute::{Job, TaskError};
-use super::plan::Task;
+use parking_lot::Mutex;
+
 use super::read::FILE_MAX;
-use super::{Caches, FILE, Pipeline, PipelineErrors, Plan, Settings, Trigger, Trust, UnknownStep};
+use super::{
+    Caches, DEFAULT_POOL, FILE, Pipeline, PipelineErrors, Plan, Settings, Trigger, UnknownStep,
+};
 use crate::Target;
-use crate::build::BuildLog;
 use crate::causes::with_causes;
-use crate::git::remove_tree;
-use output::Printer;
+use crate::pool::Pools;
+use run::Run;
 
 /// The result of a local run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExitStatus {
     /// All steps passed.
     Passed,
@@ -59,6 +60,8 @@ pub struct LocalOptions {
     pub target: Option<Target>,
     /// The base branch, if the target is a pull request.
     pub base: Option<String>,
+    /// The number of steps that can run at the same time. The default is the number of processors.
+    pub jobs: Option<NonZeroUsize>,
     /// The directory in which caches and container images are kept for later runs, for example
     /// [`user_cache_dir`]. If this is `None` and `settings` does not set such directories, caches
     /// have no effect and container images cannot be used.
@@ -89,6 +92,11 @@ pub enum LocalError {
         /// The cause.
         source: io::Error,
     },
+    /// A temporary directory cannot be created.
+    Temporary {
+        /// The cause.
+        source: io::Error,
+    },
     /// The name of the directory or branch is not valid in a target.
     NoTarget {
         /// The directory.
@@ -103,6 +111,7 @@ impl fmt::Display for LocalError {
             LocalError::Invalid(errors) => errors.fmt(f),
             LocalError::UnknownStep(error) => error.fmt(f),
             LocalError::CacheDir { dir, .. } => write!(f, "{} cannot be used", dir.display()),
+            LocalError::Temporary { .. } => f.write_str("a temporary directory cannot be created"),
             LocalError::NoTarget { dir } => write!(
                 f,
                 "{} does not give a target; set the target, for example `me/app/heads/master`",
@@ -115,7 +124,9 @@ impl fmt::Display for LocalError {
 impl std::error::Error for LocalError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            LocalError::Read { source, .. } | LocalError::CacheDir { source, .. } => Some(source),
+            LocalError::Read { source, .. }
+            | LocalError::CacheDir { source, .. }
+            | LocalError::Temporary { source } => Some(source),
             _ => None,
         }
     }
@@ -153,8 +164,11 @@ pub fn explain(path: &Path, target: &Target, base: Option<&str>) -> Result<Strin
     Ok(Plan::new(&lint(path)?, &trigger).to_string())
 }
 
-/// Runs the pipeline of the work tree in `dir`, one step after the other. Each step runs in a copy
-/// of the work tree, which contains all tracked files and all untracked files that are not ignored.
+/// Runs the pipeline of the work tree in `dir`. Each step runs in a copy of the work tree, which
+/// contains all tracked files, all untracked files that are not ignored, and the history.
+///
+/// Steps that do not need each other run side by side. Steps that name a pool which the settings do
+/// not define run one after the other.
 ///
 /// In the sandbox, the directories in `PATH` and the rustup toolchains are visible even if they are
 /// in the home directory, which is otherwise hidden.
@@ -168,8 +182,12 @@ pub async fn run(
     options: &LocalOptions,
     output: &mut (dyn Write + Send),
 ) -> ExitStatus {
-    let prepared = plan(dir, options).and_then(|planned| Ok((planned, settings(options)?)));
-    let ((plan, target), settings) = match prepared {
+    let prepared = plan(dir, options).and_then(|planned| {
+        let artifacts = tempfile::Builder::new().prefix("datakit-ci-").tempdir();
+        let error = |source| LocalError::Temporary { source };
+        Ok((planned, settings(options)?, artifacts.map_err(error)?))
+    });
+    let ((plan, target), settings, artifacts) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             // There is no other way to report the error.
@@ -177,8 +195,13 @@ pub async fn run(
             return ExitStatus::Error;
         }
     };
-    let run = Run { dir, target, settings: Arc::new(settings) };
-    run.all(&plan, output).await.unwrap_or(ExitStatus::Error)
+    let pools = Pools::new();
+    let jobs = options.jobs.or_else(|| std::thread::available_parallelism().ok());
+    let _ = pools.get_or_add(DEFAULT_POOL, jobs.map_or(1, NonZeroUsize::get));
+    let (settings, output) = (Arc::new(settings), Mutex::new(output));
+    let dir = dir.to_owned();
+    let run = Run { dir, target, settings, pools, artifacts, output };
+    run.all(&plan).await.unwrap_or(ExitStatus::Error)
 }
 
 /// Returns the `datakit-ci` directory in the user's cache directory, or `None` if neither
@@ -226,134 +249,4 @@ fn local_target(dir: &Path) -> Option<Target> {
     let branch = branch.unwrap_or_else(|| b"none".to_vec());
     let name = RefName::new(RefKind::Heads, branch.trim_ascii_end()).ok()?;
     Some(Target::Ref(RefId { repo, name }))
-}
-
-/// A local run.
-struct Run<'a> {
-    dir: &'a Path,
-    target: Target,
-    settings: Arc<Settings>,
-}
-
-impl Run<'_> {
-    async fn all(&self, plan: &Plan, output: &mut (dyn Write + Send)) -> io::Result<ExitStatus> {
-        let mut status = ExitStatus::Passed;
-        let mut passed: BTreeMap<&str, bool> = BTreeMap::new();
-        let mut summary = Vec::new();
-        for task in &plan.tasks {
-            let failed = task.needs.iter().find(|need| passed.get(&***need) != Some(&true));
-            let (ok, text) = match failed {
-                Some(need) => (false, format!("not run, because {need} did not pass")),
-                None => {
-                    let began = Instant::now();
-                    match self.task(task, output).await? {
-                        Ok(()) => {
-                            (true, format!("passed in {:.1} s", began.elapsed().as_secs_f64()))
-                        }
-                        Err(error) => {
-                            if !matches!(error, TaskError::Failed(_)) {
-                                status = ExitStatus::Error;
-                            }
-                            (false, format!("failed: {error}"))
-                        }
-                    }
-                }
-            };
-            if !ok && status == ExitStatus::Passed {
-                status = ExitStatus::Failed;
-            }
-            passed.insert(&task.name, ok);
-            summary.push(format!("{}: {text}", task.name));
-        }
-        let skipped =
-            plan.skipped.iter().map(|step| format!("{}: not run: {}", step.step, step.reason));
-        summary.extend(skipped);
-        if plan.tasks.is_empty() {
-            summary.push(format!("no step runs for {}", self.target));
-        }
-        summary.iter().try_for_each(|line| writeln!(output, "{line}"))?;
-        output.flush()?;
-        Ok(status)
-    }
-
-    /// Runs a task. The outer error comes from `output`.
-    async fn task(
-        &self,
-        task: &Arc<Task>,
-        output: &mut (dyn Write + Send),
-    ) -> io::Result<Result<(), TaskError>> {
-        let title = format!("Step {}", task.name);
-        let log = BuildLog::new(&title, self.settings.masked(), self.settings.log);
-        let (mut reader, mut printer) = (log.reader(), Printer::new(&task.name));
-        let mut attempts = std::pin::pin!(async {
-            let ended = self.attempts(task, &log).await;
-            log.finish();
-            ended
-        });
-        let mut ended = None;
-        loop {
-            tokio::select! {
-                result = &mut attempts, if ended.is_none() => ended = Some(result),
-                part = reader.next() => match (part, ended.take()) {
-                    (Some(part), result) => {
-                        ended = result;
-                        printer.print(&part, output)?;
-                    }
-                    (None, Some(result)) => {
-                        printer.finish(output)?;
-                        return Ok(result);
-                    }
-                    // The log is finished only after all attempts have ended.
-                    (None, None) => ended = Some((&mut attempts).await),
-                },
-            }
-        }
-    }
-
-    async fn attempts(&self, task: &Arc<Task>, log: &BuildLog) -> Result<(), TaskError> {
-        let mut attempt = 1;
-        loop {
-            let error = match self.attempt(task, log).await {
-                Err(TaskError::Failed(error)) if attempt < task.step.retry.attempts => error,
-                ended => return ended,
-            };
-            let pause = task.step.retry.pause_after(attempt);
-            log.line(&format!("Attempt {attempt} failed: {error}; next in {pause:?}"));
-            tokio::time::sleep(pause).await;
-            attempt += 1;
-        }
-    }
-
-    async fn attempt(&self, task: &Arc<Task>, log: &BuildLog) -> Result<(), TaskError> {
-        let setup = |error: String| TaskError::Setup(error);
-        let from = self.dir.to_owned();
-        let copy = move || copy::work_tree(&from);
-        let copied = tokio::task::spawn_blocking(copy).await.map_err(|e| setup(e.to_string()))?;
-        let copied = copied.map_err(|error| setup(format!("copy of the work tree: {error}")))?;
-        let head = copy::git(self.dir, &["rev-parse", "--verify", "--quiet", "HEAD"]);
-        let head = String::from_utf8_lossy(head.as_deref().unwrap_or_default()).trim().to_owned();
-        let job = Job {
-            task: task.clone(),
-            repo: self.target.repo().clone(),
-            commit: head,
-            target: task.step.per_target.then(|| self.target.clone()),
-            trust: Trust::Trusted,
-            images: Arc::new([]),
-            sandbox: self.settings.sandbox.clone(),
-            settings: self.settings.clone(),
-        };
-        let ended = job.run(copied.path(), log).await;
-        let artifacts = artifacts::read(copied.path(), &task.step.artifacts, ARTIFACT_LIMITS);
-        // A step could have made directories read-only.
-        remove_tree(&copied.keep()).map_err(|error| setup(error.to_string()))?;
-        ended?;
-        let (artifacts, problems) = artifacts;
-        for (path, content) in artifacts {
-            log.line(&format!("Artifact {}: {} bytes", path.escape_ascii(), content.len()));
-        }
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(TaskError::Failed(problem));
-        }
-        Ok(())
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::command::{Sandbox, find_program};
@@ -47,7 +48,7 @@ async fn run_in(dir: &Path, options: &LocalOptions) -> (ExitStatus, Vec<String>)
 
 const FILE_TEXT: &str = "
 [step.test]
-run = ['cat tracked new', 'test ! -e ignored && test ! -e .git']
+run = ['cat tracked new', 'test ! -e ignored && git log -1 --format=%s']
 needs = 'prepare'
 [step.prepare]
 run = 'echo $DATAKIT_CI_STEP ${#DATAKIT_CI_COMMIT} $DATAKIT_CI_REPO; touch left'
@@ -68,7 +69,7 @@ async fn steps_run_in_a_copy_of_the_work_tree() -> Done {
     let has = |line: &str| lines.iter().any(|found| found == line);
     assert_eq!(status, ExitStatus::Passed, "{lines:#?}");
     assert!(has("prepare | prepare 40 me/app"), "{lines:#?}");
-    assert!(has("test | changed") && has("test | 2"), "{lines:#?}");
+    assert!(has("test | changed") && has("test | 2") && has("test | x"), "{lines:#?}");
     assert_eq!(
         lines[lines.len() - 3..],
         [
@@ -78,6 +79,142 @@ async fn steps_run_in_a_copy_of_the_work_tree() -> Done {
         ]
     );
     assert!(!dir.path().join("left").exists());
+    Ok(())
+}
+
+/// Two steps that wait for each other pass only if they run at the same time.
+#[tokio::test]
+async fn steps_that_do_not_need_each_other_run_side_by_side() -> Done {
+    let shared = tempfile::tempdir()?;
+    let at = shared.path().display();
+    let meet = |own: &str, other: &str| {
+        format!("run='touch {at}/{own}; while ! test -e {at}/{other}; do sleep 0.05; done'\n")
+    };
+    let file = format!(
+        "timeout='60s'\n[step.a]\n{}[step.b]\n{}[step.c]\nrun='true'\nneeds=['a','b']\n",
+        meet("a", "b"),
+        meet("b", "a")
+    );
+    let dir = work_tree(&file)?;
+    let jobs = |count| LocalOptions { jobs: NonZeroUsize::new(count), ..options(&[], false) };
+    let (status, lines) = run_in(dir.path(), &jobs(2)).await;
+    assert_eq!(status, ExitStatus::Passed, "{lines:#?}");
+    assert_eq!(lines[lines.len() - 3..], ["a: passed", "b: passed", "c: passed"]);
+    // With one job, or in a pool of this name, a step starts after the other has ended.
+    let step =
+        |name: &str| format!("[step.{name}]\nrun='mkdir {at}/busy; sleep 0.2; rmdir {at}/busy'\n");
+    let alone = step("a") + &step("b");
+    fs::write(dir.path().join(FILE), &alone)?;
+    let (status, lines) = run_in(dir.path(), &jobs(1)).await;
+    assert_eq!(status, ExitStatus::Passed, "{lines:#?}");
+    fs::write(dir.path().join(FILE), alone.replace("run=", "pool='gpu'\nrun="))?;
+    let (status, lines) = run_in(dir.path(), &jobs(2)).await;
+    assert_eq!(status, ExitStatus::Passed, "{lines:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dropped_run_ends_all_steps() -> Done {
+    let shared = tempfile::tempdir()?;
+    let at = shared.path().display();
+    let step = |name: &str| {
+        let file = format!("{at}/{name}");
+        format!("[step.{name}]\nrun='echo $$ >{file}.new; mv {file}.new {file}; sleep 1000'\n")
+    };
+    let dir = work_tree(&(step("a") + &step("b")))?;
+    let jobs = NonZeroUsize::new(2);
+    let (options, mut output) = (LocalOptions { jobs, ..options(&[], false) }, Vec::new());
+    let started = async {
+        while !["a", "b"].iter().all(|name| shared.path().join(name).exists()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        status = run(dir.path(), &options, &mut output) => panic!("{status:?}"),
+        () = started => {}
+    }
+    for name in ["a", "b"] {
+        let pid = fs::read_to_string(shared.path().join(name))?;
+        let link = Path::new("/proc").join(pid.trim()).join("cwd");
+        for _ in 0..2000 {
+            if link.read_link().is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(link.read_link().is_err(), "{name} is still running");
+    }
+    Ok(())
+}
+
+const HISTORY: &str = r#"
+[step.a]
+run = """
+test "$(git log --format=%s)" = x
+test "$(git rev-parse HEAD)" = "$DATAKIT_CI_COMMIT"
+test -z "$(git for-each-ref)"
+git status --porcelain
+git cat-file -e HEAD:tracked
+! git tag new
+! git commit -q --allow-empty -m y
+"""
+"#;
+
+/// The copy has the same history as a checkout on the server: one commit, no branches or tags.
+#[tokio::test]
+async fn steps_can_read_the_history_but_not_change_it() -> Done {
+    if find_program("bwrap").is_none() {
+        println!("skipped: bubblewrap is not installed");
+        return Ok(());
+    }
+    let parent = work_tree(HISTORY)?;
+    fs::write(parent.path().join("tracked"), "2\n")?;
+    fs::write(parent.path().join("new"), "2\n")?;
+    let (status, lines) = run_in(parent.path(), &options(&[], true)).await;
+    assert_eq!(status, ExitStatus::Passed, "{lines:#?}");
+    for line in ["a |  M tracked", "a | ?? new"] {
+        assert!(lines.iter().any(|found| found == line), "{lines:#?}");
+    }
+    // A clone that shares objects with another repository, a worktree of it, and a shallow clone.
+    let clone = tempfile::tempdir()?;
+    let at = |name: &str| clone.path().join(name).display().to_string();
+    let source = parent.path().display().to_string();
+    for args in [
+        &["clone", "-q", "--shared", &source, &at("clone")][..],
+        &["-C", &at("clone"), "worktree", "add", "-q", "--detach", &at("worktree")],
+        &["clone", "-q", "--depth", "1", &format!("file://{source}"), &at("shallow")],
+    ] {
+        assert!(Command::new("git").args(args).status()?.success(), "{args:?}");
+    }
+    for name in ["clone", "worktree", "shallow"] {
+        let (status, lines) = run_in(&clone.path().join(name), &options(&[], true)).await;
+        assert_eq!(status, ExitStatus::Passed, "{name}: {lines:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn artifacts_are_visible_to_the_steps_that_need_them() -> Done {
+    let file = r#"
+[step.build]
+run = 'mkdir out; echo "echo $MATRIX_V" >out/tool; chmod +x out/tool'
+artifacts = 'out'
+matrix.v = [1, 2]
+[step.test]
+run = 'cd "$DATAKIT_CI_ARTIFACTS"; ls; build:v=2/out/tool; ! touch x'
+needs = 'build'
+[step.other]
+run = 'test -z "$DATAKIT_CI_ARTIFACTS"'
+needs = 'test'
+"#;
+    let sandbox = find_program("bwrap").is_some();
+    let file = if sandbox { file.to_owned() } else { file.replace("; ! touch x", "") };
+    let dir = work_tree(&file)?;
+    let (status, lines) = run_in(dir.path(), &options(&[], sandbox)).await;
+    assert_eq!(status, ExitStatus::Passed, "{lines:#?}");
+    for line in ["test | build:v=1", "test | build:v=2", "test | 2"] {
+        assert!(lines.iter().any(|found| found == line), "{lines:#?}");
+    }
     Ok(())
 }
 

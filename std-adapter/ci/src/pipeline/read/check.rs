@@ -26,6 +26,21 @@ pub(super) fn graph(reader: &mut Reader<'_>, steps: &[ReadStep]) {
             reader.error(span.clone(), format!("there is no step `{}`; {hint}", shown(need)));
         }
     }
+    for read in steps.iter().filter(|read| !read.step.per_target) {
+        let has_inputs = |need: &str| {
+            let mut needed = steps.iter().map(|read| &read.step).filter(|step| *step.name == *need);
+            needed.any(|step| step.per_target && !step.artifacts.is_empty())
+        };
+        for (need, span) in read.step.needs.iter().zip(&read.need_spans) {
+            if has_inputs(need) {
+                let message = format!(
+                    "this step must also set `per-target`, because the artifacts of `{need}` \
+                     depend on the target"
+                );
+                reader.error(span.clone(), message);
+            }
+        }
+    }
     let needs: Vec<Vec<usize>> = steps.iter().map(|read| needs_of(read, &names)).collect();
     for cycle in cycles(&needs) {
         let mut path: Vec<&str> =

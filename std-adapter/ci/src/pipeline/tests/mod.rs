@@ -256,6 +256,70 @@ async fn each_step_has_a_result_in_the_database() -> Done {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn artifacts_are_visible_to_the_steps_that_need_them() -> Done {
+    let file = r#"
+[step.build]
+run = 'mkdir -p out/a; echo "echo tool $MATRIX_V" >out/tool; chmod +x out/tool; echo b >out/a/b'
+artifacts = 'out'
+matrix.v = [1, 2]
+[step.test]
+run = 'cd "$DATAKIT_CI_ARTIFACTS"; build:v=2/out/tool; cat build:v=1/out/a/b; ls; pwd'
+needs = 'build'
+[step.other]
+run = 'test -z "$DATAKIT_CI_ARTIFACTS"'
+needs = 'test'
+"#;
+    let ci = Ci::new(Commits::default().with(1, file).with(2, file), unsandboxed());
+    ci.set([branch("master", 1), pr(7, 2)]);
+    for (target, number, suffix) in
+        [("me/app/heads/master", 1, ""), ("me/app/prs/7", 2, "-untrusted")]
+    {
+        let results = ci.results(target).await?;
+        assert!(results.values().all(|outcome| *outcome == passed()), "{results:?}");
+        let name = format!("step-me-app-test-of-{}{suffix}", hash(number));
+        let log = ci.read(&name, "log").await.unwrap();
+        assert!(log.contains("\ntool 2\nb\nbuild:v=1\nbuild:v=2\n/"), "{log}");
+        let dir = log.lines().find(|line| line.starts_with('/')).unwrap();
+        assert!(!std::path::Path::new(dir).exists(), "{dir} was not removed");
+    }
+    Ok(())
+}
+
+/// An artifact of a step with secrets can contain a secret, so the caches of the steps that read it
+/// are private.
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_made_from_artifacts_with_secrets_are_private() -> Done {
+    let dir = tempfile::tempdir()?;
+    let file = "
+[step.a]
+run = 'echo $TOKEN >file'
+secrets = 'TOKEN'
+artifacts = 'file'
+[step.b]
+run = 'mkdir kept; cp $DATAKIT_CI_ARTIFACTS/a/file kept'
+needs = 'a'
+artifacts = 'kept'
+cache.c = { paths = 'kept', key = 'k' }
+[step.c]
+run = 'mkdir kept; cp $DATAKIT_CI_ARTIFACTS/b/kept/file kept'
+needs = 'b'
+cache.d = { paths = 'kept', key = 'k' }
+";
+    let stranger = "[step.x]\nrun='cat kept/file'\ncache.c={paths='kept',key='k'}\n\
+                    [step.y]\nrun='cat kept/file'\ncache.d={paths='kept',key='k'}\n";
+    let mut settings = unsandboxed();
+    settings.secrets.insert("TOKEN".to_owned(), "hunter2".to_owned());
+    settings.caches = Some(Caches::open(dir.path())?);
+    let ci = Ci::new(Commits::default().with(1, file).with(2, stranger), settings);
+    ci.set([branch("master", 1), pr(7, 2)]);
+    let results = ci.results("me/app/heads/master").await?;
+    assert!(results.values().all(|outcome| *outcome == passed()), "{results:?}");
+    let results = ci.results("me/app/prs/7").await?;
+    assert!(results.values().all(|outcome| *outcome != passed()), "{results:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_per_target_sees_the_target() -> Done {
     let file = "[step.a]\nrun='echo \"for $DATAKIT_CI_TARGET\"'\nper-target=true\n";
     let ci = Ci::new(Commits::default().with(1, file), unsandboxed());
