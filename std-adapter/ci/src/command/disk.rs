@@ -1,29 +1,73 @@
 //! Measures the size of a command's directory.
+//!
+//! Measuring reads the attributes of all files, so it is done rarely. In between, the free space of
+//! the file system shows how much has been written.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The minimum and maximum time between two measurements.
+/// The minimum and maximum time between two measurements if little has been written.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
 
 /// The fraction of the time that is spent measuring.
 const SHARE: u32 = 20;
 
+/// The time between two looks at the free space.
+const TICK: Duration = Duration::from_millis(25);
+
 /// Waits until a directory exceeds `limit` bytes. Returns its size.
+///
+/// The limit can be exceeded by what is written during a measurement and a [`TICK`].
 pub(super) async fn exceeded(dir: &Path, limit: Option<u64>) -> u64 {
     let Some(limit) = limit else { return std::future::pending().await };
     loop {
-        let (dir, began) = (dir.to_owned(), Instant::now());
+        let (free_before, began, path) = (free(dir), Instant::now(), dir.to_owned());
         // Measuring stops early when the limit is exceeded. An error means that the runtime is
         // shutting down and has cancelled the task.
-        let size = tokio::task::spawn_blocking(move || size(dir, limit)).await.unwrap_or(0);
+        let size = tokio::task::spawn_blocking(move || size(path, limit)).await.unwrap_or(0);
         if size > limit {
             return size;
         }
-        tokio::time::sleep((began.elapsed() * SHARE).clamp(INTERVAL.0, INTERVAL.1)).await;
+        let measured = Measured { took: began.elapsed(), left: limit - size };
+        let ended = Instant::now();
+        loop {
+            tokio::time::sleep(TICK).await;
+            if measured.is_outdated(ended.elapsed(), free_before.saturating_sub(free(dir))) {
+                break;
+            }
+        }
     }
+}
+
+/// A measurement below the limit.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    took: Duration,
+    /// The number of bytes below the limit.
+    left: u64,
+}
+
+impl Measured {
+    /// Returns whether to measure again. `written` is the number of bytes that were written to the
+    /// file system since the measurement began.
+    fn is_outdated(self, waited: Duration, written: u64) -> bool {
+        let could_exceed = written >= (self.left / 2).max(1);
+        let wait = if could_exceed {
+            // Other programs also write to the file system. This limits the share of the time.
+            self.took.max(TICK)
+        } else {
+            (self.took * SHARE).clamp(INTERVAL.0, INTERVAL.1)
+        };
+        waited >= wait
+    }
+}
+
+/// Returns the free space in the file system of a directory, or 0 if it is unknown.
+fn free(dir: &Path) -> u64 {
+    let space = rustix::fs::statvfs(dir);
+    space.map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize))
 }
 
 /// Returns the size of the files in a directory. Stops when the size exceeds `limit`. Skips entries
@@ -51,6 +95,22 @@ fn size(dir: PathBuf, limit: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fast_writer_is_measured_early() {
+        const GIB: u64 = 1 << 30;
+        let seconds = Duration::from_secs;
+        // Measuring a large directory takes a second, so it is measured every 20 seconds.
+        let large = Measured { took: seconds(1), left: 10 * GIB };
+        assert!(!large.is_outdated(seconds(19), GIB));
+        assert!(large.is_outdated(seconds(20), 0));
+        // If half of the rest has been written, the next measurement does not wait.
+        assert!(!large.is_outdated(TICK, 6 * GIB));
+        assert!(large.is_outdated(seconds(1), 6 * GIB));
+        let small = Measured { took: Duration::from_millis(1), left: 2 };
+        assert!(small.is_outdated(TICK, 1) && !small.is_outdated(TICK, 0));
+        assert!(free(Path::new("/")) > 0 && free(Path::new("/none")) == 0);
+    }
 
     #[test]
     fn size_counts_blocks_of_all_files() {

@@ -28,7 +28,8 @@ pub struct Limits {
     /// The size of each file, in bytes.
     pub file_size: Option<u64>,
     /// The size of the directory in which the command runs, in bytes. The size is measured
-    /// periodically, so a command can exceed the limit for a short time.
+    /// periodically, and more often while much is being written, so a command can exceed the limit
+    /// for a short time. A single file cannot grow further than 64 MiB beyond this limit.
     pub disk: Option<u64>,
     /// The total output on standard output and standard error, in bytes. The limit of the log
     /// determines only how much of the output is kept.
@@ -55,6 +56,11 @@ impl Default for Limits {
     }
 }
 
+/// How much larger than the limit on the directory a file can become. A signal ends a process that
+/// writes a larger file. With this margin, the size is usually measured first, and the log says that
+/// the directory is too large.
+const DISK_MARGIN: u64 = 64 << 20;
+
 impl Limits {
     /// No limits.
     pub const NONE: Limits = Limits {
@@ -74,7 +80,9 @@ impl Limits {
         // The address space is not limited, because WebAssembly runtimes and browsers reserve much
         // more of it than they use.
         let memory = self.memory.filter(|_| memory);
-        let limits = [("data", memory), ("fsize", self.file_size)];
+        let disk = self.disk.map(|disk| disk.saturating_add(DISK_MARGIN));
+        let file_size = [self.file_size, disk].into_iter().flatten().min();
+        let limits = [("data", memory), ("fsize", file_size)];
         let set = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
         let mut options: Vec<OsString> =
             set.map(|(name, limit)| format!("--{name}={limit}").into()).collect();
