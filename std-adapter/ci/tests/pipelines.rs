@@ -106,6 +106,25 @@ async fn statuses(db: &DirectDb, expected: &[&str]) -> Done {
     Ok(())
 }
 
+/// Starts an engine that runs the pipelines of the repository in `origin`.
+async fn start(
+    origin: &Path,
+    clone: &Path,
+) -> Result<(DirectDb, Builds, tokio::task::JoinHandle<()>), Box<dyn std::error::Error>> {
+    let remote = origin.display().to_string();
+    let repository = Repository::open_or_clone(&remote, clone).await?;
+    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
+    let mut settings = Settings::default();
+    settings.sandbox = Sandbox::Unsandboxed;
+    let pipelines = Pipelines::new(db.clone(), repository, settings, LiveLogs::new());
+    let builds = Builds::new();
+    pipelines.add_to(&builds);
+    let project = Project::dynamic(repo(), move |input| pipelines.tests(input));
+    let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
+    let running = tokio::spawn(async move { engine.run().await.unwrap() });
+    Ok((db, builds, running))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
     let (origin, clone) = (tempfile::tempdir()?, tempfile::tempdir()?);
@@ -120,17 +139,7 @@ async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
     git(origin.path(), &["update-ref", "refs/pull/7/head", "HEAD"]);
     git(origin.path(), &["checkout", "-q", "master"]);
 
-    let remote = origin.path().display().to_string();
-    let repository = Repository::open_or_clone(&remote, clone.path()).await?;
-    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
-    let mut settings = Settings::default();
-    settings.sandbox = Sandbox::Unsandboxed;
-    let pipelines = Pipelines::new(db.clone(), repository, settings, LiveLogs::new());
-    let builds = Builds::new();
-    pipelines.add_to(&builds);
-    let project = Project::dynamic(repo(), move |input| pipelines.tests(input));
-    let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
-    let running = tokio::spawn(async move { engine.run().await });
+    let (db, builds, running) = start(origin.path(), clone.path()).await?;
 
     bridge(&db, vec![branch("master", master)]).await?;
     let first = [
@@ -176,17 +185,7 @@ async fn a_cancelled_step_fails_and_its_processes_end() -> Done {
             marker.display()
         ),
     );
-    let remote = origin.path().display().to_string();
-    let repository = Repository::open_or_clone(&remote, clone.path()).await?;
-    let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new()))?);
-    let mut settings = Settings::default();
-    settings.sandbox = Sandbox::Unsandboxed;
-    let pipelines = Pipelines::new(db.clone(), repository, settings, LiveLogs::new());
-    let builds = Builds::new();
-    pipelines.add_to(&builds);
-    let project = Project::dynamic(repo(), move |input| pipelines.tests(input));
-    let mut engine = Engine::new(db.clone(), Options::default(), vec![project]);
-    let running = tokio::spawn(async move { engine.run().await });
+    let (db, builds, running) = start(origin.path(), clone.path()).await?;
     bridge(&db, vec![branch("master", head)]).await?;
     let started = async {
         while !marker.exists() {

@@ -75,6 +75,8 @@ pub use role::{Admin, Builder, CurrentUser, Denied, Reader};
 pub use store::{InvalidBackend, SessionsBackend};
 pub use user::{ADMIN, User};
 
+pub(super) use templates::MessagePage;
+
 /// Options for the accounts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

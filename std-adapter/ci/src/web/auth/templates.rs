@@ -108,11 +108,13 @@ pub(super) struct GithubPage<'p> {
 
 /// A page that shows only a message.
 #[derive(Template)]
-#[template(path = "auth/message.html")]
-struct MessagePage<'p> {
-    title: &'p str,
-    text: &'p str,
-    style_url: String,
+#[template(path = "message.html")]
+pub(in crate::web) struct MessagePage<'p> {
+    pub(in crate::web) title: &'p str,
+    pub(in crate::web) text: &'p str,
+    /// Whether to link to the profile, where the user can log out.
+    pub(in crate::web) login: bool,
+    pub(in crate::web) style_url: String,
 }
 
 /// Returns a page that browsers must not cache.
@@ -128,7 +130,7 @@ pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
 
 /// Returns a page with a message.
 pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    page(status, &MessagePage { title, text, style_url: assets::style_url() })
+    page(status, &MessagePage { title, text, login: false, style_url: assets::style_url() })
 }
 
 /// Logs a server error and returns an error page.

@@ -1,6 +1,5 @@
 //! Error pages.
 
-use askama::Template;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -8,15 +7,7 @@ use datakit_client::db::Error;
 
 use super::page;
 use crate::web::assets;
-
-#[derive(Template)]
-#[template(path = "error.html")]
-struct ErrorPage {
-    title: &'static str,
-    text: String,
-    login: bool,
-    style_url: String,
-}
+use crate::web::auth::MessagePage;
 
 /// Explains why a request was denied.
 pub(in crate::web) async fn page_of(id: &str) -> Response {
@@ -35,7 +26,7 @@ pub(in crate::web) async fn page_of(id: &str) -> Response {
         ),
         _ => (StatusCode::NOT_FOUND, "Not found", "There is no such page.", false),
     };
-    render(status, title, text.to_owned(), login)
+    render(status, title, text, login)
 }
 
 /// The route `/error/ID`.
@@ -45,7 +36,7 @@ pub(in crate::web) async fn page_for(Path(id): Path<String>) -> Response {
 
 /// Returns a page with a message.
 pub(in crate::web) fn error_page(status: StatusCode, text: &str) -> Response {
-    render(status, status.canonical_reason().unwrap_or("Error"), text.to_owned(), false)
+    render(status, status.canonical_reason().unwrap_or("Error"), text, false)
 }
 
 pub(in crate::web) fn not_found(text: &str) -> Response {
@@ -66,7 +57,7 @@ pub(in crate::web) fn database_error(error: &Error) -> Response {
     }
 }
 
-fn render(status: StatusCode, title: &'static str, text: String, login: bool) -> Response {
+fn render(status: StatusCode, title: &str, text: &str, login: bool) -> Response {
     let style_url = assets::style_url();
-    (status, page(&ErrorPage { title, text, login, style_url })).into_response()
+    (status, page(&MessagePage { title, text, login, style_url })).into_response()
 }
