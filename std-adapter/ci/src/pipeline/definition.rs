@@ -11,12 +11,11 @@ use super::model::Pipeline;
 use super::names::pipeline_branch;
 use super::plan::{Plan, Trigger};
 use super::read::FILE_MAX;
-use super::source::{Request, Source};
+use super::source::{Request, Source, SourceError};
 use super::{FILE, error::ERRORS_MAX};
 use crate::Target;
 use crate::build::{Build, Builder};
 use crate::pool::{Holder, Pool, Pools};
-use crate::term::Retry;
 
 /// The maximum number of changed paths. If more paths changed, all steps run.
 const CHANGED_MAX: usize = 3000;
@@ -89,15 +88,20 @@ impl<S: Source> DefinitionBuilder<S> {
         DefinitionBuilder { source, pool: pools.get_or_insert_with(PIPELINES_POOL, pool) }
     }
 
-    async fn read(&self, request: &Request<'_>, key: &DefinitionKey) -> Result<Definition, String> {
+    async fn read(
+        &self,
+        request: &Request<'_>,
+        key: &DefinitionKey,
+    ) -> Result<Definition, SourceError> {
         let text = match self.source.read_file(request, FILE, FILE_MAX).await? {
             Some(content) => Some(String::from_utf8(content).map_err(|error| {
                 let at = error.utf8_error().valid_up_to();
-                format!("{FILE} is not UTF-8: the byte at offset {at} is invalid")
+                let text = format!("{FILE} is not UTF-8: the byte at offset {at} is invalid");
+                SourceError::permanent(text)
             })?),
             // Otherwise, a pull request could avoid failing tests by removing the file.
-            None if key.base.is_some() && !self.base_has_none(request, key).await => {
-                return Err(format!("the commit does not contain {FILE}"));
+            None if key.base.is_some() && !self.base_has_none(request, key).await? => {
+                return Err(SourceError::permanent(format!("the commit does not contain {FILE}")));
             }
             None => None,
         };
@@ -110,12 +114,19 @@ impl<S: Source> DefinitionBuilder<S> {
     }
 
     /// Returns `true` if the base branch of a pull request has no pipeline file.
-    async fn base_has_none(&self, request: &Request<'_>, key: &DefinitionKey) -> bool {
-        let Some((branch, Some(base))) = &key.base else { return false };
+    async fn base_has_none(
+        &self,
+        request: &Request<'_>,
+        key: &DefinitionKey,
+    ) -> Result<bool, SourceError> {
+        let Some((branch, Some(base))) = &key.base else { return Ok(false) };
         // This fetches the commit.
-        let fetched = self.source.changed_paths(request, branch, base, 0).await;
+        self.source.changed_paths(request, branch, base, 0).await?;
         let request = Request { commit: base, ..request.clone() };
-        fetched.is_ok() && matches!(self.source.read_file(&request, FILE, FILE_MAX).await, Ok(None))
+        match self.source.read_file(&request, FILE, FILE_MAX).await {
+            Err(error) if error.is_temporary => Err(error),
+            file => Ok(matches!(file, Ok(None))),
+        }
     }
 
     /// Returns the images in a commit's pipeline, or an empty list if the pipeline cannot be read.
@@ -161,11 +172,6 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
         pipeline_branch(&key.commit, key.base.as_ref().map(|(branch, _)| &**branch))
     }
 
-    /// A fetch that fails is already repeated by the source.
-    fn retry(&self) -> Retry {
-        Retry::NEVER
-    }
-
     async fn generate<T: TransactionOps>(
         &self,
         transaction: &T,
@@ -180,7 +186,12 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
         })?;
         let request = Request { target: &key.target, commit: &key.commit, job: FILE, build };
         let read = self.read(&request, key).await;
-        let definition = read.inspect_err(|_| build.set_temporary())?;
+        let definition = read.map_err(|error| {
+            if error.is_temporary {
+                build.set_temporary();
+            }
+            error.message
+        })?;
         let plan = definition.plan(key).map_err(|errors| {
             build.log().write(&format!("{errors}\n"));
             summary(&errors)

@@ -45,7 +45,7 @@ pub use pattern::{Pattern, selects};
 pub use plan::{Plan, Skipped, Task, Trigger, UnknownStep};
 pub use read::{FILE_MAX, STEPS_MAX};
 pub use settings::{DEFAULT_POOL, Settings};
-pub use source::{Checkout, GitCheckout, Request, Source};
+pub use source::{Checkout, GitCheckout, Request, Source, SourceError};
 pub use steps::{StepBuilder, StepKey, StepResult};
 pub use terms::Pipelines;
 pub use trust::Trust;

@@ -1,5 +1,6 @@
 //! The files of the commit under test.
 
+use std::fmt;
 use std::future::Future;
 use std::path::Path;
 
@@ -37,6 +38,45 @@ pub trait Checkout: Send + Sync {
     }
 }
 
+/// The error returned by a [`Source`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceError {
+    /// The reason, on one line.
+    pub message: String,
+    /// Whether the operation might succeed later, for example after a network failure. If this is
+    /// `false`, the error is a property of the commit.
+    pub is_temporary: bool,
+}
+
+impl SourceError {
+    /// Creates an error that might not occur again.
+    #[must_use]
+    pub fn temporary(message: impl Into<String>) -> SourceError {
+        SourceError { message: message.into(), is_temporary: true }
+    }
+
+    /// Creates an error that is a property of the commit.
+    #[must_use]
+    pub fn permanent(message: impl Into<String>) -> SourceError {
+        SourceError { message: message.into(), is_temporary: false }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+impl From<GitError> for SourceError {
+    fn from(error: GitError) -> SourceError {
+        let is_temporary = !matches!(error, GitError::NotFile { .. } | GitError::TooLarge { .. });
+        SourceError { message: with_causes(&error), is_temporary }
+    }
+}
+
 /// Provides the files of commits.
 pub trait Source: Send + Sync + 'static {
     /// A directory that contains the files of a commit.
@@ -45,37 +85,37 @@ pub trait Source: Send + Sync + 'static {
     /// Reads a file in the commit. Returns `None` if the path does not exist in the commit.
     ///
     /// # Errors
-    /// Returns a message if the commit cannot be read, if the path is not a file, or if the file
+    /// Returns an error if the commit cannot be read, if the path is not a file, or if the file
     /// has more than `max` bytes.
     fn read_file(
         &self,
         request: &Request<'_>,
         path: &str,
         max: usize,
-    ) -> impl Future<Output = Result<Option<Vec<u8>>, String>> + Send;
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, SourceError>> + Send;
 
     /// Returns the paths that differ between the commit and its merge base with `base`, which is
     /// the head of the branch named `branch`. Returns `None` if the paths are unknown or if there
     /// are more than `max` of them.
     ///
     /// # Errors
-    /// Returns a message if one of the commits cannot be read.
+    /// Returns an error if one of the commits cannot be read.
     fn changed_paths(
         &self,
         request: &Request<'_>,
         branch: &str,
         base: &Commit,
         max: usize,
-    ) -> impl Future<Output = Result<Option<Vec<String>>, String>> + Send;
+    ) -> impl Future<Output = Result<Option<Vec<String>>, SourceError>> + Send;
 
     /// Writes the files of the commit to a new directory.
     ///
     /// # Errors
-    /// Returns a message if the commit cannot be read or the files cannot be written.
+    /// Returns an error if the commit cannot be read or the files cannot be written.
     fn checkout(
         &self,
         request: &Request<'_>,
-    ) -> impl Future<Output = Result<Self::Checkout, String>> + Send;
+    ) -> impl Future<Output = Result<Self::Checkout, SourceError>> + Send;
 }
 
 /// A clone provides the files of commits that it fetches.
@@ -87,9 +127,9 @@ impl Source for Repository {
         request: &Request<'_>,
         path: &str,
         max: usize,
-    ) -> Result<Option<Vec<u8>>, String> {
+    ) -> Result<Option<Vec<u8>>, SourceError> {
         fetch(self, request).await?;
-        Repository::read_file(self, request.commit, path, max).await.map_err(text)
+        Ok(Repository::read_file(self, request.commit, path, max).await?)
     }
 
     async fn changed_paths(
@@ -98,35 +138,30 @@ impl Source for Repository {
         branch: &str,
         base: &Commit,
         max: usize,
-    ) -> Result<Option<Vec<String>>, String> {
+    ) -> Result<Option<Vec<String>>, SourceError> {
         fetch(self, request).await?;
-        let name = RefName::new(RefKind::Heads, branch).map_err(|error| error.to_string())?;
+        let name = RefName::new(RefKind::Heads, branch)
+            .map_err(|error| SourceError::permanent(error.to_string()))?;
         let target = Target::Ref(RefId { repo: base.repo.clone(), name });
         fetch(self, &Request { target: &target, commit: base, ..request.clone() }).await?;
-        let Some(base) = self.merge_base(base, request.commit).await.map_err(text)? else {
+        let Some(base) = self.merge_base(base, request.commit).await? else {
             return Ok(None);
         };
-        let changed = Repository::changed_paths(self, &base, request.commit, max).await;
-        let changed = changed.map_err(text)?;
+        let changed = Repository::changed_paths(self, &base, request.commit, max).await?;
         Ok((!changed.truncated).then_some(changed.paths))
     }
 
-    async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, String> {
+    async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, SourceError> {
         fetch(self, request).await?;
         let holder = Holder::new(request.commit.repo.to_string(), request.job);
         let progress = request.build.progress();
-        let worktree = self.worktree(request.commit, &holder, progress).await;
-        worktree.map(GitCheckout).map_err(text)
+        Ok(GitCheckout(self.worktree(request.commit, &holder, progress).await?))
     }
 }
 
-async fn fetch(repository: &Repository, request: &Request<'_>) -> Result<(), String> {
+async fn fetch(repository: &Repository, request: &Request<'_>) -> Result<(), GitError> {
     let Request { target, commit, build, .. } = request;
-    repository.fetch(target, commit, build.progress(), build.log()).await.map_err(text)
-}
-
-fn text(error: GitError) -> String {
-    with_causes(&error)
+    repository.fetch(target, commit, build.progress(), build.log()).await
 }
 
 /// A worktree of a clone.

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::artifacts::{self, ARTIFACT_LIMITS, Artifact};
 use super::execute::{Job, TaskError};
+use super::files;
 use super::inputs;
 use super::names::task_branch;
 use super::plan::Task;
 use super::settings::{DEFAULT_POOL, Settings};
-use super::source::{Checkout, Request, Source};
+use super::source::{Checkout, Request, Source, SourceError};
 use super::trust::Trust;
 use crate::Target;
 use crate::build::{Build, Builder, LogLimits};
@@ -107,7 +108,10 @@ impl<D: Database, S: Source> StepBuilder<D, S> {
         };
         cleared.map_err(|error| TaskError::Temporary(format!("database: {error}")))?;
         build.progress().text(format!("Checking out {}", key.commit));
-        let checkout = self.source.checkout(&request).await.map_err(TaskError::Temporary)?;
+        let checkout = self.source.checkout(&request).await?;
+        for notice in notices(checkout.path()) {
+            build.log().line(notice);
+        }
         let inputs = inputs::fetch(&self.db, key, checkout.path()).await?;
         let sandbox = match self.settings.sandbox.clone() {
             Sandbox::Isolated(isolation) => checkout.isolate(isolation).into(),
@@ -136,6 +140,33 @@ impl<D: Database, S: Source> StepBuilder<D, S> {
         problems.into_iter().next().map_or(Ok(sizes), |problem| Err(TaskError::Failed(problem)))
     }
 }
+
+impl From<SourceError> for TaskError {
+    fn from(error: SourceError) -> TaskError {
+        match error.is_temporary {
+            true => TaskError::Temporary(error.message),
+            false => TaskError::Setup(error.message),
+        }
+    }
+}
+
+/// Returns which files of a commit are missing in a checkout. Only the root directory is checked.
+fn notices(dir: &std::path::Path) -> impl Iterator<Item = &'static str> {
+    let submodules = dir.join(".gitmodules").symlink_metadata().is_ok();
+    let attributes = files::read(&dir.join(".gitattributes"), ATTRIBUTES_MAX).unwrap_or_default();
+    let lfs = attributes.windows(FILTER.len()).any(|part| part == FILTER);
+    let notices = [
+        submodules.then_some("Submodules are not checked out; their directories are empty"),
+        lfs.then_some("Files in Git LFS are not downloaded; the work tree contains the pointers"),
+    ];
+    notices.into_iter().flatten()
+}
+
+/// The maximum size of a `.gitattributes` file in which [`FILTER`] is searched.
+const ATTRIBUTES_MAX: u64 = 1 << 20;
+
+/// The attribute of files that are stored with Git LFS.
+const FILTER: &[u8] = b"filter=lfs";
 
 /// Writes the artifacts of a task to `value/artifacts`. Returns their paths and sizes, and the
 /// reasons why other artifacts were not stored.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datakit_ci::git::{Repository, RepositoryOptions};
-use datakit_ci::pipeline::{GitCheckout, Request, Source};
+use datakit_ci::pipeline::{GitCheckout, Request, Source, SourceError};
 use datakit_client::db::Db;
 use datakit_github::{Commit, Repo, read_clone_url};
 use parking_lot::Mutex;
@@ -84,16 +84,17 @@ pub(super) struct LazyClone {
 }
 
 impl LazyClone {
-    async fn repository(&self) -> Result<&Repository, String> {
+    async fn repository(&self) -> Result<&Repository, SourceError> {
         let opened = self.clone.get_or_try_init(async || {
             let url = match &self.given.url {
                 Some(url) => url.clone(),
-                None => self.found_url().await.map_err(|error| format!("database: {error}"))?,
+                None => self.found_url().await.map_err(|error| {
+                    SourceError::temporary(format!("database: {}", chain(&error)))
+                })?,
             };
             let mut options = RepositoryOptions::default();
             options.authorization.clone_from(&self.given.authorization);
-            let opened = Repository::open_with(&url, &self.dir, options).await;
-            opened.map_err(|error| chain(&error))
+            Ok(Repository::open_with(&url, &self.dir, options).await?)
         });
         opened.await
     }
@@ -117,7 +118,7 @@ impl Source for LazyClone {
         request: &Request<'_>,
         path: &str,
         max: usize,
-    ) -> Result<Option<Vec<u8>>, String> {
+    ) -> Result<Option<Vec<u8>>, SourceError> {
         Source::read_file(self.repository().await?, request, path, max).await
     }
 
@@ -127,11 +128,11 @@ impl Source for LazyClone {
         branch: &str,
         base: &Commit,
         max: usize,
-    ) -> Result<Option<Vec<String>>, String> {
+    ) -> Result<Option<Vec<String>>, SourceError> {
         Source::changed_paths(self.repository().await?, request, branch, base, max).await
     }
 
-    async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, String> {
+    async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, SourceError> {
         self.repository().await?.checkout(request).await
     }
 }

@@ -39,11 +39,14 @@ pub(super) struct Run<'a> {
     pub(super) output: Mutex<&'a mut (dyn Write + Send)>,
 }
 
-/// A task that is running. The outer error comes from the output.
+/// The result of a task. The outer error comes from the output.
+type TaskResult = io::Result<Result<(), TaskError>>;
+
+/// A task that is running.
 struct Running<'r> {
     name: &'r str,
     began: Instant,
-    ended: Pin<Box<dyn Future<Output = io::Result<Result<(), TaskError>>> + Send + 'r>>,
+    ended: Pin<Box<dyn Future<Output = TaskResult> + Send + 'r>>,
 }
 
 /// The result of a task.
@@ -125,7 +128,7 @@ impl Run<'_> {
     }
 
     /// Runs a task and prints its log. The outer error comes from the output.
-    async fn task(&self, task: &Arc<Task>) -> io::Result<Result<(), TaskError>> {
+    async fn task(&self, task: &Arc<Task>) -> TaskResult {
         let title = format!("Step {}", task.name);
         let log = BuildLog::new(&title, self.settings.masked(), self.settings.log);
         let (mut reader, mut printer) = (log.reader(), Printer::new(&task.name));

@@ -38,6 +38,8 @@ struct Commits {
     files: BTreeMap<usize, Files>,
     changed: Option<Vec<String>>,
     checkouts: Arc<AtomicUsize>,
+    /// The number of reads that fail for a temporary reason.
+    failures: AtomicUsize,
 }
 
 impl Commits {
@@ -47,9 +49,10 @@ impl Commits {
         self
     }
 
-    fn files(&self, commit: &Commit) -> Result<&Files, String> {
+    fn files(&self, commit: &Commit) -> Result<&Files, SourceError> {
         let number = usize::from_str_radix(&commit.hash.to_string(), 16).unwrap();
-        self.files.get(&number).ok_or_else(|| format!("there is no commit {number}"))
+        let absent = || SourceError::permanent(format!("there is no commit {number}"));
+        self.files.get(&number).ok_or_else(absent)
     }
 }
 
@@ -69,9 +72,15 @@ impl Source for Commits {
         request: &Request<'_>,
         path: &str,
         max: usize,
-    ) -> Result<Option<Vec<u8>>, String> {
+    ) -> Result<Option<Vec<u8>>, SourceError> {
+        let left = |failures: usize| failures.checked_sub(1);
+        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+            return Err(SourceError::temporary("the network is down"));
+        }
         match self.files(request.commit)?.get(path) {
-            Some(text) if text.len() > max => Err(format!("{path} has more than {max} bytes")),
+            Some(text) if text.len() > max => {
+                Err(SourceError::permanent(format!("{path} has more than {max} bytes")))
+            }
             text => Ok(text.map(|text| text.as_bytes().to_vec())),
         }
     }
@@ -82,15 +91,15 @@ impl Source for Commits {
         _: &str,
         _: &Commit,
         _: usize,
-    ) -> Result<Option<Vec<String>>, String> {
+    ) -> Result<Option<Vec<String>>, SourceError> {
         Ok(self.changed.clone())
     }
 
-    async fn checkout(&self, request: &Request<'_>) -> Result<Dir, String> {
+    async fn checkout(&self, request: &Request<'_>) -> Result<Dir, SourceError> {
         self.checkouts.fetch_add(1, Ordering::Relaxed);
-        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let dir = tempfile::tempdir().unwrap();
         for (path, text) in self.files(request.commit)? {
-            fs::write(dir.path().join(path), text).map_err(|error| error.to_string())?;
+            fs::write(dir.path().join(path), text).unwrap();
         }
         Ok(Dir(dir))
     }
@@ -316,6 +325,41 @@ cache.d = { paths = 'kept', key = 'k' }
     assert!(results.values().all(|outcome| *outcome == passed()), "{results:?}");
     let results = ci.results("me/app/prs/7").await?;
     assert!(results.values().all(|outcome| *outcome != passed()), "{results:?}");
+    Ok(())
+}
+
+/// A lost connection is not a property of the commit, so the pipeline is read again.
+#[tokio::test(start_paused = true)]
+async fn reading_a_pipeline_is_repeated_after_a_temporary_failure() -> Done {
+    let source = Commits { failures: AtomicUsize::new(2), ..Commits::default() };
+    let file = "[step.a]\nrun='true'\n";
+    let ci = Ci::new(source.with(1, file).with(2, "\u{0}"), unsandboxed());
+    ci.set([branch("master", 1), branch("bad", 2)]);
+    let Outcome::Success(tests) = settle(&ci.term("me/app/heads/master")).await else {
+        panic!("the pipeline was not read")
+    };
+    assert_eq!(tests.len(), 1);
+    // The failure of a commit without a valid file is stored.
+    assert!(matches!(settle(&ci.term("me/app/heads/bad")).await, Outcome::Failure(_)));
+    let name = format!("pipeline-me-app-of-{}", hash(2));
+    assert!(ci.read(&name, "failure").await.is_some());
+    assert_eq!(ci.read(&name, "rebuild-requested").await, None);
+    Ok(())
+}
+
+/// Files that are missing in a checkout are named in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn submodules_and_lfs_files_are_mentioned_in_the_log() -> Done {
+    let mut source = Commits::default().with(1, "[step.a]\nrun='true'\n");
+    let files = source.files.get_mut(&1).unwrap();
+    files.insert(".gitmodules", "[submodule \"x\"]\n".to_owned());
+    files.insert(".gitattributes", "*.bin filter=lfs diff=lfs\n".to_owned());
+    let ci = Ci::new(source, unsandboxed());
+    ci.set([branch("master", 1)]);
+    ci.results("me/app/heads/master").await?;
+    let log = ci.read(&format!("step-me-app-a-of-{}", hash(1)), "log").await.unwrap();
+    assert!(log.contains("] Submodules are not checked out"), "{log}");
+    assert!(log.contains("] Files in Git LFS are not downloaded"), "{log}");
     Ok(())
 }
 
