@@ -1,26 +1,26 @@
-//! A WebDriver client that controls Chromium through `chromedriver`.
+//! Controls Chromium through `chromedriver`.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use axum::body::Body;
 use base64::Engine;
-use http_body_util::BodyExt;
-use hyper::Request;
-use hyper_util::rt::TokioIo;
+use fantoccini::elements::Element;
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper::Method;
+use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use url::{ParseError, Url};
 
 /// The time limit for scripts and for waiting for a condition.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A headless browser.
 pub(crate) struct Browser {
-    driver: Child,
-    port: u16,
-    session: String,
+    client: Client,
+    _driver: Driver,
     _profile: tempfile::TempDir,
 }
 
@@ -35,8 +35,10 @@ impl Browser {
         let output = BufReader::new(driver.stdout.take().unwrap());
         let port = output.lines().map_while(Result::ok).find_map(|line| {
             line.strip_prefix("ChromeDriver was started successfully on port ")
-                .and_then(|rest| rest.trim_end_matches('.').parse().ok())
+                .and_then(|rest| rest.trim_end_matches('.').parse::<u16>().ok())
         });
+        // The driver is killed on drop if the browser cannot be started.
+        let driver = Driver(driver);
         let profile = tempfile::tempdir().unwrap();
         let data = format!("--user-data-dir={}", profile.path().display());
         // Chromium's sandbox does not run as root.
@@ -49,61 +51,30 @@ impl Browser {
             &data,
         ];
         let options = json!({ "binary": chromium, "args": arguments });
-        let wanted = json!({ "alwaysMatch": { "goog:chromeOptions": options } });
-        let mut browser =
-            Browser { driver, port: port.unwrap(), session: String::new(), _profile: profile };
-        let created = browser.send("POST", "/session", json!({ "capabilities": wanted })).await;
-        browser.session = created["sessionId"].as_str().unwrap().to_owned();
-        Some(browser)
-    }
-
-    /// Sends a command and returns the `value` field of the response. Panics if the driver reports
-    /// an error.
-    async fn send(&self, method: &str, path: &str, body: Value) -> Value {
-        let answer = self.try_send(method, path, body).await;
-        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
-    }
-
-    async fn try_send(&self, method: &str, path: &str, body: Value) -> Result<Value, Value> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let body = if method == "GET" { Body::empty() } else { Body::from(body.to_string()) };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "127.0.0.1")
-            .header("content-type", "application/json")
-            .body(body)
-            .unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        connection.abort();
-        let value: Value = serde_json::from_slice(&bytes).unwrap();
-        if status.is_success() { Ok(value["value"].clone()) } else { Err(value["value"].clone()) }
-    }
-
-    async fn command(&self, name: &str, body: Value) -> Value {
-        self.send("POST", &format!("/session/{}/{name}", self.session), body).await
+        let capabilities = [
+            ("goog:chromeOptions".to_owned(), options),
+            ("timeouts".to_owned(), json!({ "script": 60_000 })),
+        ];
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(capabilities.into_iter().collect());
+        let client = builder.connect(&format!("http://127.0.0.1:{}", port.unwrap())).await;
+        Some(Browser { client: client.unwrap(), _driver: driver, _profile: profile })
     }
 
     /// Opens a page and waits until it is loaded.
     pub(crate) async fn open(&self, url: &str) {
-        self.command("url", json!({ "url": url })).await;
+        self.client.goto(url).await.unwrap();
     }
 
     /// Runs a script and returns its result.
     pub(crate) async fn run(&self, script: &str) -> Value {
-        self.command("execute/sync", json!({ "script": script, "args": [] })).await
+        self.client.execute(script, Vec::new()).await.unwrap()
     }
 
     /// Runs a script that calls the `done` function with its result.
     pub(crate) async fn run_async(&self, script: &str) -> Value {
         let script = format!("const done = arguments[0]; {script}");
-        self.command("timeouts", json!({ "script": 60_000 })).await;
-        self.command("execute/async", json!({ "script": script, "args": [] })).await
+        self.client.execute_async(&script, Vec::new()).await.unwrap()
     }
 
     /// Waits until an expression is true, even if the page is reloaded in the meantime.
@@ -123,14 +94,9 @@ impl Browser {
     /// at the same time.
     pub(crate) async fn click(&self, selector: &str) {
         for _ in 0..10 {
-            self.wait_for(&format!("document.querySelector({})", json!(selector))).await;
-            let using = json!({ "using": "css selector", "value": selector });
-            let found = self.command("element", using).await;
-            let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
-            let path = format!("/session/{}/element/{id}/click", self.session);
-            match self.try_send("POST", &path, json!({})).await {
-                Ok(_) => return,
-                Err(error) if error["error"] == "stale element reference" => {}
+            match self.find(selector).await.click().await {
+                Ok(()) => return,
+                Err(error) if error.is_stale_element_reference() => {}
                 Err(error) => panic!("{selector}: {error}"),
             }
         }
@@ -139,10 +105,13 @@ impl Browser {
 
     /// Types text into the first element that matches a selector.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
-        let using = json!({ "using": "css selector", "value": selector });
-        let found = self.command("element", using).await;
-        let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
-        self.command(&format!("element/{id}/value"), json!({ "text": text })).await;
+        self.find(selector).await.send_keys(text).await.unwrap();
+    }
+
+    /// Waits until an element matches a selector.
+    async fn find(&self, selector: &str) -> Element {
+        let found = self.client.wait().at_most(LIMIT).for_element(Locator::Css(selector)).await;
+        found.unwrap_or_else(|error| panic!("{selector}: {error}"))
     }
 
     /// Returns the visible text of the page.
@@ -172,8 +141,8 @@ impl Browser {
             .await;
     }
 
-    async fn devtools(&self, name: &str, parameters: Value) -> Value {
-        self.command("goog/cdp/execute", json!({ "cmd": name, "params": parameters })).await
+    async fn devtools(&self, name: &'static str, parameters: Value) -> Value {
+        self.client.issue_cmd(DevTools { name, parameters }).await.unwrap()
     }
 
     /// Stores a screenshot of the whole page in the directory named by `BROWSER_PICTURES`, if the
@@ -190,14 +159,35 @@ impl Browser {
 
     /// Ends the browser.
     pub(crate) async fn close(self) {
-        self.send("DELETE", &format!("/session/{}", self.session), json!({})).await;
+        self.client.close().await.unwrap();
     }
 }
 
-impl Drop for Browser {
+/// The `chromedriver` process, which is killed on drop.
+struct Driver(Child);
+
+impl Drop for Driver {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A command of the Chrome DevTools Protocol. WebDriver has no equivalents.
+#[derive(Debug)]
+struct DevTools {
+    name: &'static str,
+    parameters: Value,
+}
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        let body = json!({ "cmd": self.name, "params": self.parameters });
+        (Method::POST, Some(body.to_string()))
     }
 }
 
