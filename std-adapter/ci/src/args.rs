@@ -83,7 +83,7 @@ pub(crate) struct ServeArgs {
     /// Serve the web pages without TLS on this address, for example behind a proxy
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_http: Option<HttpAddress>,
-    /// Where to store user sessions: memory:// or redis://HOST:PORT
+    /// Where to store user sessions: memory://, redis://HOST:PORT or, with TLS, rediss://HOST:PORT
     #[arg(long, value_name = "URL", default_value = "memory://")]
     pub(crate) sessions_backend: String,
     /// The number of steps that can run at the same time

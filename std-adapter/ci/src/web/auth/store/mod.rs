@@ -1,21 +1,19 @@
 //! The storage of sessions.
 
 mod memory;
-mod redis;
-mod resp;
+mod redis_store;
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::session_id::SessionId;
 use super::user::SessionData;
 use memory::Memory;
-use redis::Redis;
+use redis_store::Redis;
 
 /// The idle timeout: a session ends after this time without a request.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
@@ -34,33 +32,26 @@ const GITHUB_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// for text in ["memory://", "redis://127.0.0.1:6379", "redis+unix:///run/redis.sock"] {
 ///     assert_eq!(text.parse::<SessionsBackend>()?.to_string(), text);
 /// }
-/// let secret: SessionsBackend = "redis://:password@[::1]:6379/2".parse()?;
-/// assert_eq!(secret.to_string(), "redis://:***@[::1]:6379/2");
+/// let secret: SessionsBackend = "rediss://ci:password@[::1]:6379/2".parse()?;
+/// assert_eq!(secret.to_string(), "rediss://ci:***@[::1]:6379/2");
 /// # Ok::<(), datakit_ci::web::auth::InvalidBackend>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Default)]
 pub struct SessionsBackend(Backend);
 
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Default)]
 enum Backend {
     #[default]
     Memory,
-    Redis(RedisAddress),
+    Redis(RedisServer),
 }
 
-/// The address of a Redis server.
-#[derive(Clone, PartialEq, Eq)]
-struct RedisAddress {
-    socket: RedisSocket,
-    password: Option<String>,
-    database: Option<u32>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-enum RedisSocket {
-    /// A host and a port, for example `127.0.0.1:6379`.
-    Tcp(String),
-    Unix(PathBuf),
+/// A Redis server.
+#[derive(Clone)]
+struct RedisServer {
+    client: redis::Client,
+    /// The URL. The password is replaced with `***`.
+    url: String,
 }
 
 impl FromStr for SessionsBackend {
@@ -70,51 +61,24 @@ impl FromStr for SessionsBackend {
         if text == "memory://" {
             return Ok(SessionsBackend(Backend::Memory));
         }
-        let redis = match text.strip_prefix("redis+unix://") {
-            Some(path) => unix_address(path),
-            None => text.strip_prefix("redis://").and_then(tcp_address),
-        };
-        redis.map(|redis| SessionsBackend(Backend::Redis(redis))).ok_or(InvalidBackend)
+        let mut url = redis::parse_redis_url(text).ok_or(InvalidBackend)?;
+        let client = redis::Client::open(url.clone()).map_err(|_| InvalidBackend)?;
+        // The URL of a socket can contain the password in the query.
+        url.set_query(None);
+        if url.password().is_some() {
+            url.set_password(Some("***")).map_err(|()| InvalidBackend)?;
+        }
+        Ok(SessionsBackend(Backend::Redis(RedisServer { client, url: url.into() })))
     }
-}
-
-fn unix_address(path: &str) -> Option<RedisAddress> {
-    let socket = RedisSocket::Unix(path.into());
-    path.starts_with('/').then_some(RedisAddress { socket, password: None, database: None })
-}
-
-fn tcp_address(text: &str) -> Option<RedisAddress> {
-    let (password, rest) = match text.rsplit_once('@') {
-        Some((login, rest)) => (Some(login.strip_prefix(':')?.to_owned()), rest),
-        None => (None, text),
-    };
-    let (address, database) = match rest.split_once('/') {
-        Some((address, "")) => (address, None),
-        Some((address, number)) => (address, Some(number.parse().ok()?)),
-        None => (rest, None),
-    };
-    let (host, port) = address.rsplit_once(':')?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_host = !bare.is_empty() && (bare.len() < host.len() || !host.contains(':'));
-    (is_host && port.parse::<u16>().is_ok()).then(|| RedisAddress {
-        socket: RedisSocket::Tcp(address.to_owned()),
-        password,
-        database,
-    })
 }
 
 impl fmt::Display for SessionsBackend {
     /// Writes the URL. The password is replaced with `***`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Backend::Redis(redis) = &self.0 else { return f.write_str("memory://") };
-        match &redis.socket {
-            RedisSocket::Unix(path) => return write!(f, "redis+unix://{}", path.display()),
-            RedisSocket::Tcp(address) => {
-                let password = if redis.password.is_some() { ":***@" } else { "" };
-                write!(f, "redis://{password}{address}")?;
-            }
+        match &self.0 {
+            Backend::Memory => f.write_str("memory://"),
+            Backend::Redis(server) => f.write_str(&server.url),
         }
-        redis.database.map_or(Ok(()), |database| write!(f, "/{database}"))
     }
 }
 
@@ -132,8 +96,9 @@ pub struct InvalidBackend;
 impl fmt::Display for InvalidBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "invalid sessions backend: expected memory://, redis://[:PASSWORD@]HOST:PORT[/DATABASE] \
-             or redis+unix:///PATH",
+            "invalid sessions backend: expected memory://, \
+             redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], the same with rediss:// for TLS, or \
+             redis+unix:///PATH",
         )
     }
 }
@@ -151,7 +116,7 @@ impl Sessions {
     pub(super) fn new(backend: &SessionsBackend) -> Sessions {
         match &backend.0 {
             Backend::Memory => Sessions::Memory(Memory::default()),
-            Backend::Redis(address) => Sessions::Redis(Redis::new(address.clone())),
+            Backend::Redis(server) => Sessions::Redis(Redis::new(server)),
         }
     }
 
