@@ -159,6 +159,7 @@ fn watch_follows_a_branch_and_a_path_until_an_interrupt() {
 fn errors_give_the_reason() {
     let db = Fixture::new("db-errors");
     db.commit("master", "d/f", "x");
+    db.commit("other", "d/f", "x");
     let update = db.update("x", "x");
     let file = update.strip_prefix("x=").unwrap();
     let none = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
@@ -167,6 +168,7 @@ fn errors_give_the_reason() {
         (&["show", none], "4b825dc642cb6eb9a060e54bf8d69288fbee4904: no such commit"),
         (&["diff", "master", "none"], "none: no such branch or commit"),
         (&["merge", "master", "none"], "none: no such branch or commit"),
+        (&["mv", "master", "other"], "other: a branch with this name already exists"),
         (
             &["commit", "master", "-m", "x", "f=/nonexistent"],
             "/nonexistent: No such file or directory",
@@ -324,7 +326,7 @@ fn branches_are_removed_renamed_and_fast_forwarded() {
     assert_eq!(db.run(&["rm", "new"]), "");
     assert_eq!(db.run(&["branches"]), "master\n");
     for arguments in [&["rm", "none"][..], &["mv", "none", "new"]] {
-        assert_eq!(db.fail(arguments), "datakit: none: No such file or directory\n");
+        assert_eq!(db.fail(arguments), "datakit: none: no such branch\n");
     }
 }
 

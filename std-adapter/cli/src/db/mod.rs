@@ -32,7 +32,10 @@ async fn dispatch(client: &Client, db: &Db, command: DbCommand) -> CliResult {
     match command {
         DbCommand::Branches { verbose, json } => branches(db, verbose, json).await,
         DbCommand::Rm { branches } => {
-            for_each(&branches, async |name| db.remove_branch(name).await.map_err(at(name))).await
+            for_each(&branches, async |name| {
+                db.remove_branch(name).await.map_err(|error| no_such_branch(name, error))
+            })
+            .await
         }
         DbCommand::Mv { from, to } => rename_branch(client, &from, &to).await,
         DbCommand::FastForward { branch, commit } => fast_forward(db, &branch, &commit).await,
@@ -123,8 +126,20 @@ async fn rename_branch(client: &Client, from: &str, to: &str) -> CliResult {
         Ok(ServerPath::from("branch".to_owned()).join(name.to_file_name()))
     };
     let (old, new) = (path(from)?, path(to)?);
-    client.stat(&old).await.map_err(at(&from))?;
+    client.stat(&old).await.map_err(|error| no_such_branch(from, error.into()))?;
+    // The server also refuses the rename, but its reason is about directories.
+    if client.stat(&new).await.is_ok() {
+        return Err(at(&to)("a branch with this name already exists"));
+    }
     client.rename(&old, &new).await.map_err(at(&format_args!("{from} to {to}")))
+}
+
+/// Prefixes an error with the name of a branch, which does not exist if nothing was found.
+fn no_such_branch(name: &str, error: Error) -> CliError {
+    match error {
+        Error::NotFound => at(&name)("no such branch"),
+        other => at(&name)(other),
+    }
 }
 
 async fn fast_forward(db: &Db, branch: &str, commit: &str) -> CliResult {

@@ -221,14 +221,17 @@ impl Db {
     /// protects the commits from garbage collection.
     ///
     /// # Errors
-    /// Returns [`Error::Client`] with the server's error, for example if the branch does not exist.
+    /// Returns [`Error::InvalidBranch`] if the name is not a valid Git branch name, or
+    /// [`Error::Client`] with the server's error, for example if the branch does not exist.
     pub async fn fetch(&self, url: &str, branch: &str) -> Result<Commit> {
+        // The server ignores an empty command, so `head` would never contain a hash.
+        BranchName::new(branch)?;
         let (remotes, name) = (self.root_entry("remotes"), unique_name());
         let dir = remotes.join(&name);
         let guard = RemoteGuard(Some(dir.clone()));
         remotes.mkdir(&name).await?;
         dir.join("url").replace(url.as_bytes()).await?;
-        dir.join("fetch").command(branch).await?;
+        dir.join("fetch").explained_command(branch).await?;
         let head = parse_id(&dir.join("head").read_text().await?)?;
         guard.remove().await;
         Ok(Commit::new(&self.client, head))

@@ -79,6 +79,19 @@ impl RemotePath {
         Ok(file.close().await?)
     }
 
+    /// Writes a command to a file that explains failures. If the command fails, returns the
+    /// explanation as the error's text, because an error reply contains only the beginning of the
+    /// text, and no text in 9P2000.L.
+    pub(super) async fn explained_command(&self, text: &str) -> Result<()> {
+        let Err(error) = self.command(text).await else { return Ok(()) };
+        let Error::Client(crate::Error::Server { errno, .. }) = error else { return Err(error) };
+        match self.read_text().await.as_deref().map(str::trim_end) {
+            // The original server does not explain failures.
+            Err(_) | Ok("") => Err(error),
+            Ok(reason) => Err(crate::Error::from_reply(errno, reason.to_owned()).into()),
+        }
+    }
+
     /// Writes a command and reads the reply.
     pub(super) async fn command_with_reply(&self, text: &str) -> Result<String> {
         let file = self.walk().await?.open(OpenMode::READ_WRITE).await?;
