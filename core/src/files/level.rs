@@ -47,10 +47,23 @@ impl Level {
         }
     }
 
-    /// Returns the level with the given name, or `None` if there is no such level.
+    /// Names that other programs use for these levels.
+    const ALIASES: [(&'static str, Level); 3] =
+        [("off", Level::Quiet), ("warn", Level::Warning), ("trace", Level::Debug)];
+
+    /// Returns all names that [`from_name`](Level::from_name) accepts.
+    pub fn accepted_names() -> impl Iterator<Item = &'static str> {
+        Level::ALL.map(Level::as_str).into_iter().chain(Level::ALIASES.map(|(name, _)| name))
+    }
+
+    /// Returns the level with the given name, or `None` if there is no such level. Also accepts
+    /// `off`, `warn` and `trace`, which other programs use for [`Quiet`](Level::Quiet),
+    /// [`Warning`](Level::Warning) and [`Debug`](Level::Debug).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Level> {
-        Level::ALL.into_iter().find(|level| level.as_str() == name)
+        let alias = || Level::ALIASES.into_iter().find(|(alias, _)| *alias == name);
+        let level = Level::ALL.into_iter().find(|level| level.as_str() == name);
+        level.or_else(|| alias().map(|(_, level)| level))
     }
 }
 
@@ -63,11 +76,10 @@ impl fmt::Display for Level {
 impl FromStr for Level {
     type Err = Error;
 
-    /// Parses the name of a level.
+    /// Parses the name of a level, as [`from_name`](Level::from_name) does.
     ///
     /// # Errors
-    /// Returns [`Error::Invalid`] if no level has this name. The error message lists the valid
-    /// names.
+    /// Returns [`Error::Invalid`] if no level has this name. The error message lists the levels.
     fn from_str(name: &str) -> Result<Level> {
         Level::from_name(name).ok_or_else(|| {
             Error::Invalid.with_message(format_args!(
@@ -116,7 +128,7 @@ impl PieceTarget for LevelFile {
     }
 
     fn may_continue(&self, text: &[u8]) -> bool {
-        pieces::is_prefix_of_any(Level::ALL.map(Level::as_str), text)
+        pieces::is_prefix_of_any(Level::accepted_names(), text)
     }
 }
 

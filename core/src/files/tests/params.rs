@@ -121,6 +121,11 @@ fn level_is_set_by_name() {
     assert_eq!(cat(&tree, "level"), "warning\n");
     assert_eq!(error_text(echo(&tree, "loud\n", "level")), "unknown level \"loud\"");
     assert_eq!(LEVEL.get(), Level::Warning);
+    for name in Level::accepted_names() {
+        assert_eq!(echo(&tree, name, "level").map(drop), Ok(()));
+        assert_eq!(Some(LEVEL.get()), Level::from_name(name));
+    }
+    LEVEL.set(Level::Warning);
     let level = open(&tree, "level", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
     assert_eq!((read(&tree, level, 0, 9), LEVEL.get()), (text(""), Level::Warning));
     assert_eq!(block_on(tree.write(&level, 0, b"info\n")), Ok(5));

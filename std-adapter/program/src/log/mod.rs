@@ -51,7 +51,7 @@ pub struct LogArgs {
     /// Each level includes the preceding levels. Write to a debug/src/*/level file to change the
     /// level of a source while the server is running. RUST_LOG accepts the same levels, for all
     /// sources or for one: `RUST_LOG=info,db=debug`.
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", ignore_case = true)]
     verbosity: Option<LevelName>,
     /// The destination of the log
     #[arg(long, value_name = "DESTINATION", default_value = "quiet")]
@@ -65,8 +65,7 @@ pub struct LogArgs {
     color: ColorChoice,
 }
 
-/// A level as typed by the user: a name from [`Level`], or another program's name for the same
-/// level.
+/// The value of `--verbosity`. Accepts the same names as [`Level::from_name`].
 #[derive(Clone, Copy, Debug)]
 struct LevelName(Level);
 
@@ -199,7 +198,7 @@ fn level_of_environment(name: &str, target: &str) -> Result<Level, String> {
 }
 
 fn parse_level(name: &str) -> Option<Level> {
-    LevelName::from_str(name, true).ok().map(|level| level.0)
+    Level::from_name(&name.to_ascii_lowercase())
 }
 
 /// Returns the level that `RUST_LOG` sets for the source with the given name or target. Falls back
@@ -278,7 +277,24 @@ mod tests {
         for level in Level::ALL {
             assert_eq!(parse_level(level.as_str()), Some(level));
         }
-        assert_eq!(parse_level("warn"), Some(Level::Warning));
+    }
+
+    #[test]
+    fn the_option_accepts_the_names_that_a_level_file_accepts() {
+        let options = LevelName::value_variants().iter().filter_map(LevelName::to_possible_value);
+        let mut options: Vec<String> = options
+            .flat_map(|value| value.get_name_and_aliases().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        let mut files: Vec<&str> = Level::accepted_names().collect();
+        options.sort();
+        files.sort();
+        assert_eq!(options, files);
+        for name in files {
+            assert_eq!(
+                LevelName::from_str(name, false).ok().map(|it| it.0),
+                Level::from_name(name)
+            );
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl OpenLeaf for OpenLevel {
             }
             self.set(self.pieces.finish_before(offset, 0))?;
             let may_continue = |text: &[u8], _| {
-                let names = Level::ALL.map(Level::as_str);
+                let names = Level::accepted_names();
                 str::from_utf8(text).is_ok_and(|text| is_prefix_of_any(names, text.trim_start()))
             };
             self.set(self.pieces.add(offset, data, may_continue)?)?;
