@@ -17,8 +17,8 @@ Examples:
   datakit db merge master feature
   datakit db watch master etc/level --print
 
-COMMIT is a hash, an unambiguous prefix of a hash with at least 4 digits, or a branch, which stands for its
-head.";
+COMMIT is a hash, an unambiguous prefix of a hash with at least 4 digits, or a branch, which stands \
+for its head.";
 
 /// The subcommands of `datakit db`.
 #[derive(Subcommand, Debug)]

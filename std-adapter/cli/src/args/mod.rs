@@ -57,7 +57,7 @@ Examples:
   datakit write /led on
   datakit watch /events
   datakit -a board.local cp config.json :/etc/config.json
-  datakit cp -r :/tmp/results .
+  datakit cp -r :/results .
   datakit params set blink/period=500
 
 Programs that are installed separately:
@@ -65,11 +65,11 @@ Programs that are installed separately:
   datakit bridge github ...  synchronize repositories on GitHub with the database
   datakit ci ...             test commits with pipelines that are part of the repository
 
-Exit status: 0 on success, 1 after a failure, 2 if the command line is not valid. Each error is
-printed to standard error in the form `datakit: PATH: REASON`. After SIGINT, SIGTERM or SIGHUP, a server
-finishes the commits in progress and exits with status 1 (SIGINT) or 0 (SIGTERM, SIGHUP).
+Exit status: 0 on success, 1 after a failure, 2 if the command line is not valid. Each error is \
+printed to standard error in the form `datakit: PATH: REASON`. After SIGINT, SIGTERM or SIGHUP, a \
+server finishes the commits in progress and exits with status 1 (SIGINT) or 0 (SIGTERM, SIGHUP).
 
-Environment: DATAKIT_ADDRESS is the address of the server to which client commands connect.
+Environment: DATAKIT_ADDRESS is the address of the server to which client commands connect. \
 DATAKIT_VERBOSE and RUST_LOG set the log level of `datakit serve`.";
 
 /// The options that may precede the command.
