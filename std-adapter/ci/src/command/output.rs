@@ -98,7 +98,7 @@ impl Sink for LogSink<'_> {
             limit.add(bytes.len());
             if limit.is_first_delay() {
                 let rate = limit.rate.unwrap_or_default();
-                self.log.line(&format!("=== The output is slowed down to {rate} bytes per second"));
+                self.log.line(&format!("The output is slowed down to {rate} bytes per second"));
             }
         }
     }
@@ -154,7 +154,7 @@ mod tests {
         assert!((30..=59).contains(&delay), "{delay}");
         drop(sink);
         let text = log.finish();
-        let slowed = "=== The output is slowed down to 1000 bytes per second\n";
+        let slowed = "The output is slowed down to 1000 bytes per second\n";
         assert_eq!(text.matches(slowed).count(), 1, "{text}");
     }
 
