@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,16 +22,16 @@ pub(crate) struct Config {
     /// The repositories to test, keyed by `USER/REPO`.
     pub(crate) projects: BTreeMap<RepoName, ProjectConfig>,
     /// The pool capacities, keyed by pool name.
-    pub(crate) pools: BTreeMap<String, usize>,
+    pub(crate) pools: BTreeMap<String, NonZeroUsize>,
     /// The maximum number of steps per repository that can wait for a pool. The settings of a
     /// repository override it.
     pub(crate) queue: Option<usize>,
     /// The root directories of images, keyed by the names that pipelines use.
-    pub(crate) images: BTreeMap<String, PathBuf>,
+    pub(crate) images: BTreeMap<String, AbsolutePath>,
     /// Environment variables for all steps.
     pub(crate) env: BTreeMap<String, String>,
     /// Directories that steps can read even if they are in a hidden directory.
-    pub(crate) visible: Vec<PathBuf>,
+    pub(crate) visible: Vec<AbsolutePath>,
     pub(crate) access: Access,
     pub(crate) logs: Logs,
 }
@@ -45,6 +46,19 @@ impl TryFrom<String> for RepoName {
 
     fn try_from(text: String) -> Result<RepoName, datakit_github::InvalidRepo> {
         text.parse().map(RepoName)
+    }
+}
+
+/// A path that does not depend on the directory in which the server was started.
+#[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(try_from = "PathBuf")]
+pub(crate) struct AbsolutePath(pub(crate) PathBuf);
+
+impl TryFrom<PathBuf> for AbsolutePath {
+    type Error = &'static str;
+
+    fn try_from(path: PathBuf) -> Result<AbsolutePath, &'static str> {
+        if path.is_absolute() { Ok(AbsolutePath(path)) } else { Err("the path must be absolute") }
     }
 }
 
@@ -141,13 +155,13 @@ pub(crate) struct Logs {
     /// The maximum number of logs.
     pub(crate) max_count: Option<usize>,
     /// The maximum size of a log in MiB. Longer logs are truncated.
-    pub(crate) max_size_mib: Option<u16>,
+    pub(crate) max_size_mib: Option<NonZeroU16>,
 }
 
 impl Logs {
     /// Returns the limits for the log of a step.
     pub(crate) fn limits(&self) -> LogLimits {
-        let bytes = |mib: u16| LogLimits { bytes: usize::from(mib) << 20 };
+        let bytes = |mib: NonZeroU16| LogLimits { bytes: usize::from(mib.get()) << 20 };
         self.max_size_mib.map_or_else(LogLimits::default, bytes)
     }
 
@@ -247,13 +261,13 @@ mod tests {
         assert_eq!(config.projects.len(), 2);
         let limits = config.queue_limits();
         assert_eq!((limits.default, limits.projects), (50, [("me/app".to_owned(), 200)].into()));
-        assert_eq!(config.pools.get("gpu"), Some(&1));
+        assert_eq!(config.pools.get("gpu").map(|capacity| capacity.get()), Some(1));
         assert_eq!(config.access.metrics_token().unwrap().unwrap()[..2], [0x9f, 0x86]);
         assert_eq!(config.access.trusted_proxies, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         config.access.metrics_token_sha256 = Some("9f86".to_owned());
         assert_eq!(config.access.metrics_token(), Err(InvalidHash));
         assert_eq!(config.logs.limits().bytes, 20 << 20);
-        assert_eq!(config.visible, [PathBuf::from("/home/ci/.rustup")]);
+        assert_eq!(config.visible, [AbsolutePath("/home/ci/.rustup".into())]);
         let policy = config.logs.policy().unwrap();
         assert_eq!(policy.max_age, Some(Duration::from_secs(90 * 86_400)));
         config.add_projects(&[(repo.clone(), Some("/srv/app.git".to_owned()))]);
@@ -269,6 +283,10 @@ mod tests {
             ("[access]\nreed = \"everyone\"\n", "line 2"),
             ("[projects.\"app\"]\n", "user/project"),
             ("pools = 4\n", "line 1"),
+            ("[pools]\ngpu = 0\n", "line 2"),
+            ("[images]\ndebian = \"images/debian\"\n", "line 2, column 10"),
+            ("visible = [\"rustup\"]\n", "the path must be absolute"),
+            ("[logs]\nmax-size-mib = 0\n", "line 2"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = Config::read(&path).unwrap_err().to_string();

@@ -23,7 +23,7 @@ use super::AnyError;
 use super::projects::{Clones, Given};
 use super::rebuild::Rebuilds;
 use crate::args::{self, ServeArgs};
-use crate::config::{Config, RepoName};
+use crate::config::{AbsolutePath, Config, RepoName};
 use crate::metrics::{Connections, Sources};
 
 /// The state that outlives a connection.
@@ -65,7 +65,7 @@ impl Server {
         let pools = Pools::new();
         let queue = config.queue_limits();
         let jobs = usize::try_from(args.jobs).unwrap_or(usize::MAX);
-        let capacities = config.pools.iter().map(|(name, capacity)| (&**name, *capacity));
+        let capacities = config.pools.iter().map(|(name, capacity)| (&**name, capacity.get()));
         for (name, capacity) in capacities.chain([(DEFAULT_POOL, jobs)]) {
             pools.get_or_insert_with(name, || Pool::with_queue(name, capacity, queue.clone()));
         }
@@ -119,7 +119,7 @@ fn sandbox(options: &ServeArgs, config: &Config) -> Sandbox {
     let hidden = [Some(&options.work_dir), options.secrets_dir.as_ref()];
     let hidden = hidden.into_iter().flatten().filter_map(|dir| std::path::absolute(dir).ok());
     let mut isolation = hidden.fold(Isolation::default(), Isolation::hide).hide("/secrets");
-    for dir in &config.visible {
+    for AbsolutePath(dir) in &config.visible {
         isolation = isolation.read_only(dir.clone());
     }
     if let Ok(program) = std::env::current_exe() {

@@ -20,7 +20,7 @@ pub(super) fn step_settings(server: &Server, repo: &Repo) -> Settings {
     settings.pools = server.pools.clone();
     settings.sandbox = server.sandbox.clone();
     let images = server.config.images.iter();
-    let images = images.map(|(name, dir)| (name.clone(), Image::Directory(dir.clone())));
+    let images = images.map(|(name, dir)| (name.clone(), Image::Directory(dir.0.clone())));
     settings.images = images.collect();
     settings.podman = Some(server.work_dir.join("images"));
     settings.env.clone_from(&server.config.env);
