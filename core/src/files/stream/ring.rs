@@ -15,7 +15,14 @@ pub(crate) struct Ring<S: ?Sized> {
 }
 
 /// A slot in a ring buffer. Slots are filled in order.
-pub(crate) type Slot<T> = Mutex<Cell<Option<T>>>;
+pub(crate) type Slot<T> = Mutex<Cell<Content<T>>>;
+
+/// The content of a slot. Unlike `None`, an empty slot is all zeros, whatever the type of the value.
+#[repr(u8)]
+pub(crate) enum Content<T> {
+    Empty,
+    Value(T),
+}
 
 /// The end of a stream.
 struct End {
@@ -42,7 +49,7 @@ pub(crate) enum Item {
 
 impl<T, const N: usize> Ring<[Slot<T>; N]> {
     pub(crate) const fn new() -> Self {
-        let slots = [const { Mutex::new(Cell::new(None)) }; N];
+        let slots = [const { Mutex::new(Cell::new(Content::Empty)) }; N];
         Ring { end: Mutex::new(End::new(0)), waiters: Waiters::new(), slots }
     }
 }
@@ -50,7 +57,7 @@ impl<T, const N: usize> Ring<[Slot<T>; N]> {
 impl<T> Ring<[Slot<T>; 1]> {
     /// Creates a full ring buffer.
     pub(crate) const fn with_value(value: T) -> Self {
-        let slots = [Mutex::new(Cell::new(Some(value)))];
+        let slots = [Mutex::new(Cell::new(Content::Value(value)))];
         Ring { end: Mutex::new(End::new(1)), waiters: Waiters::new(), slots }
     }
 }
@@ -66,9 +73,9 @@ impl<T: Clone> Ring<[Slot<T>]> {
 
     /// Appends a value. If the ring buffer is full, the oldest value is removed and returned. If
     /// the ring buffer has no slots, readers receive only the number of lost values.
-    pub(crate) fn push(&self, cs: CriticalSection<'_>, value: T) -> Option<T> {
-        let index = self.end.borrow(cs).push(self.slots.len());
-        self.slots.get(index)?.borrow(cs).replace(Some(value))
+    pub(crate) fn push(&self, cs: CriticalSection<'_>, value: T) -> Content<T> {
+        let slot = self.slots.get(self.end.borrow(cs).push(self.slots.len()));
+        slot.map_or(Content::Empty, |slot| slot.borrow(cs).replace(Content::Value(value)))
     }
 
     /// Returns the next item for a reader along with a copy of its value. Advances `at`, the
@@ -78,10 +85,13 @@ impl<T: Clone> Ring<[Slot<T>]> {
             let item = self.end.borrow(cs).advance(self.slots.len(), at, latest_only);
             let value = match item {
                 Item::Value(index) => self.slots.get(index).and_then(|slot| {
-                    let value = slot.borrow(cs).take();
-                    let copy = value.clone();
-                    slot.borrow(cs).set(value);
-                    copy
+                    let content = slot.borrow(cs).replace(Content::Empty);
+                    let value = match &content {
+                        Content::Value(value) => Some(value.clone()),
+                        Content::Empty => None,
+                    };
+                    slot.borrow(cs).set(content);
+                    value
                 }),
                 _ => None,
             };
@@ -96,9 +106,11 @@ impl<T> Ring<[Slot<T>]> {
     pub(crate) fn for_each(&self, with: &mut dyn FnMut(&mut T)) {
         critical_section::with(|cs| {
             for slot in &self.slots {
-                let mut value = slot.borrow(cs).take();
-                value.as_mut().map(&mut *with);
-                slot.borrow(cs).set(value);
+                let mut content = slot.borrow(cs).replace(Content::Empty);
+                if let Content::Value(value) = &mut content {
+                    with(value);
+                }
+                slot.borrow(cs).set(content);
             }
         });
     }
