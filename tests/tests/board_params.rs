@@ -1,5 +1,7 @@
 //! Tests for the parameter client, using the board's tree served on the host.
 
+use std::error::Error as _;
+
 use datakit_client::params::{Error, Params};
 use datakit_client::{Client, Options};
 use datakit_core::vfs::StaticTree;
@@ -37,7 +39,7 @@ async fn parameters_of_the_board_are_listed_read_and_set() {
         let unknown = params.get("blink/dutty").await.unwrap_err();
         assert_eq!(unknown.to_string(), "blink/dutty: there is no such parameter");
         let is_a_directory = params.get("blink").await.unwrap_err();
-        assert!(matches!(is_a_directory, Error::Client { .. }), "{is_a_directory}");
+        assert!(is_a_directory.source().is_some(), "{is_a_directory}");
         // Without a schema, only the board checks values.
         match params.schema().await {
             Ok(schema) => {

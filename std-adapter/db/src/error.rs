@@ -18,24 +18,29 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The reason that an operation failed.
 ///
 /// The error texts are sent to clients of the file tree, and some clients compare them literally.
-/// A text contains the text of its cause. Therefore, [`source`](std::error::Error::source) returns
-/// the cause of that cause, and a program that prints the whole chain prints each text once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The object, branch or path does not exist.
+    #[error("No such file or directory")]
     NotFound,
     /// The name is already in use.
+    #[error("Already exists")]
     Exists,
     /// The operation is not supported for a directory.
+    #[error("Is a directory")]
     IsDirectory,
     /// The operation requires a directory.
+    #[error("Is not a directory")]
     NotDirectory,
     /// The operation requires an empty directory.
+    #[error("Directory not empty")]
     NotEmpty,
     /// A directory cannot be moved into itself.
+    #[error("cannot move a directory into itself")]
     IntoItself,
     /// The text is not a hash.
+    #[error("invalid-hash {text:?}: {reason}")]
     InvalidHash {
         /// The text.
         text: String,
@@ -43,6 +48,7 @@ pub enum Error {
         reason: String,
     },
     /// The name is not a valid Git branch name.
+    #[error("invalid branch name {name:?}: {reason}")]
     InvalidBranch {
         /// The name.
         name: String,
@@ -51,6 +57,7 @@ pub enum Error {
     },
     /// The branch name conflicts with the name of an existing branch. For example, `a` and `a/b`
     /// cannot exist at the same time.
+    #[error("cannot create branch {branch:?}: branch {other:?} exists")]
     BranchConflict {
         /// The branch that cannot be created.
         branch: String,
@@ -58,38 +65,51 @@ pub enum Error {
         other: String,
     },
     /// The store refused the operation, as Git would. The string gives the reason.
+    #[error("{0}")]
     Refused(String),
     /// The name is not valid in a Git tree.
+    #[error("invalid name {0:?}: Git does not allow it in a tree")]
     InvalidName(String),
     /// The commit message contains a NUL byte. Git would truncate the message at this byte.
+    #[error("commit message contains a NUL byte at offset {0}")]
     InvalidMessage(usize),
     /// The path has too many components.
+    #[error("path has more than {0} components")]
     TooDeep(usize),
     /// The directory contains an entry that the database hides. The entry would be lost if the
     /// directory were changed.
+    #[error("directory has an invalid or duplicate entry {0:?}: repair it with Git first")]
     Unchangeable(String),
     /// An object is missing, is of the wrong kind, or cannot be read.
+    #[error("{}", broken(*.id, .fault, .path))]
     Broken {
         /// The hash of the object.
         id: Id,
         /// The reason.
+        #[source]
         fault: Fault,
         /// The path at which the object was expected, or an empty path if the path is unknown.
         path: Vec<u8>,
     },
     /// The branch is not at the expected commit, or the new commit does not descend from the
     /// branch's head. [`explain`](Error::explain) returns the reason.
+    #[error("not-fast-forward")]
     NotFastForward(String),
     /// The branch was removed after the transaction began. Committing would restore the removed
     /// branch's history.
+    #[error("branch was removed while the transaction was open; its head was {0}")]
     Removed(Id),
     /// The commit and the branch's head contain conflicting changes.
+    #[error("Merge conflict: {0}")]
     Conflict(Box<Conflicts>),
     /// The conflicts from an earlier merge have not been resolved.
+    #[error("conflicts file is not empty")]
     OpenConflicts,
     /// The transaction cannot be changed while a commit or merge is in progress.
+    #[error("transaction is busy: a commit or merge is in progress")]
     Busy,
     /// The text is not a valid author.
+    #[error("invalid author {text:?}: {reason}")]
     InvalidAuthor {
         /// The text.
         text: String,
@@ -97,8 +117,10 @@ pub enum Error {
         reason: String,
     },
     /// Uncommitted changes exceed the memory limit.
+    #[error("{0}")]
     NoMemory(String),
     /// A system call made by the store failed.
+    #[error("{}: {context}", io_reason(.source.get()))]
     Io {
         /// The operation that the store attempted.
         context: String,
@@ -106,94 +128,23 @@ pub enum Error {
         source: IoError,
     },
     /// The store failed for a reason other than a failed system call.
+    #[error(transparent)]
     Store(StoreError),
 }
 
 /// The reason that an object is broken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// The store has no object with this hash.
+    #[error("is missing")]
     Missing,
     /// The object is of the wrong kind, such as a tree where a blob is required.
+    #[error("is not a {0}")]
     OtherKind(ObjectKind),
     /// The object exists but cannot be read.
+    #[error("cannot be read: {0}")]
     Unreadable(Box<Error>),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::NotFound => f.write_str("No such file or directory"),
-            Error::Exists => f.write_str("Already exists"),
-            Error::IsDirectory => f.write_str("Is a directory"),
-            Error::NotDirectory => f.write_str("Is not a directory"),
-            Error::NotEmpty => f.write_str("Directory not empty"),
-            Error::IntoItself => f.write_str("cannot move a directory into itself"),
-            Error::InvalidHash { text, reason } => write!(f, "invalid-hash {text:?}: {reason}"),
-            Error::InvalidBranch { name, reason } => {
-                write!(f, "invalid branch name {name:?}: {reason}")
-            }
-            Error::BranchConflict { branch, other } => {
-                write!(f, "cannot create branch {branch:?}: branch {other:?} exists")
-            }
-            Error::Refused(reason) | Error::NoMemory(reason) => f.write_str(reason),
-            Error::InvalidName(name) => {
-                write!(f, "invalid name {name:?}: Git does not allow it in a tree")
-            }
-            Error::InvalidMessage(offset) => {
-                write!(f, "commit message contains a NUL byte at offset {offset}")
-            }
-            Error::TooDeep(max) => write!(f, "path has more than {max} components"),
-            Error::Unchangeable(name) => write!(
-                f,
-                "directory has an invalid or duplicate entry {name:?}: repair it with Git first"
-            ),
-            Error::Broken { id, fault, path } => f.write_str(&broken(*id, fault, path)),
-            Error::NotFastForward(_) => f.write_str("not-fast-forward"),
-            Error::Removed(head) => {
-                write!(f, "branch was removed while the transaction was open; its head was {head}")
-            }
-            Error::Conflict(conflicts) => write!(f, "Merge conflict: {conflicts}"),
-            Error::OpenConflicts => f.write_str("conflicts file is not empty"),
-            Error::Busy => f.write_str("transaction is busy: a commit or merge is in progress"),
-            Error::InvalidAuthor { text, reason } => {
-                write!(f, "invalid author {text:?}: {reason}")
-            }
-            Error::Io { context, source } => write!(f, "{}: {context}", io_reason(source.get())),
-            Error::Store(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Broken { fault, .. } => fault.source(),
-            Error::Io { source, .. } => source.source(),
-            Error::Store(error) => error.source(),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Missing => f.write_str("is missing"),
-            Fault::OtherKind(kind) => write!(f, "is not a {kind}"),
-            Fault::Unreadable(error) => write!(f, "cannot be read: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Fault::Unreadable(error) => error.source(),
-            _ => None,
-        }
-    }
 }
 
 /// A store failure other than a failed system call.
@@ -221,7 +172,7 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref()?.source()
+        Some(self.source.as_deref()? as _)
     }
 }
 
@@ -383,46 +334,5 @@ mod tests {
             assert_eq!(error.errno(), expected.errno());
         }
         assert_eq!(Error::io("x", io::Error::other("odd")).to_string(), "odd: x");
-    }
-
-    /// An error whose text does not contain its cause.
-    #[derive(Debug, thiserror::Error)]
-    #[error("outer")]
-    struct Outer(#[source] fmt::Error);
-
-    #[test]
-    fn each_text_of_a_chain_is_printed_once() {
-        use crate::remote::{FetchError, GitError, PushError};
-        let io = || IoError::from(io::Error::other(Outer(fmt::Error)));
-        let (id, path) = (Id::EMPTY_TREE, Vec::new());
-        let unreadable = Fault::Unreadable(Box::new(Error::io("x", io())));
-        let store = Error::store_from("context", Outer(fmt::Error));
-        let Error::Store(inner) = store.clone() else { panic!("{store:?}") };
-        let errors: Vec<Box<dyn std::error::Error>> = vec![
-            Box::new(io()),
-            Box::new(Error::io("x", io())),
-            Box::new(inner),
-            Box::new(Error::store_cause(Outer(fmt::Error))),
-            Box::new(FetchError::from(store.clone())),
-            Box::new(store),
-            Box::new(unreadable.clone()),
-            Box::new(Error::Broken { id, fault: unreadable, path: path.clone() }),
-        ];
-        for error in errors {
-            // The chain continues with the first cause that the text does not contain.
-            let cause = error.source().expect("a cause").to_string();
-            assert_eq!(cause, fmt::Error.to_string());
-            assert!(!error.to_string().contains(&cause), "{error}");
-        }
-        let git = || GitError::from(io::Error::from_raw_os_error(2));
-        let errors: Vec<Box<dyn std::error::Error>> = vec![
-            Box::new(git()),
-            Box::new(FetchError::from(git())),
-            Box::new(PushError::from(git())),
-            Box::new(Error::Broken { id, fault: Fault::Missing, path }),
-        ];
-        for error in errors {
-            assert!(error.source().is_none(), "{error:?}");
-        }
     }
 }

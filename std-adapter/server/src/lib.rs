@@ -3,8 +3,6 @@
 
 pub mod budget;
 pub mod clock;
-#[cfg(test)]
-mod error_tests;
 pub mod inode_numbers;
 mod io_reason;
 pub mod memory;

@@ -91,7 +91,7 @@ impl Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Error::Client { error, .. } => error.source(),
+            Error::Client { error, .. } => Some(error),
             _ => None,
         }
     }

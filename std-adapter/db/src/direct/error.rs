@@ -5,8 +5,7 @@ use datakit_client::db::{self, BackendError, InvalidBranchName, InvalidId};
 use crate::Error;
 
 /// Converts an error to the variant that a client would receive from a server. Converts an error
-/// without such a variant to [`db::Error::Backend`], whose [cause](BackendError::cause) is the
-/// original [`Error`].
+/// without such a variant to [`db::Error::Backend`], whose source is the original [`Error`].
 impl From<Error> for db::Error {
     fn from(error: Error) -> db::Error {
         match error {

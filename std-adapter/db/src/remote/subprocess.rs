@@ -47,7 +47,7 @@ pub enum GitError {
     NotInstalled(String),
     /// The subprocess could not be started or waited for.
     #[error("cannot run git: {0}")]
-    Io(IoError),
+    Io(#[from] IoError),
     /// The subprocess was killed because it made no progress for this long.
     #[error("timed out: no data for {} s", .0.as_secs_f64())]
     TimedOut(Duration),
@@ -58,12 +58,6 @@ pub enum GitError {
     /// single line. Passwords and progress messages are removed.
     #[error("{0}")]
     Failed(String),
-}
-
-impl From<IoError> for GitError {
-    fn from(error: IoError) -> GitError {
-        GitError::Io(error)
-    }
 }
 
 impl From<io::Error> for GitError {

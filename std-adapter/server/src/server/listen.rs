@@ -240,8 +240,8 @@ struct ListenError {
 }
 
 impl ListenError {
-    /// Creates an error whose message contains the message of `source`, and ends with `hint` if the
-    /// address is in use.
+    /// Creates an error whose source is `source`. The message ends with `hint` if the address is in
+    /// use.
     fn wrap(address: impl Display, source: io::Error, hint: &str) -> io::Error {
         let cause = io_reason(&source);
         let mut message = format!("cannot listen on {address}: {cause}");
@@ -260,7 +260,7 @@ impl Display for ListenError {
 
 impl std::error::Error for ListenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.source()
+        Some(&self.source)
     }
 }
 

@@ -65,8 +65,11 @@ impl fmt::Display for CommandError {
     }
 }
 
-// There is no `source`, because the text replaces the text of `error`.
-impl std::error::Error for CommandError {}
+impl std::error::Error for CommandError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
 
 impl From<Error> for CommandError {
     fn from(error: Error) -> CommandError {
