@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use croner::Cron;
 use croner::errors::CronError;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -12,6 +13,9 @@ use jiff::tz::TimeZone;
 /// The maximum time between two clock checks. The clock can be changed while the program is
 /// waiting.
 const LOOK_INTERVAL: Duration = Duration::from_secs(20);
+
+/// If the clock is set back by less than this time, scheduled times are not repeated.
+const REPEAT_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// The times at which to rebuild a branch, in UTC.
 #[derive(Debug, Clone)]
@@ -47,16 +51,30 @@ impl Schedule {
     /// Waits until the next scheduled time. Returns immediately if this time has passed since
     /// `last`, which is the time returned by the last call. If multiple scheduled times have
     /// passed, for example while the computer was suspended, they count as one.
-    pub(crate) async fn next(&self, last: DateTime) -> DateTime {
+    ///
+    /// If the clock is set back by less than an hour, scheduled times are not repeated.
+    pub(crate) async fn next(&self, mut last: DateTime) -> DateTime {
         loop {
             let now = now();
-            // If the clock was set back, the scheduled times between `now` and `last` are not
-            // repeated.
-            match self.after(last) {
-                Some(due) if due <= now => return now,
-                Some(due) => tokio::time::sleep(pause(now, due)).await,
-                None => std::future::pending().await,
+            match self.wait(&mut last, now) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return now,
             }
+        }
+    }
+
+    /// Returns how long to wait before looking at the clock again, or `None` if a scheduled time has
+    /// passed since `last`.
+    fn wait(&self, last: &mut DateTime, now: DateTime) -> Option<Duration> {
+        if now.duration_until(*last) > REPEAT_MAX {
+            // The clock was wrong when it was set to `last`. Otherwise, nothing would be built until
+            // that time comes.
+            *last = now;
+        }
+        match self.after(*last) {
+            Some(due) if due <= now => None,
+            Some(due) => Some(pause(now, due)),
+            None => Some(LOOK_INTERVAL),
         }
     }
 }
@@ -138,6 +156,57 @@ mod tests {
         let second = tokio::time::timeout(Duration::from_millis(1), often.next(first)).await;
         // A new minute can begin between the two calls.
         assert!(second.is_err() || second.is_ok_and(|second| second > first));
+    }
+
+    /// Simulates a program that looks at each of the clock readings, and returns the times at which
+    /// it builds.
+    fn builds<'t>(schedule: &str, readings: &[&'t str]) -> Vec<&'t str> {
+        let schedule = Schedule::parse(schedule).unwrap();
+        let mut last = time(readings[0]);
+        let mut builds = Vec::new();
+        for reading in readings {
+            // At most one build for each reading.
+            while schedule.wait(&mut last, time(reading)).is_none() {
+                last = time(reading);
+                builds.push(*reading);
+            }
+        }
+        builds
+    }
+
+    #[test]
+    fn clock_that_is_set_forwards_causes_one_build() {
+        let readings = [
+            "2026-01-01T12:00:30",
+            "2026-01-02T12:00:31",
+            "2026-01-02T12:00:51",
+            "2026-01-02T12:01:01",
+        ];
+        assert_eq!(builds("* * * * *", &readings), [readings[1], readings[3]]);
+        let readings = ["2026-01-01T12:00:00", "2099-01-01T12:00:20", "2099-01-01T12:00:40"];
+        assert_eq!(builds("0 3 * * *", &readings), [readings[1]]);
+    }
+
+    #[test]
+    fn clock_that_is_set_back_neither_repeats_nor_stops_builds() {
+        // Less than an hour: the build at 12:00 is not repeated.
+        let readings = [
+            "2026-01-01T11:59:50",
+            "2026-01-01T12:00:10",
+            "2026-01-01T11:30:00",
+            "2026-01-01T12:00:20",
+            "2026-01-01T13:00:00",
+        ];
+        assert_eq!(builds("0 * * * *", &readings), [readings[1], readings[4]]);
+        // The clock was wrong by years.
+        let readings = [
+            "2026-01-01T12:00:00",
+            "9999-12-31T23:59:59",
+            "2026-01-01T12:00:40",
+            "2026-01-01T13:00:10",
+            "2026-01-01T13:00:30",
+        ];
+        assert_eq!(builds("0 * * * *", &readings), [readings[1], readings[3]]);
     }
 
     #[test]

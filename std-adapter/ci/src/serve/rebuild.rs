@@ -1,12 +1,15 @@
 //! Rebuilds dashboard branches on a schedule.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use datakit_ci::build::Builds;
 use datakit_ci::state::JobStatus;
 use datakit_ci::term::Logs;
 use datakit_ci::{Target, View};
 use datakit_github::{RefId, RefKind, RefName, Repo};
+use jiff::civil::DateTime;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::AnyError;
@@ -16,6 +19,9 @@ use crate::schedule::{self, Schedule};
 /// The schedules of all repositories.
 pub(super) struct Rebuilds {
     schedules: Vec<(Schedule, Vec<Target>)>,
+    /// The times of the last builds, by schedule. They outlive a database connection, so a build
+    /// that is due while the connection is lost starts later.
+    last: Arc<Mutex<Vec<DateTime>>>,
 }
 
 impl Rebuilds {
@@ -28,19 +34,24 @@ impl Rebuilds {
                 schedules.push((Schedule::parse(text)?, targets.clone()));
             }
         }
-        Ok(Rebuilds { schedules })
+        let last = Arc::new(Mutex::new(vec![schedule::now(); schedules.len()]));
+        Ok(Rebuilds { schedules, last })
     }
 
     /// Starts builds at the scheduled times.
     pub(super) async fn run(&self, view: &View, builds: &Builds) -> Infallible {
         let mut running = JoinSet::new();
-        for (schedule, targets) in &self.schedules {
+        for (index, (schedule, targets)) in self.schedules.iter().enumerate() {
             let (schedule, targets) = (schedule.clone(), targets.clone());
+            let times = self.last.clone();
             let (view, builds) = (view.clone(), builds.clone());
             running.spawn(async move {
-                let mut last = schedule::now();
                 loop {
-                    last = schedule.next(last).await;
+                    let last = times.lock().get(index).copied().unwrap_or_else(schedule::now);
+                    let next = schedule.next(last).await;
+                    if let Some(time) = times.lock().get_mut(index) {
+                        *time = next;
+                    }
                     tracing::info!(%schedule, "building again");
                     for target in &targets {
                         build_again(target, &view, &builds).await;
