@@ -17,7 +17,7 @@ use datakit_ci::build::{Build, Builder, Cache, LiveLogs};
 use datakit_ci::command::{Command, Network, Sandbox};
 use datakit_ci::term::Term;
 use datakit_ci::{Engine, Options, Project, TestInput, Tests};
-use datakit_client::db::{self, Database, Db, Path, TransactionExt, TransactionOps, TreeOps};
+use datakit_client::db::{self, Database, Db, Path, TreeOps};
 use datakit_github::{Commit, Context};
 
 #[tokio::main]
@@ -91,12 +91,7 @@ impl Builder for Integration {
         format!("integration-of-{}", key.commit.hash)
     }
 
-    async fn generate<T: TransactionOps>(
-        &self,
-        transaction: &T,
-        build: &Build,
-        key: &Packages,
-    ) -> Result<String, String> {
+    async fn generate(&self, build: &Build, key: &Packages) -> Result<String, String> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let command = Command::shell(&self.script, dir.path())
             .sandbox(self.sandbox.clone())
@@ -104,8 +99,7 @@ impl Builder for Integration {
             .env("PACKAGES", &key.url);
         command.run(build.log()).await.map_err(|error| error.to_string())?;
         let text = format!("Passed with {}", key.url);
-        let written = transaction.write_file(&value().map_err(text_of)?, text.as_bytes()).await;
-        written.map_err(text_of)?;
+        build.write_file(value().map_err(text_of)?, &*text);
         Ok(text)
     }
 

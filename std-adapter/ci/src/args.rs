@@ -93,7 +93,8 @@ pub(crate) struct ServeArgs {
     /// can, including secrets
     #[arg(long)]
     pub(crate) unsandboxed: bool,
-    /// How long another server that uses the database has to respond before this server takes over
+    /// How long another server that uses the database has to respond before this server takes over,
+    /// and how long builds continue without the database
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) lease_timeout: Duration,
     /// Serve Prometheus metrics at http://HOST:PORT/metrics, in addition to the web pages

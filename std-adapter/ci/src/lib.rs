@@ -14,6 +14,7 @@ mod metadata;
 pub mod pipeline;
 pub mod pool;
 pub mod prune;
+mod shared_db;
 pub mod state;
 mod target;
 pub mod term;
@@ -29,4 +30,5 @@ pub use engine::{
     Tests, View,
 };
 pub use metadata::Metadata;
+pub use shared_db::SharedDb;
 pub use target::{InvalidTarget, Target};

@@ -6,6 +6,7 @@ mod config;
 mod metrics;
 mod schedule;
 mod serve;
+mod steady_clock;
 mod work_tree;
 
 use std::process::ExitCode;

@@ -282,7 +282,7 @@ mod tests {
         std::fs::set_permissions(&webhooks, private).unwrap();
         let options = datakit_ci::web::auth::Options::new(dir.path(), "https://ci.test/");
         let mut registry = Registry::default();
-        let webhooks = Webhooks::open(dir.path()).unwrap();
+        let webhooks = Webhooks::open(dir.path(), dir.path()).unwrap();
         let (auth, requests) = (Auth::open(options).unwrap(), RequestCounters::new());
         register_web(&mut registry, WebSources { auth, webhooks, requests });
         let text = String::from_utf8(datakit_program::metrics_text(&registry).into()).unwrap();

@@ -6,11 +6,12 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use common::{METADATA, Process, Repository, TIMEOUT, status, wait_for};
 use datakit_client::db::Db;
@@ -33,6 +34,9 @@ run = "test -f good"
 struct Receiver {
     events: Arc<Mutex<Vec<Value>>>,
     count: watch::Sender<usize>,
+    /// Whether events are neither recorded nor accepted.
+    is_down: Arc<AtomicBool>,
+    attempts: watch::Sender<usize>,
 }
 
 impl Receiver {
@@ -46,13 +50,22 @@ impl Receiver {
         (receiver, url)
     }
 
-    async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) {
+    async fn receive(
+        State(receiver): State<Receiver>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> StatusCode {
+        receiver.attempts.send_modify(|count| *count += 1);
+        if receiver.is_down.load(Ordering::Relaxed) {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
         let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
         let tag = hmac::sign(&key, &body);
         let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(headers["x-hub-signature-256"], format!("sha256={digits}"));
         receiver.events.lock().push(serde_json::from_slice(&body).unwrap());
         receiver.count.send_modify(|count| *count += 1);
+        StatusCode::NO_CONTENT
     }
 
     /// Waits for the event that reports the given state for a commit's test, and returns the event.
@@ -114,4 +127,43 @@ async fn changed_statuses_are_received_once_and_also_after_a_restart() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), events.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_were_not_delivered_are_received_after_a_kill() {
+    let [state, work, secrets] = [(); 3].map(|()| TempDir::new().unwrap());
+    let (receiver, url) = Receiver::start().await;
+    let file = secrets.path().join("webhooks.json");
+    let config = serde_json::json!({ "receivers": [{ "url": url, "secret": SECRET }] });
+    std::fs::write(&file, config.to_string()).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let app = Repository::new();
+    let first = app.commit(&[(".datakit-ci.toml", PIPELINE), ("good", "")]);
+    let (_database, address) = common::database(state.path(), "tcp://127.0.0.1:0");
+    let _bridge = common::bridge(&address, app.path());
+    let db = Db::connect(&address.parse().unwrap()).await.unwrap();
+    let start = || {
+        let mut command = common::ci(&address, work.path());
+        Process::start(command.arg("--secrets-dir").arg(secrets.path()))
+    };
+    let mut ci = start();
+    receiver.wait_for(&first, "build", "success").await;
+    // The next changes cannot be delivered before the server is killed.
+    receiver.is_down.store(true, Ordering::Relaxed);
+    let second = app.commit(&[("more", "")]);
+    wait_for(&db, METADATA, &status(&second, "build", "state"), "success").await;
+    let mut attempts = receiver.attempts.subscribe();
+    let seen = *attempts.borrow_and_update();
+    tokio::time::timeout(TIMEOUT, attempts.wait_for(|count| *count > seen)).await.unwrap().unwrap();
+    ci.kill();
+    receiver.is_down.store(false, Ordering::Relaxed);
+    let before = receiver.events.lock().len();
+    let mut ci = start();
+    let event = receiver.wait_for(&second, "build", "success").await;
+    assert_eq!(event["targets"], serde_json::json!(["me/app/heads/master"]));
+    assert_eq!(ci.terminate(), Some(0));
+    // Delivered events are not repeated.
+    let events = receiver.events.lock().clone();
+    let repeated = events[before..].iter().find(|event| event["commit"] == first.as_str());
+    assert_eq!(repeated, None);
 }

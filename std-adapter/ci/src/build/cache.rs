@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use datakit_client::db::{
-    BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeOps,
+    BackendError, BranchOps, CommitOps, Content, Database, Error, Path, Result, TransactionExt,
+    TransactionOps, TreeOps,
 };
 use parking_lot::Mutex;
 
 use super::counts::Counted;
 use super::switch::Switch;
-use super::{Build, BuildCounts, BuildLog, Builder, LiveLogs};
-use crate::state::first_line;
+use super::{Build, BuildCounts, BuildLog, Builder, LiveLog, LiveLogs};
+use crate::SharedDb;
+use crate::state::{first_line, is_no_file};
 use crate::term::{External, Logs, Progress, SavedLog, Term};
 
 const LOG: &str = "log";
@@ -35,7 +36,7 @@ pub struct Cache<D: Database, B: Builder> {
 }
 
 struct Shared<D: Database, B: Builder> {
-    db: D,
+    db: SharedDb<D>,
     builder: B,
     logs: LiveLogs,
     /// The builds that terms depend on, by branch.
@@ -85,9 +86,9 @@ impl std::error::Error for RebuildError {
 
 impl<D: Database, B: Builder> Cache<D, B> {
     /// Creates a cache. The cache adds the logs of running builds to `logs`.
-    pub fn new(db: D, builder: B, logs: LiveLogs) -> Cache<D, B> {
+    pub fn new(db: impl Into<SharedDb<D>>, builder: B, logs: LiveLogs) -> Cache<D, B> {
         let counts = BuildCounts { name: builder.name().to_owned(), ..BuildCounts::default() };
-        let (builds, counts) = (Mutex::default(), Mutex::new(counts));
+        let (db, builds, counts) = (db.into(), Mutex::default(), Mutex::new(counts));
         Cache { shared: Arc::new(Shared { db, builder, logs, builds, counts }) }
     }
 
@@ -175,25 +176,53 @@ fn keep<T: Clone + Send + Sync + 'static>(external: Arc<External<T>>) -> Term<T>
     })
 }
 
+/// A build that has ended, and whose result has not been stored yet.
+struct Unstored<'c, B: Builder> {
+    result: Built<B>,
+    output: Output,
+    counted: Counted<'c>,
+    /// The log is shown as a running log until it is stored.
+    _live: LiveLog,
+}
+
+/// The files of a result.
+struct Output {
+    log: String,
+    failure: Option<String>,
+    /// Whether the failure is temporary.
+    temporary: bool,
+    files: BTreeMap<Path, Content>,
+    executables: BTreeMap<Path, Vec<u8>>,
+    repository: Option<String>,
+}
+
 impl<D: Database, B: Builder> Shared<D, B> {
     /// Reads the result for a key, or builds the value.
     async fn find_or_build(&self, key: &B::Key, progress: Progress, switch: &Switch) -> Built<B> {
         let name = self.builder.branch(key);
-        let stored = tokio::select! {
-            stored = self.stored(key, &name, &progress) => stored,
-            () = switch.cancelled() => return Err(CANCELLED.to_owned()),
-        };
-        let (branch, result) = stored.map_err(|error| format!("database: {error}"))?;
-        if let Some(result) = result {
-            return result;
-        }
         let retry = self.builder.retry();
         let mut attempt = 1;
         loop {
-            let temporary = AtomicBool::new(false).into();
-            let result = self.build(key, &name, &branch, &progress, &temporary, switch).await;
-            match result {
-                Err(error) if temporary.load(Relaxed) && attempt < retry.attempts => {
+            let stored = tokio::select! {
+                stored = self.db.retry(|db| self.stored(db, key, &name, &progress)) => stored,
+                () = switch.cancelled() => return Err(CANCELLED.to_owned()),
+            };
+            if let Some(result) = stored.map_err(|error| format!("database: {error}"))? {
+                return result;
+            }
+            let ended = self.db.builds_ended();
+            let unstored = tokio::select! {
+                unstored = self.build(key, &name, &progress, switch) => unstored?,
+                // Another server could be using the database by now. If it has stored a result, the
+                // result is found after the next connection.
+                () = ended => {
+                    progress.text("Waiting for the database");
+                    continue;
+                }
+            };
+            let temporary = unstored.output.temporary;
+            match self.store(key, &name, unstored, &progress).await? {
+                Err(error) if temporary && attempt < retry.attempts => {
                     let pause = retry.pause_after(attempt);
                     progress.text(format!("Attempt {attempt} failed: {error}; next in {pause:?}"));
                     tokio::select! {
@@ -206,19 +235,25 @@ impl<D: Database, B: Builder> Shared<D, B> {
         }
     }
 
-    /// Opens the branch of a key and reads the result, if there is a usable one.
+    /// Reads the result for a key. Returns `None` if there is no usable one, for example because a
+    /// file of the result is a directory.
     async fn stored(
         &self,
+        db: D,
         key: &B::Key,
         name: &str,
         progress: &Progress,
-    ) -> Result<(D::Branch, Option<Built<B>>)> {
-        let branch = self.db.branch(name).await?;
-        let result = match branch.head().await? {
-            Some(head) => self.load(key, name, &head, progress).await?,
-            None => None,
-        };
-        Ok((branch, result))
+    ) -> Result<Option<Built<B>>> {
+        match db.branch(name).await?.head().await? {
+            Some(head) => match self.load(key, name, &head, progress).await {
+                Err(error) if is_no_file(&error) => {
+                    tracing::warn!(branch = name, %error, "the result is ignored");
+                    Ok(None)
+                }
+                found => found,
+            },
+            None => Ok(None),
+        }
     }
 
     /// Reads the result from a commit. Returns `None` if the commit has no usable result.
@@ -258,16 +293,14 @@ impl<D: Database, B: Builder> Shared<D, B> {
         }
     }
 
-    /// Builds the value and commits the result.
+    /// Builds the value.
     async fn build(
         &self,
         key: &B::Key,
         name: &str,
-        branch: &D::Branch,
         progress: &Progress,
-        temporary: &Arc<AtomicBool>,
         switch: &Switch,
-    ) -> Built<B> {
+    ) -> std::result::Result<Unstored<'_, B>, String> {
         let title = self.builder.title(key);
         let log = BuildLog::new(&title, self.builder.secrets(), self.builder.log_limits());
         let repository = self.builder.repository(key);
@@ -281,65 +314,67 @@ impl<D: Database, B: Builder> Shared<D, B> {
         let counted = Counted::start(&self.counts);
         progress.logs(Logs::Live { branch: name.into() });
         log.line("Starting...");
-        let built = async {
-            let transaction = branch.transaction().await?;
-            clear(&transaction).await?;
-            let result = self.generate(&transaction, key, &log, progress, temporary).await;
-            Ok((transaction, result))
-        };
-        let built = tokio::select! {
-            built = built => built,
+        let build = Build::new(log.clone(), progress.clone());
+        let generated = tokio::select! {
+            result = self.builder.generate(&build, key) => Some(result),
             // Dropping the future ends the build's processes.
-            () = switch.cancelled() => self.cancelled(branch, temporary).await,
+            () = switch.cancelled() => None,
         };
-        let (transaction, result) = built.map_err(|error: Error| format!("database: {error}"))?;
+        let mut temporary = build.temporary.into_inner();
+        let (mut files, mut executables) = build.files.into_inner();
+        let result = generated.unwrap_or_else(|| {
+            // The build must not be repeated, and its files could be incomplete.
+            (temporary, files, executables) = (false, BTreeMap::new(), BTreeMap::new());
+            Err(CANCELLED.to_owned())
+        });
         match &result {
             Ok(_) => log.line("Success"),
             Err(failure) => log.line(&format!("Failed: {failure}")),
         }
-        let text = log.finish();
-        let failure = result.as_ref().err();
-        let ending = Ending { failure, temporary: temporary.load(Relaxed), repository };
-        let committed = store(&transaction, &text, ending).await;
-        transaction.abort().await;
-        drop(live);
-        let commit =
-            committed.map_err(|error| format!("the result could not be stored: {error}"))?;
-        counted.end(result.is_ok());
-        progress.logs(saved(title, name, &commit, result.is_err()));
-        result
+        let failure = result.as_ref().err().cloned();
+        let log = log.finish();
+        let output = Output { log, failure, temporary, files, executables, repository };
+        Ok(Unstored { result, output, counted, _live: live })
     }
 
-    /// Returns the result of a cancelled build. The build's own transaction could contain a part of
-    /// a file, so the result is stored in a new one.
-    async fn cancelled(
+    /// Commits the result, unless the branch already has one. Returns the result in the branch.
+    async fn store(
         &self,
-        branch: &D::Branch,
-        temporary: &AtomicBool,
-    ) -> Result<(D::Transaction, Built<B>)> {
-        // The build must not be repeated.
-        temporary.store(false, Relaxed);
-        let transaction = branch.transaction().await?;
-        clear(&transaction).await?;
-        Ok((transaction, Err(CANCELLED.to_owned())))
-    }
-
-    async fn generate(
-        &self,
-        transaction: &D::Transaction,
         key: &B::Key,
-        log: &BuildLog,
+        name: &str,
+        unstored: Unstored<'_, B>,
         progress: &Progress,
-        temporary: &Arc<AtomicBool>,
-    ) -> Built<B> {
-        let (log, progress) = (log.clone(), progress.clone());
-        let build = Build { log, progress, temporary: temporary.clone() };
-        self.builder.generate(transaction, &build, key).await
+    ) -> std::result::Result<Built<B>, String> {
+        let output = &unstored.output;
+        let stored = self.db.retry(|db| async move {
+            // If the connection was lost, the last attempt to store the result could have succeeded,
+            // or another server could have built the value.
+            if let Some(result) = self.stored(db.clone(), key, name, progress).await? {
+                return Ok((None, Some(result)));
+            }
+            let transaction = db.branch(name).await?.transaction().await?;
+            let committed = store(&transaction, output).await;
+            transaction.abort().await;
+            committed.map(|commit| (Some(commit), None))
+        });
+        let stored = stored.await;
+        let (commit, found) =
+            stored.map_err(|error| format!("the result could not be stored: {error}"))?;
+        unstored.counted.end(unstored.result.is_ok());
+        if let Some(commit) = commit {
+            let title = self.builder.title(key);
+            progress.logs(saved(title, name, &commit, output.failure.is_some()));
+        }
+        Ok(found.unwrap_or(unstored.result))
     }
 
     /// Marks the result in a branch as unusable.
     async fn mark(&self, branch: &str) -> Result<()> {
-        let branch = self.db.branch(branch).await?;
+        let db = self
+            .db
+            .current()
+            .ok_or_else(|| Error::Backend(BackendError::new("the database is not connected")))?;
+        let branch = db.branch(branch).await?;
         if branch.head().await?.is_none() {
             return Ok(());
         }
@@ -360,31 +395,25 @@ async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
     Ok(())
 }
 
-/// The files to store besides the value and the log.
-struct Ending<'r> {
-    failure: Option<&'r String>,
-    /// Whether to mark the failure for rebuild.
-    temporary: bool,
-    repository: Option<String>,
-}
-
-/// Commits the log and the other files of a result.
-async fn store<T: TransactionOps>(
-    transaction: &T,
-    log: &str,
-    result: Ending<'_>,
-) -> Result<T::Commit> {
-    transaction.create_or_replace_file(&file(LOG)?, log.as_bytes()).await?;
-    if let Some(repository) = result.repository {
+/// Replaces the last result and commits the new one. A temporary failure is marked for rebuild.
+async fn store<T: TransactionOps>(transaction: &T, output: &Output) -> Result<T::Commit> {
+    clear(transaction).await?;
+    transaction.write_files(&output.files).await?;
+    for (path, content) in &output.executables {
+        transaction.make_dirs(&path.parent()).await?;
+        transaction.create_file(path, content, true).await?;
+    }
+    if let Some(repository) = &output.repository {
         let text = format!("{repository}\n");
         transaction.create_or_replace_file(&file(REPOSITORY)?, text.as_bytes()).await?;
     }
-    let message = match result.failure {
+    transaction.create_or_replace_file(&file(LOG)?, output.log.as_bytes()).await?;
+    let message = match &output.failure {
         None => "Cached successful result".to_owned(),
         Some(failure) => {
             let text = format!("{failure}\n");
             transaction.create_or_replace_file(&file(FAILURE)?, text.as_bytes()).await?;
-            if result.temporary {
+            if output.temporary {
                 transaction.create_or_replace_file(&file(REBUILD)?, b"").await?;
                 format!("Temporary failure: {}", first_line(failure))
             } else {

@@ -22,13 +22,14 @@ mod switch;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use datakit_client::db::{self, TransactionOps, TreeOps};
+use datakit_client::db::{self, Content, Path, TreeOps};
+use parking_lot::Mutex;
 
 use crate::term::{Progress, Retry};
 
@@ -78,14 +79,13 @@ pub trait Builder: Send + Sync + 'static {
         LogLimits::default()
     }
 
-    /// Computes the value and writes it to `value` in the transaction. If the future is dropped,
-    /// the build must terminate all its processes.
+    /// Computes the value and writes it to the file or directory `value` (see
+    /// [`Build::write_file`]). If the future is dropped, the build must terminate all its processes.
     ///
     /// # Errors
     /// Returns the reason for the failure if the build fails. The reason is stored as the result.
-    fn generate<T: TransactionOps>(
+    fn generate(
         &self,
-        transaction: &T,
         build: &Build,
         key: &Self::Key,
     ) -> impl Future<Output = Result<Self::Value, String>> + Send;
@@ -101,15 +101,24 @@ pub trait Builder: Send + Sync + 'static {
     ) -> impl Future<Output = db::Result<Self::Value>> + Send;
 }
 
+/// The files of a result that are not executable, and those that are.
+type ResultFiles = (BTreeMap<Path, Content>, BTreeMap<Path, Vec<u8>>);
+
 /// A build that is running.
 #[derive(Debug)]
 pub struct Build {
     log: BuildLog,
     progress: Progress,
-    temporary: Arc<AtomicBool>,
+    temporary: AtomicBool,
+    /// The files of the result, and those that are executable.
+    files: Mutex<ResultFiles>,
 }
 
 impl Build {
+    fn new(log: BuildLog, progress: Progress) -> Build {
+        Build { log, progress, temporary: AtomicBool::new(false), files: Mutex::default() }
+    }
+
     /// Returns the log.
     #[must_use]
     pub fn log(&self) -> &BuildLog {
@@ -127,5 +136,21 @@ impl Build {
     /// too, the failure is shown until the value is rebuilt or the CI server restarts.
     pub fn set_temporary(&self) {
         self.temporary.store(true, Relaxed);
+    }
+
+    /// Adds a file to the result. The files are kept in memory and stored when the build ends, even
+    /// if it fails, so a build does not need the database while it runs.
+    pub fn write_file(&self, path: Path, content: impl Into<Vec<u8>>) {
+        self.files.lock().0.insert(path, Content::File(content.into()));
+    }
+
+    /// Adds an executable file to the result.
+    pub fn write_executable(&self, path: Path, content: impl Into<Vec<u8>>) {
+        self.files.lock().1.insert(path, content.into());
+    }
+
+    /// Removes all files from the result.
+    pub fn remove_files(&self) {
+        *self.files.lock() = Default::default();
     }
 }

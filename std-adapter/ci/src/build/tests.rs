@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use datakit_client::db::{BranchOps, CommitOps, Database as _, Path, TransactionOps, TreeOps};
+use datakit_client::db::{
+    BranchOps, CommitOps, Database as _, Path, TransactionExt, TransactionOps, TreeOps,
+};
 use datakit_db::store::MemoryStore;
 use datakit_db::{Database, DirectDb};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::SharedDb;
 use crate::term::{Logs, Outcome, Retry, Term, Watcher};
 
 type Done = Result<(), Box<dyn std::error::Error>>;
@@ -65,12 +68,7 @@ impl Builder for Numbers {
         Retry { attempts: 2, pause: self.pause, pause_max: self.pause }
     }
 
-    async fn generate<T: TransactionOps>(
-        &self,
-        transaction: &T,
-        build: &Build,
-        key: &i32,
-    ) -> Result<String, String> {
+    async fn generate(&self, build: &Build, key: &i32) -> Result<String, String> {
         self.builds.fetch_add(1, Ordering::Relaxed);
         build.log().write("counting\n");
         build.progress().text("counting");
@@ -83,8 +81,7 @@ impl Builder for Numbers {
             return Err(format!("{key} is negative\nsecond line"));
         }
         let text = key.to_string();
-        let written = transaction.create_file(&value(), text.as_bytes(), false).await;
-        written.map_err(|error| error.to_string())?;
+        build.write_file(value(), &*text);
         Ok(text)
     }
 
@@ -129,6 +126,75 @@ async fn read(db: &DirectDb, branch: &str, path: &str) -> String {
 async fn message(db: &DirectDb, branch: &str) -> String {
     let head = db.branch(branch).await.unwrap().head().await.unwrap().unwrap();
     head.message().await.unwrap().trim_end().to_owned()
+}
+
+#[tokio::test]
+async fn rubbish_in_a_branch_is_replaced() -> Done {
+    let db = memory();
+    for (key, files) in [
+        (1, &["value/dir/file"][..]),
+        (2, &["failure/dir/file", "value"]),
+        (3, &["log/file", "value/a", "failure/b", "rebuild-requested/c"]),
+        (4, &["something/else"]),
+    ] {
+        let transaction = db.branch(format!("number-of-{key}")).await?.transaction().await?;
+        for path in files {
+            transaction.write_file(&path.parse()?, b"\xff\0 rubbish").await?;
+        }
+        transaction.commit("rubbish").await?;
+        let cache = Cache::new(db.clone(), Numbers::new(1), LiveLogs::new());
+        assert_eq!(result(&cache.find(&key)).await.outcome, Outcome::Success(key.to_string()));
+        assert_eq!(read(&db, &format!("number-of-{key}"), "value").await, key.to_string());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn result_is_stored_after_the_connection_was_replaced() -> Done {
+    let (db, builder, logs) = (memory(), Numbers::new(0), LiveLogs::new());
+    let shared = SharedDb::disconnected();
+    let cache = Cache::new(shared.clone(), builder.clone(), logs.clone());
+    let term = cache.find(&7);
+    let progress =
+        |text: &'static str| move |outcome: &Outcome<String>| *outcome == Outcome::pending(text);
+    assert_eq!(term.evaluate().outcome, Outcome::pending("Number 7"));
+    shared.connect(db.clone());
+    settle(&term, progress("counting")).await;
+    // The build ends while the database is not connected, and its result is kept even if other
+    // builds are ended.
+    shared.disconnect();
+    builder.permits.add_permits(1);
+    let log = logs.get("number-of-7").unwrap();
+    let mut reader = log.reader();
+    while reader.next().await.is_some() {}
+    shared.end_builds();
+    shared.connect(db.clone());
+    assert_eq!(result(&term).await.outcome, Outcome::Success("7".to_owned()));
+    assert_eq!((builder.builds(), &*read(&db, "number-of-7", "value").await), (1, "7"));
+
+    // A running build is ended and starts again.
+    let term = cache.find(&8);
+    settle(&term, progress("counting")).await;
+    shared.disconnect();
+    shared.end_builds();
+    settle(&term, progress("Waiting for the database")).await;
+    assert!(logs.get("number-of-8").is_none());
+    builder.permits.add_permits(1);
+    shared.connect(db.clone());
+    assert_eq!(result(&term).await.outcome, Outcome::Success("8".to_owned()));
+    assert_eq!(builder.builds(), 3);
+
+    // Another server has stored a result in the meantime.
+    let term = cache.find(&9);
+    settle(&term, progress("counting")).await;
+    shared.disconnect();
+    let transaction = db.branch("number-of-9").await?.transaction().await?;
+    transaction.write_file(&value(), b"nine").await?;
+    transaction.commit("another server").await?;
+    builder.permits.add_permits(1);
+    shared.connect(db.clone());
+    assert_eq!(result(&term).await.outcome, Outcome::Success("nine".to_owned()));
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,6 +73,11 @@ impl Jobs {
         jobs.map(|(id, job)| (&*id.test, job))
     }
 
+    /// Returns all targets.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.keys()
+    }
+
     pub(super) fn contains(&self, target: &Target) -> bool {
         self.targets.contains_key(target)
     }

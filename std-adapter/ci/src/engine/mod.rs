@@ -7,6 +7,7 @@
 
 mod counters;
 mod jobs;
+mod obstacles;
 mod project;
 mod publish;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use datakit_client::db::{
 };
 use datakit_github::{Changes, DEFAULT_BRANCH, Repo, Snapshot, add_monitors, ensure_branch};
 
-use crate::{Metadata, Target};
+use crate::{Metadata, SharedDb, Target};
 use jobs::Jobs;
 use project::Planned;
 use publish::{Published, Round};
@@ -67,7 +68,7 @@ impl Default for Options {
 
 /// Evaluates the tests of all targets in the projects.
 pub struct Engine<D: Database> {
-    db: D,
+    db: SharedDb<D>,
     options: Options,
     projects: Vec<Project>,
     metadata: Arc<Metadata>,
@@ -79,9 +80,9 @@ pub struct Engine<D: Database> {
 
 impl<D: Database> Engine<D> {
     /// Creates an engine.
-    pub fn new(db: D, options: Options, projects: Vec<Project>) -> Engine<D> {
+    pub fn new(db: impl Into<SharedDb<D>>, options: Options, projects: Vec<Project>) -> Engine<D> {
         Engine {
-            db,
+            db: db.into(),
             options,
             projects,
             metadata: Arc::new(Metadata::new()),
@@ -125,15 +126,17 @@ impl<D: Database> Engine<D> {
     }
 
     /// Runs rounds until the database returns an error, for example because the connection was lost.
-    /// Call the method again with a new connection to resume.
+    /// Call the method again to resume with the next connection. Builds continue in the meantime.
     ///
     /// # Errors
     /// Returns the database error.
     pub async fn run(&mut self) -> Result<()> {
-        let branch = ensure_branch(&self.db, &self.options.branch).await?;
+        let db = self.db.get().await;
+        let branch = ensure_branch(&db, &self.options.branch).await?;
         self.monitor(&branch).await?;
         let mut heads = branch.watch_head().await?;
         let mut seen: Option<D::Commit> = None;
+        self.published.reset(self.jobs.targets());
         loop {
             tokio::select! {
                 head = next_head(&mut heads) => {
@@ -156,7 +159,7 @@ impl<D: Database> Engine<D> {
                     snapshot: self.metadata.snapshot(),
                     metadata: seen,
                 };
-                let written = self.published.write(&self.db, &branch, &round).await?;
+                let written = self.published.write(&db, &branch, &round).await?;
                 self.counters.add_status_updates(written);
             }
         }

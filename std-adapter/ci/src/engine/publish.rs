@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datakit_client::db::{
-    BranchExt, BranchOps, CommitOps, Database, Error, Result, TransactionOps,
+    BranchExt, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps,
 };
 use datakit_github::{
-    Commit, Context, Description, Diff, Element, Snapshot, Status, StatusId, StatusState, Text,
-    write,
+    Commit, Context, Description, Diff, Element, ElementId, Snapshot, Status, StatusId,
+    StatusState, Text, layout, write,
 };
 
 use super::Options;
 use super::jobs::Jobs;
+use super::obstacles::remove_obstacles;
 use crate::Target;
+use crate::state::is_no_file;
 use crate::state::{History, INDEX_BRANCH, JobResult, JobStatus, Record, index_path};
 
 /// How long after a restart a pending result does not replace an older result for the same commit.
@@ -58,6 +60,13 @@ impl<D: Database> Published<D> {
             statuses: BTreeMap::new(),
             index: BTreeMap::new(),
         }
+    }
+
+    /// Forgets what was written through the last connection, and marks the results of all targets
+    /// as not yet written.
+    pub(super) fn reset<'t>(&mut self, targets: impl Iterator<Item = &'t Target>) {
+        *self = Published::new();
+        self.waiting = targets.cloned().collect();
     }
 
     /// Returns `true` if the last round could not write everything.
@@ -220,7 +229,24 @@ async fn write_statuses<B: BranchOps>(branch: &B, changed: &[ChangedStatus]) -> 
         write(transaction, &diff).await?;
         transaction.commit(&message(changed)).await
     });
+    match written.await {
+        Err(error) if is_no_file(&error) || error == Error::Exists => {}
+        written => return written.map(drop),
+    }
+    let files: Vec<Path> = changed.iter().flat_map(status_files).collect();
+    let written = branch.with_transaction(async |transaction| {
+        remove_obstacles(transaction, &files).await?;
+        write(transaction, &diff).await?;
+        transaction.commit(&message(changed)).await
+    });
     written.await.map(drop)
+}
+
+/// Returns the paths of a status.
+fn status_files(change: &ChangedStatus) -> impl Iterator<Item = Path> + use<> {
+    let dir = layout::dir(&ElementId::Status(change.status.id.clone()));
+    let names = ["state", "description", "target_url"];
+    names.into_iter().filter_map(move |name| dir.clone().join(name).ok())
 }
 
 /// Returns the overall result of a target: a failure if any test failed, otherwise pending if any

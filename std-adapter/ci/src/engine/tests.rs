@@ -1,5 +1,7 @@
 //! Tests for the engine, with an in-memory database.
 
+mod hostile;
+
 use std::sync::Arc;
 use std::time::Duration;
 

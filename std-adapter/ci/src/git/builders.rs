@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use datakit_client::db::{self, Path, TransactionOps, TreeOps};
+use datakit_client::db::{self, Path, TreeOps};
 use datakit_github::Commit;
 
 use super::Repository;
@@ -58,17 +58,12 @@ impl Builder for FetchHead {
         Some(key.commit.repo.to_string())
     }
 
-    async fn generate<T: TransactionOps>(
-        &self,
-        transaction: &T,
-        build: &Build,
-        key: &FetchKey,
-    ) -> Result<Commit, String> {
+    async fn generate(&self, build: &Build, key: &FetchKey) -> Result<Commit, String> {
         let fetched =
             self.repository.fetch(&key.target, &key.commit, build.progress(), build.log());
         fetched.await.map_err(|error| with_causes(&error))?;
         let text = format!("{}\n", key.commit.hash);
-        write_value(transaction, text.as_bytes()).await?;
+        write_value(build, text.as_bytes())?;
         Ok(key.commit.clone())
     }
 
@@ -206,14 +201,9 @@ impl Builder for Shell {
         self.options.secrets.iter().map(|(_, value)| value.clone()).collect()
     }
 
-    async fn generate<T: TransactionOps>(
-        &self,
-        transaction: &T,
-        build: &Build,
-        key: &ShellKey,
-    ) -> Result<(), String> {
+    async fn generate(&self, build: &Build, key: &ShellKey) -> Result<(), String> {
         self.run(build, key).await?;
-        write_value(transaction, b"").await
+        write_value(build, b"")
     }
 
     async fn load<T: TreeOps>(&self, _: &T, _: &ShellKey) -> db::Result<()> {
@@ -221,12 +211,9 @@ impl Builder for Shell {
     }
 }
 
-async fn write_value<T: TransactionOps>(transaction: &T, value: &[u8]) -> Result<(), String> {
-    let written = async {
-        let path = Path::from_names([VALUE])?;
-        transaction.create_or_replace_file(&path, value).await
-    };
-    written.await.map_err(|error: db::Error| with_causes(&error))
+fn write_value(build: &Build, value: &[u8]) -> Result<(), String> {
+    build.write_file(Path::from_names([VALUE]).map_err(|error| with_causes(&error))?, value);
+    Ok(())
 }
 
 /// Escapes characters that are not allowed in branch names. Every byte other than a letter, a

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datakit_client::db::{self, Path, TransactionExt, TransactionOps, TreeExt, TreeOps};
+use datakit_client::db::{self, Path, TreeExt, TreeOps};
 use datakit_github::Commit;
 
 use super::error::PipelineErrors;
@@ -156,6 +156,23 @@ fn summary(errors: &PipelineErrors) -> String {
     }
 }
 
+/// Adds the files of a pipeline to the result.
+fn write(build: &Build, definition: &Definition) -> db::Result<()> {
+    let (name, text) = match &definition.text {
+        Some(text) => ("pipeline", &**text),
+        None => ("no-pipeline", ""),
+    };
+    build.write_file(value(name)?, text);
+    let changed = definition.changed.as_ref();
+    let images = Some(&definition.images).filter(|images| !images.is_empty());
+    for (name, list) in [("changed", changed), ("images", images)] {
+        if let Some(list) = list {
+            build.write_file(value(name)?, serde_json::to_vec(list).unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
 impl<S: Source> Builder for DefinitionBuilder<S> {
     type Key = DefinitionKey;
     type Value = Definition;
@@ -172,12 +189,7 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
         pipeline_branch(&key.commit, key.base.as_ref().map(|(branch, _)| &**branch))
     }
 
-    async fn generate<T: TransactionOps>(
-        &self,
-        transaction: &T,
-        build: &Build,
-        key: &DefinitionKey,
-    ) -> Result<Definition, String> {
+    async fn generate(&self, build: &Build, key: &DefinitionKey) -> Result<Definition, String> {
         let holder = Holder::new(key.commit.repo.to_string(), key.target.to_string());
         let place = self.pool.acquire(&holder, build.progress()).await;
         let _place = place.map_err(|error| {
@@ -200,23 +212,7 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
             Some(_) => build.log().write(&plan.to_string()),
             None => build.log().line(&format!("The commit has no file {FILE}, so no step runs")),
         }
-        let written = async {
-            let (name, text) = match &definition.text {
-                Some(text) => ("pipeline", &**text),
-                None => ("no-pipeline", ""),
-            };
-            transaction.write_file(&value(name)?, text.as_bytes()).await?;
-            let changed = definition.changed.as_ref();
-            let images = Some(&definition.images).filter(|images| !images.is_empty());
-            for (name, list) in [("changed", changed), ("images", images)] {
-                if let Some(list) = list {
-                    let json = serde_json::to_vec(list).unwrap_or_default();
-                    transaction.write_file(&value(name)?, &json).await?;
-                }
-            }
-            Ok::<_, db::Error>(())
-        };
-        written.await.map_err(|error| format!("the pipeline cannot be stored: {error}"))?;
+        write(build, &definition).map_err(|error| error.to_string())?;
         Ok(definition)
     }
 

@@ -19,7 +19,7 @@ pub(super) fn encodings(secret: &str) -> Vec<String> {
     }
     let mut forms = vec![percent_encoded(secret)];
     for (before, skipped) in [(0, 0), (1, 2), (2, 3)] {
-        let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
+        let bytes = [vec![0; before].as_slice(), secret.as_bytes()].concat();
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
             let text = engine.encode(&bytes);
             let end = text.len() - usize::from(bytes.len() % 3 != 0);

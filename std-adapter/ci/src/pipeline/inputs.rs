@@ -13,6 +13,7 @@ use super::execute::TaskError;
 use super::files::FileLimits;
 use super::names::task_branch;
 use super::steps::StepKey;
+use crate::SharedDb;
 
 /// The limits for the artifacts that a task can read.
 pub const INPUT_LIMITS: FileLimits = FileLimits { count: 10_000, bytes: 256 << 20 };
@@ -20,7 +21,7 @@ pub const INPUT_LIMITS: FileLimits = FileLimits { count: 10_000, bytes: 256 << 2
 /// Writes the artifacts of the tasks that a task needs to a new directory next to its work tree. Each
 /// needed task has a subdirectory. Returns `None` if there are no artifacts.
 pub(super) async fn fetch<D: Database>(
-    db: &D,
+    db: &SharedDb<D>,
     key: &StepKey,
     work_tree: &Path,
 ) -> Result<Option<TempDir>, TaskError> {
@@ -33,16 +34,29 @@ pub(super) async fn fetch<D: Database>(
     for input in &key.task.inputs {
         let target = input.per_target.then_some(&key.target);
         let branch = task_branch(&input.task, &key.commit, target, key.trust);
-        let stored = stored(db, &branch, &mut limits).await;
+        let (branch, left) = (&branch, limits);
+        let stored = db.retry(|db| async move {
+            let mut left = left;
+            match stored(&db, branch, &mut left).await {
+                Ok(files) => Ok(Ok((files, left))),
+                Err(ReadError::Limit(error)) => Ok(Err(error)),
+                Err(ReadError::Database(error)) => Err(error),
+            }
+        });
         let failed = |reason: String| format!("artifacts of {}: {reason}", input.task);
-        let files = match stored {
-            Ok(Some(files)) => files,
+        let files = match stored.await {
+            Ok(Ok((Some(files), left))) => {
+                limits = left;
+                files
+            }
             // Somebody has requested a rebuild of the needed step, which failed.
-            Ok(None) => return Err(TaskError::Temporary(failed("there is no result".to_owned()))),
-            Err(ReadError::Database(error)) => {
+            Ok(Ok((None, _))) => {
+                return Err(TaskError::Temporary(failed("there is no result".to_owned())));
+            }
+            Err(error) => {
                 return Err(TaskError::Temporary(failed(format!("database: {error}"))));
             }
-            Err(ReadError::Limit(error)) => {
+            Ok(Err(error)) => {
                 return Err(TaskError::Setup(failed(error.to_string())));
             }
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datakit_client::db::{self, Content, Database, Path, TransactionExt, TransactionOps, TreeOps};
+use datakit_client::db::{self, Database, Path, TreeOps};
 use datakit_github::Commit;
 use serde::{Deserialize, Serialize};
 
@@ -17,10 +17,10 @@ use super::plan::Task;
 use super::settings::{DEFAULT_POOL, Settings};
 use super::source::{Checkout, Request, Source, SourceError};
 use super::trust::Trust;
-use crate::Target;
 use crate::build::{Build, Builder, LogLimits};
 use crate::command::Sandbox;
 use crate::pool::{Holder, PoolGuard};
+use crate::{SharedDb, Target};
 
 /// A task for a commit.
 #[derive(Debug, Clone)]
@@ -68,14 +68,14 @@ impl StepResult {
 /// Builds tasks.
 #[derive(Debug)]
 pub struct StepBuilder<D, S> {
-    db: D,
+    db: SharedDb<D>,
     source: Arc<S>,
     settings: Arc<Settings>,
 }
 
 impl<D: Database, S: Source> StepBuilder<D, S> {
     /// Creates a builder. The artifacts of needed tasks are read from the database.
-    pub fn new(db: D, source: Arc<S>, settings: Settings) -> StepBuilder<D, S> {
+    pub fn new(db: SharedDb<D>, source: Arc<S>, settings: Settings) -> StepBuilder<D, S> {
         StepBuilder { db, source, settings: Arc::new(settings) }
     }
 
@@ -92,21 +92,16 @@ impl<D: Database, S: Source> StepBuilder<D, S> {
         pool.acquire(&holder, build.progress()).await.map_err(|error| error.to_string())
     }
 
-    /// Runs the task in a new work tree, and writes the artifacts to the transaction.
-    async fn attempt<T: TransactionOps>(
+    /// Runs the task in a new work tree, and adds the artifacts to the result.
+    async fn attempt(
         &self,
-        transaction: &T,
         build: &Build,
         key: &StepKey,
     ) -> Result<BTreeMap<String, u64>, TaskError> {
         let request =
             Request { target: &key.target, commit: &key.commit, job: &key.task.name, build };
         // Remove the artifacts from an earlier attempt.
-        let cleared = match Path::from_names(["value"]) {
-            Ok(value) => transaction.remove_if_present(&value).await,
-            Err(error) => Err(error),
-        };
-        cleared.map_err(|error| TaskError::Temporary(format!("database: {error}")))?;
+        build.remove_files();
         build.progress().text(format!("Checking out {}", key.commit));
         let checkout = self.source.checkout(&request).await?;
         for notice in notices(checkout.path()) {
@@ -130,7 +125,7 @@ impl<D: Database, S: Source> StepBuilder<D, S> {
         };
         build.progress().text(format!("Running {}", key.task.name));
         let ended = job.run(checkout.path(), build.log()).await;
-        let stored = store_artifacts(transaction, &key.task, checkout.path()).await;
+        let stored = store_artifacts(build, &key.task, checkout.path()).await;
         let (sizes, problems) = stored.map_err(TaskError::Failed)?;
         for problem in &problems {
             build.log().line(problem);
@@ -168,10 +163,10 @@ const ATTRIBUTES_MAX: u64 = 1 << 20;
 /// The attribute of files that are stored with Git LFS.
 const FILTER: &[u8] = b"filter=lfs";
 
-/// Writes the artifacts of a task to `value/artifacts`. Returns their paths and sizes, and the
-/// reasons why other artifacts were not stored.
-async fn store_artifacts<T: TransactionOps>(
-    transaction: &T,
+/// Adds the artifacts of a task to the result as `value/artifacts`. Returns their paths and sizes,
+/// and the reasons why other artifacts are not stored.
+async fn store_artifacts(
+    build: &Build,
     task: &Arc<Task>,
     dir: &std::path::Path,
 ) -> Result<(BTreeMap<String, u64>, Vec<String>), String> {
@@ -182,25 +177,16 @@ async fn store_artifacts<T: TransactionOps>(
     let read = move || artifacts::read(&dir, &task.step.artifacts, ARTIFACT_LIMITS);
     let read = tokio::task::spawn_blocking(read).await;
     let (found, problems) = read.map_err(|error| error.to_string())?;
-    let (mut files, mut executables, mut sizes) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let mut sizes = BTreeMap::new();
     for (path, Artifact { content, executable }) in found {
         sizes.insert(String::from_utf8_lossy(&path).into_owned(), content.len() as u64);
         let names = [&b"value"[..], b"artifacts"].into_iter().chain(path.split(|b| *b == b'/'));
         let path = Path::from_names(names).map_err(|error| error.to_string())?;
         match executable {
-            true => executables.push((path, content)),
-            false => drop(files.insert(path, Content::File(content))),
+            true => build.write_executable(path, content),
+            false => build.write_file(path, content),
         }
     }
-    let written = async {
-        transaction.write_files(&files).await?;
-        for (path, content) in &executables {
-            transaction.make_dirs(&path.parent()).await?;
-            transaction.create_file(path, content, true).await?;
-        }
-        Ok::<_, db::Error>(())
-    };
-    written.await.map_err(|error| format!("the artifacts cannot be stored: {error}"))?;
     Ok((sizes, problems))
 }
 
@@ -233,18 +219,13 @@ impl<D: Database, S: Source> Builder for StepBuilder<D, S> {
         self.settings.log
     }
 
-    async fn generate<T: TransactionOps>(
-        &self,
-        transaction: &T,
-        build: &Build,
-        key: &StepKey,
-    ) -> Result<StepResult, String> {
+    async fn generate(&self, build: &Build, key: &StepKey) -> Result<StepResult, String> {
         let retry = key.task.step.retry;
         let (mut began, mut attempt) = (None, 1);
         let artifacts = loop {
             let place = self.place(key, build).await.inspect_err(|_| build.set_temporary())?;
             began = began.or_else(|| Some(Instant::now()));
-            let ended = self.attempt(transaction, build, key).await;
+            let ended = self.attempt(build, key).await;
             drop(place);
             let error = match ended {
                 Ok(artifacts) => break artifacts,
@@ -267,11 +248,7 @@ impl<D: Database, S: Source> Builder for StepBuilder<D, S> {
         let milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX);
         let result = StepResult { milliseconds, attempts: attempt, artifacts };
         let json = serde_json::to_vec(&result).map_err(|error| error.to_string())?;
-        let written = match result_file() {
-            Ok(path) => transaction.write_file(&path, &json).await,
-            Err(error) => Err(error),
-        };
-        written.map_err(|error| format!("the result cannot be stored: {error}"))?;
+        build.write_file(result_file().map_err(|error| error.to_string())?, json);
         Ok(result)
     }
 

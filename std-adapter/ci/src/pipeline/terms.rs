@@ -16,7 +16,7 @@ use super::steps::{StepBuilder, StepKey};
 use super::trust::Trust;
 use crate::build::{Builds, Cache, LiveLogs};
 use crate::term::{Outcome, Term, wait_for_all};
-use crate::{Metadata, Target, TestInput, Tests};
+use crate::{Metadata, SharedDb, Target, TestInput, Tests};
 
 /// The pipelines of a repository. All clones share the results.
 ///
@@ -40,8 +40,13 @@ pub struct Pipelines<D: Database, S: Source> {
 
 impl<D: Database, S: Source> Pipelines<D, S> {
     /// Creates the result caches. Call this function only once for each repository.
-    pub fn new(db: D, source: S, settings: Settings, logs: LiveLogs) -> Pipelines<D, S> {
-        let source = Arc::new(source);
+    pub fn new(
+        db: impl Into<SharedDb<D>>,
+        source: S,
+        settings: Settings,
+        logs: LiveLogs,
+    ) -> Pipelines<D, S> {
+        let (db, source) = (db.into(), Arc::new(source));
         let definitions = DefinitionBuilder::new(source.clone(), &settings.pools);
         Pipelines {
             definitions: Cache::new(db.clone(), definitions, logs.clone()),

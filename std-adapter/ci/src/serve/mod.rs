@@ -1,5 +1,6 @@
 //! The server: tests the targets while the database is connected, and serves the web pages.
 
+mod contact;
 mod control;
 mod projects;
 mod rebuild;
@@ -35,6 +36,11 @@ const LOG_SOURCES: [LogSource; 3] = [
 /// The delay before the first attempt to reconnect. The delay doubles after each failed attempt.
 const MIN_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
+/// The maximum delay while builds are running.
+const BUILDS_DELAY: Duration = Duration::from_secs(1);
+/// How long to wait for the database before the web pages are announced. A server that cannot
+/// acquire the lease exits without announcing its pages.
+const ANNOUNCE_DELAY: Duration = Duration::from_secs(1);
 /// The maximum duration of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -69,6 +75,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, AnyError> {
     let status = tokio::select! {
         status = signal => Ok(status),
         error = run(&server, &web, &args) => Err(error),
+        never = server.contact.end_builds(&server.db) => match never {},
     };
     tracing::info!(name: APP, "Stopping");
     // Dropping `run` has ended all running builds. They have no results, so the next server starts
@@ -82,33 +89,50 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, AnyError> {
     status
 }
 
-/// Connects to the database and reconnects whenever the connection is lost. Returns only if the
+/// Connects to the database, and connects again whenever the connection is lost. Returns only if the
 /// lease is lost.
 async fn run(server: &Server, web: &Web, args: &ServeArgs) -> AnyError {
     let id = ServerId::of_this_process();
+    let mut engine = server.engine();
     let mut delay = MIN_DELAY;
     loop {
         server.connections.attempt();
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, Db::connect(&args.metadata_store));
-        let error: AnyError = match connected.await {
+        let error: AnyError = match connect(web, args).await {
             Ok(Ok(db)) => {
                 let began = tokio::time::Instant::now();
-                let ended = server.session(db, &id, web).await;
+                let ended = server.session(db, &id, web, &mut engine).await;
                 if began.elapsed() > MAX_DELAY {
                     delay = MIN_DELAY;
                 }
                 match ended {
                     Ended::Lost(error) => return error.into(),
-                    Ended::Failed(error) => error.into(),
+                    Ended::Failed(error) => error,
                 }
             }
             Ok(Err(error)) => error.into(),
             Err(_) => format!("no connection within {CONNECT_TIMEOUT:?}").into(),
         };
         server.connections.failure();
+        web.announce();
         let address = &args.metadata_store;
         tracing::warn!(%address, error, "database error, reconnecting");
-        tokio::time::sleep(delay).await;
+        // Builds end soon if the database stays disconnected.
+        let max = if server.contact.is_recent() { BUILDS_DELAY } else { MAX_DELAY };
+        tokio::time::sleep(delay.min(max)).await;
         delay = delay.saturating_mul(2).min(MAX_DELAY);
     }
+}
+
+/// Connects to the database. If it does not respond for a second, announces the web pages.
+async fn connect(
+    web: &Web,
+    args: &ServeArgs,
+) -> Result<datakit_client::db::Result<Db>, tokio::time::error::Elapsed> {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, Db::connect(&args.metadata_store));
+    tokio::pin!(connected);
+    tokio::select! {
+        connected = &mut connected => return connected,
+        () = tokio::time::sleep(ANNOUNCE_DELAY) => web.announce(),
+    }
+    connected.await
 }

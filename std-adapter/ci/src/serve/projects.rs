@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datakit_ci::SharedDb;
 use datakit_ci::git::{Repository, RepositoryOptions};
 use datakit_ci::pipeline::{GitCheckout, Request, Source, SourceError};
 use datakit_client::db::Db;
@@ -30,7 +31,13 @@ impl Clones {
 
     /// Returns the source of a repository. The repository is cloned when its first commit is
     /// needed, because the bridge might not have found its URL before.
-    pub(super) fn source(&self, repo: &Repo, given: &Given, db: &Db, branch: &str) -> LazyClone {
+    pub(super) fn source(
+        &self,
+        repo: &Repo,
+        given: &Given,
+        db: &SharedDb<Db>,
+        branch: &str,
+    ) -> LazyClone {
         LazyClone {
             clone: self.open.lock().entry(repo.clone()).or_default().clone(),
             dir: self.dir.join(repo.user()).join(repo.name()),
@@ -79,7 +86,7 @@ pub(super) struct LazyClone {
     dir: PathBuf,
     repo: Repo,
     given: Given,
-    db: Db,
+    db: SharedDb<Db>,
     branch: String,
 }
 
@@ -101,11 +108,13 @@ impl LazyClone {
 
     /// Returns the URL that the bridge found, or the repository's GitHub URL.
     async fn found_url(&self) -> datakit_client::db::Result<String> {
-        let branch = self.db.branch(&self.branch).await?;
-        let found = match branch.head().await? {
-            Some(head) => read_clone_url(&head.tree(), &self.repo).await?,
-            None => None,
-        };
+        let found = self.db.retry(|db| async move {
+            match db.branch(&self.branch).await?.head().await? {
+                Some(head) => read_clone_url(&head.tree(), &self.repo).await,
+                None => Ok(None),
+            }
+        });
+        let found = found.await?;
         Ok(found.unwrap_or_else(|| format!("https://github.com/{}.git", self.repo)))
     }
 }

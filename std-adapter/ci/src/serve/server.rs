@@ -14,17 +14,19 @@ use datakit_ci::lease::Lease;
 use datakit_ci::pipeline::DEFAULT_POOL;
 use datakit_ci::pool::{Pool, Pools};
 use datakit_ci::webhook::{StatusWatcher, Webhooks};
-use datakit_ci::{Counters, Options, Target, View};
+use datakit_ci::{Counters, Options, SharedDb, Target, View};
 use datakit_client::db::Db;
 use datakit_github::Repo;
 use parking_lot::Mutex;
 
 use super::AnyError;
+use super::contact::Contact;
 use super::projects::{Clones, Given};
 use super::rebuild::Rebuilds;
 use crate::args::{self, ServeArgs};
 use crate::config::{AbsolutePath, Config, RepoName};
 use crate::metrics::{Connections, Sources};
+use crate::steady_clock::SteadyClock;
 
 /// The state that outlives a connection.
 pub(super) struct Server {
@@ -33,6 +35,8 @@ pub(super) struct Server {
     /// The SHA-256 hash of the metrics token.
     pub(super) metrics_token: Option<[u8; 32]>,
     pub(super) connections: Connections,
+    pub(super) db: SharedDb<Db>,
+    pub(super) contact: Contact,
     pub(super) view: View,
     pub(super) live: LiveLogs,
     pub(super) builds: Builds,
@@ -41,6 +45,7 @@ pub(super) struct Server {
     pub(super) clones: Clones,
     pub(super) given: BTreeMap<Repo, Given>,
     pub(super) rebuilds: Rebuilds,
+    pub(super) clock: Mutex<SteadyClock>,
     pub(super) branch: String,
     pub(super) web_url: String,
     pub(super) canaries: Vec<Target>,
@@ -69,7 +74,7 @@ impl Server {
         for (name, capacity) in capacities.chain([(DEFAULT_POOL, jobs)]) {
             pools.get_or_insert_with(name, || Pool::with_queue(name, capacity, queue.clone()));
         }
-        let webhooks = Webhooks::open(&secrets_dir)?;
+        let webhooks = Webhooks::open(&secrets_dir, &args.work_dir)?;
         let context = Options::default().context;
         let statuses = StatusWatcher::new(webhooks.clone(), &args.branch, &context);
         let given = config.projects.iter().map(|(RepoName(repo), settings)| {
@@ -80,10 +85,13 @@ impl Server {
             webhooks,
             statuses: tokio::sync::Mutex::new(statuses),
             rebuilds: Rebuilds::new(&config)?,
+            clock: Mutex::new(SteadyClock::new()),
             clones: Clones::new(&args.work_dir.join("clones")),
             metrics_token: config.access.metrics_token()?,
             secrets_dir,
             connections: Connections::default(),
+            db: SharedDb::disconnected(),
+            contact: Contact::new(args.lease_timeout),
             view: View::new(),
             live: LiveLogs::new(),
             builds: Builds::new(),

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use datakit_ci::lease::{Lease, LeaseError, ServerId};
 use datakit_ci::pipeline::Pipelines;
-use datakit_ci::prune::prune_logs;
+use datakit_ci::prune::{LogPolicy, prune_logs};
 use datakit_ci::{Engine, Options, Project};
 use datakit_client::db::{Db, Error};
 
+use super::AnyError;
 use super::server::Server;
 use super::step_settings::step_settings;
 use super::web::Web;
@@ -24,51 +25,70 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) enum Ended {
     /// Another server is using the database.
     Lost(LeaseError),
-    /// The database returned an error.
-    Failed(Error),
+    /// The database returned an error or did not respond.
+    Failed(AnyError),
 }
 
 impl From<LeaseError> for Ended {
     fn from(error: LeaseError) -> Ended {
         match error {
-            LeaseError::Database(error) => Ended::Failed(error),
+            LeaseError::Database(error) => Ended::Failed(error.into()),
             held => Ended::Lost(held),
         }
     }
 }
 
 impl Server {
-    /// Tests the targets until the connection fails or the lease is lost. Dropping the future ends all
-    /// builds.
-    pub(super) async fn session(&self, db: Db, id: &ServerId, web: &Web) -> Ended {
-        match self.run(db, id, web).await {
-            Ok(never) => match never {},
-            Err(ended) => ended,
-        }
+    /// Creates the engine, whose jobs outlive a connection.
+    pub(super) fn engine(&self) -> Engine<Db> {
+        Engine::new(self.db.clone(), self.options(), self.projects())
+            .with_view(self.view.clone(), self.counters.clone())
     }
 
-    async fn run(&self, db: Db, id: &ServerId, web: &Web) -> Result<Infallible, Ended> {
-        let lease = Arc::new(Lease::acquire(&db, id.clone(), self.lease_timeout).await?);
+    /// Tests the targets until the connection fails or the lease is lost. Builds continue after the
+    /// connection has failed.
+    pub(super) async fn session(
+        &self,
+        db: Db,
+        id: &ServerId,
+        web: &Web,
+        engine: &mut Engine<Db>,
+    ) -> Ended {
+        let ended = tokio::select! {
+            ended = self.run(&db, id, web, engine) => match ended {
+                Ok(never) => match never {},
+                Err(ended) => ended,
+            },
+            error = self.contact.probe(&db) => Ended::Failed(error),
+        };
+        self.contact.lost();
+        self.db.disconnect();
+        ended
+    }
+
+    async fn run(
+        &self,
+        db: &Db,
+        id: &ServerId,
+        web: &Web,
+        engine: &mut Engine<Db>,
+    ) -> Result<Infallible, Ended> {
+        let lease = Arc::new(Lease::acquire(db, id.clone(), self.lease_timeout).await?);
         *self.lease.lock() = Some(lease.clone());
         tracing::info!("connected to the database");
+        self.contact.acquired();
+        self.db.connect(db.clone());
         web.connected(self, db.clone());
-        self.builds.clear();
-        let projects = self.projects(&db);
-        let mut engine = Engine::new(db.clone(), self.options(), projects)
-            .with_view(self.view.clone(), self.counters.clone());
         let mut statuses = self.statuses.lock().await;
+        let failed = |ended: Result<(), Error>| {
+            Ended::Failed(ended.err().unwrap_or(Error::StreamEnded).into())
+        };
         tokio::select! {
-            ended = statuses.run(&db) => match ended {
-                Ok(()) => Err(Ended::Failed(Error::StreamEnded)),
-                Err(error) => Err(Ended::Failed(error)),
-            },
-            ended = engine.run() => match ended {
-                Ok(()) => Err(Ended::Failed(Error::StreamEnded)),
-                Err(error) => Err(Ended::Failed(error)),
-            },
+            ended = statuses.run(db) => Err(failed(ended)),
+            ended = engine.run() => Err(failed(ended)),
             error = lease.hold() => Err(error.into()),
             never = self.rebuilds.run(&self.view, &self.builds) => match never {},
-            never = self.prune(&db) => match never {},
+            never = self.prune(db) => match never {},
         }
     }
 
@@ -81,12 +101,12 @@ impl Server {
         options
     }
 
-    fn projects(&self, db: &Db) -> Vec<Project> {
+    fn projects(&self) -> Vec<Project> {
         let mut projects = Vec::new();
         for (repo, given) in &self.given {
-            let source = self.clones.source(repo, given, db, &self.branch);
+            let source = self.clones.source(repo, given, &self.db, &self.branch);
             let settings = step_settings(self, repo);
-            let pipelines = Pipelines::new(db.clone(), source, settings, self.live.clone());
+            let pipelines = Pipelines::new(self.db.clone(), source, settings, self.live.clone());
             pipelines.add_to(&self.builds);
             projects.push(Project::dynamic(repo.clone(), move |input| pipelines.tests(input)));
         }
@@ -97,7 +117,11 @@ impl Server {
     async fn prune(&self, db: &Db) -> Infallible {
         let Some(policy) = self.config.logs.policy() else { return std::future::pending().await };
         loop {
-            match prune_logs(db, policy, &self.live, SystemTime::now()).await {
+            // A wrong clock must not make all logs look old.
+            let now = self.clock.lock().now();
+            let policy = LogPolicy { max_age: policy.max_age.filter(|_| now.is_some()), ..policy };
+            let now = now.unwrap_or_else(SystemTime::now);
+            match prune_logs(db, policy, &self.live, now).await {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "removed old logs"),
                 Err(error) => tracing::warn!(%error, "old logs cannot be removed"),

@@ -8,12 +8,14 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use datakit_ci::SharedDb;
 use datakit_ci::web::auth::{self, Auth};
 use datakit_ci::web::tls::Tls;
 use datakit_ci::web::{State, router, server as http};
 use datakit_client::db::Db;
 use datakit_program::{Endpoint, HttpAddress, metrics_text};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,6 +27,8 @@ use super::server::Server;
 use crate::args::ServeArgs;
 use crate::config::RepoName;
 use crate::metrics::{self, WebSources};
+
+const DISCONNECTED: &str = "The database is not connected.\n";
 
 /// The listening socket for the web pages.
 pub(super) struct Listener {
@@ -58,6 +62,8 @@ pub(super) struct Web {
     auth: Auth,
     registry: Arc<Registry>,
     current: Arc<RwLock<Current>>,
+    /// The line to be printed when the pages are announced.
+    line: Mutex<Option<String>>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -93,7 +99,10 @@ impl Web {
         }
         let current = Arc::new(RwLock::new(Current::Starting));
         let shown = current.clone();
-        let app = Router::new().fallback(move |request| respond(shown.clone(), request));
+        let db = server.db.clone();
+        let app = Router::new()
+            .route("/health", get(move || std::future::ready(health(&db))))
+            .fallback(move |request| respond(shown.clone(), request));
         let app = requests.count(app);
         let (stop, stopped) = watch::channel(false);
         let (scheme, tls) = if listener.tls {
@@ -101,9 +110,16 @@ impl Web {
         } else {
             ("http", None)
         };
-        print(&format!("listening on {scheme}://{}/", listener.address.local()));
+        let line = format!("listening on {scheme}://{}/", listener.address.local());
         let task = tokio::spawn(serve(listener, app, tls, stopped));
-        Ok(Web { auth, registry, current, stop, task })
+        Ok(Web { auth, registry, current, line: Mutex::new(Some(line)), stop, task })
+    }
+
+    /// Prints the address of the pages, unless it has already been printed.
+    pub(super) fn announce(&self) {
+        if let Some(line) = self.line.lock().take() {
+            print(&line);
+        }
     }
 
     /// Shows the pages with data from a new connection.
@@ -120,6 +136,7 @@ impl Web {
             state = state.metrics(hash, move || metrics_text(&registry));
         }
         *self.current.write() = Current::Pages(router(state));
+        self.announce();
     }
 
     /// Ends all connections.
@@ -140,6 +157,14 @@ fn options(args: &ServeArgs, server: &Server) -> Result<auth::Options, AnyError>
     Ok(options)
 }
 
+/// Reports whether the database is connected.
+fn health(db: &SharedDb<Db>) -> (StatusCode, &'static str) {
+    match db.current() {
+        Some(_) => (StatusCode::OK, "ok\n"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, DISCONNECTED),
+    }
+}
+
 /// Forwards a request to the current pages.
 async fn respond(current: Arc<RwLock<Current>>, request: Request) -> Result<Response, Infallible> {
     let pages = match &*current.read() {
@@ -148,10 +173,7 @@ async fn respond(current: Arc<RwLock<Current>>, request: Request) -> Result<Resp
     };
     match pages {
         Some(pages) => pages.oneshot(request).await,
-        None => {
-            let text = "The database is not connected yet.\n";
-            Ok((StatusCode::SERVICE_UNAVAILABLE, text).into_response())
-        }
+        None => Ok((StatusCode::SERVICE_UNAVAILABLE, DISCONNECTED).into_response()),
     }
 }
 

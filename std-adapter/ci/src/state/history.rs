@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use datakit_client::db::{
-    BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeOps,
+    BranchOps, CommitOps, Database, Error, Path, Result, TransactionExt, TransactionOps, TreeOps,
 };
 use datakit_github::Hash;
 
@@ -30,7 +30,7 @@ impl Record {
         let source = source.and_then(|text| Hash::parse(text.trim_ascii()).ok());
         let mut jobs = BTreeMap::new();
         let tests = match tree.read_dir(&Path::from_names(["job"])?).await {
-            Err(Error::NotFound) => Vec::new(),
+            Err(error) if is_no_file(&error) => Vec::new(),
             tests => tests?,
         };
         for dir in tests.iter().filter_map(|name| name.to_str()) {
@@ -85,21 +85,36 @@ impl<D: Database> History<D> {
         if new == self.last {
             return Ok(None);
         }
+        let committed = match self.commit(&self.last, &new, metadata).await {
+            // Another client has replaced files with directories, or the reverse.
+            Err(error) if is_no_file(&error) || error == Error::Exists => {
+                tracing::warn!(branch = %self.branch.name(), %error, "the history is replaced");
+                self.commit(&Record::default(), &new, metadata).await
+            }
+            committed => committed,
+        };
+        let commit = committed?;
+        self.last = new;
+        Ok(Some(commit))
+    }
+
+    /// Commits a new state. If `old` is empty, all files are replaced.
+    async fn commit(&self, old: &Record, new: &Record, metadata: &str) -> Result<D::Commit> {
         let transaction = self.branch.transaction().await?;
         let committed = async {
-            write(&transaction, &self.last, &new, metadata).await?;
-            transaction.commit(&message(&self.last, &new)).await
+            if *old == Record::default() {
+                for name in ["source-commit", "metadata-commit", "job"] {
+                    transaction.remove_if_present(&Path::from_names([name])?).await?;
+                }
+            }
+            write(&transaction, old, new, metadata).await?;
+            transaction.commit(&message(&self.last, new)).await
         };
-        match committed.await {
-            Ok(commit) => {
-                self.last = new;
-                Ok(Some(commit))
-            }
-            Err(error) => {
-                transaction.abort().await;
-                Err(error)
-            }
+        let committed = committed.await;
+        if committed.is_err() {
+            transaction.abort().await;
         }
+        committed
     }
 }
 
@@ -126,9 +141,14 @@ pub(crate) fn first_line(text: &str) -> &str {
 async fn read_optional<T: TreeOps>(tree: &T, path: &Path) -> Result<Option<Vec<u8>>> {
     match tree.read_file(path).await {
         Ok(content) => Ok(Some(content)),
-        Err(Error::NotFound) => Ok(None),
+        Err(error) if is_no_file(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Returns `true` if a path does not exist, or is a directory instead of a file or the reverse.
+pub(crate) fn is_no_file(error: &Error) -> bool {
+    error.is_absent() || matches!(error, Error::NotFile | Error::IsDirectory)
 }
 
 /// Writes the difference between two states.

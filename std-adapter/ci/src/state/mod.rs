@@ -15,8 +15,8 @@ mod names;
 mod original_tests;
 mod output;
 
-pub(crate) use history::first_line;
 pub use history::{History, Record};
+pub(crate) use history::{first_line, is_no_file};
 #[cfg(test)]
 pub(crate) use names::NAME_MAX;
 pub use names::{INDEX_BRANCH, history_branch, index_path, target_of_index};

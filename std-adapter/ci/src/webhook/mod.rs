@@ -4,6 +4,7 @@
 //! watches the metadata branch and creates the events. The format of the requests is documented in
 //! `docs/webhooks.md`.
 
+mod checkpoints;
 mod config;
 mod event;
 mod queue;
@@ -12,6 +13,7 @@ mod statuses;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -22,6 +24,7 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 use crate::https_client::HttpsClient;
+use checkpoints::Checkpoints;
 use config::ReceiverConfig;
 use queue::Delivery;
 use receiver::{Receiver, Schedule};
@@ -36,6 +39,7 @@ pub struct Webhooks(Arc<Shared>);
 
 struct Shared {
     receivers: Vec<Arc<Receiver>>,
+    checkpoints: Arc<Checkpoints>,
     _tasks: JoinSet<()>,
 }
 
@@ -62,38 +66,56 @@ pub struct ReceiverStatus {
 
 impl Webhooks {
     /// Reads the receivers from `webhooks.json` in the secrets directory, and starts delivering
-    /// events. If the file does not exist, there are no receivers. This function must be called
-    /// from within a Tokio runtime.
+    /// events. If the file does not exist, there are no receivers. A file in the work directory
+    /// records which events have been delivered. This function must be called from within a Tokio
+    /// runtime.
     ///
     /// # Errors
     /// Returns an error if the file is malformed, if other users of the system can read it, or if
     /// the system has no root certificates.
-    pub fn open(secrets_dir: &Path) -> io::Result<Webhooks> {
+    pub fn open(secrets_dir: &Path, work_dir: &Path) -> io::Result<Webhooks> {
         let receivers = config::open(secrets_dir)?;
         if receivers.is_empty() {
             return Ok(Webhooks(Arc::new(Shared {
                 receivers: Vec::new(),
+                checkpoints: Checkpoints::in_memory().into(),
                 _tasks: JoinSet::new(),
             })));
         }
-        Ok(Webhooks::start(receivers, &HttpsClient::new()?, Schedule::default()))
+        let (client, schedule) = (HttpsClient::new()?, Schedule::default());
+        Ok(Webhooks::start(receivers, &client, schedule, Checkpoints::open(work_dir)))
     }
 
-    fn start(configs: Vec<ReceiverConfig>, client: &HttpsClient, schedule: Schedule) -> Webhooks {
+    fn start(
+        configs: Vec<ReceiverConfig>,
+        client: &HttpsClient,
+        schedule: Schedule,
+        checkpoints: Checkpoints,
+    ) -> Webhooks {
         let mut tasks = JoinSet::new();
+        let checkpoints = Arc::new(checkpoints);
         let start = |config| {
-            let receiver = Arc::new(Receiver::new(config, client.clone(), schedule));
+            let receiver = Receiver::new(config, client.clone(), schedule, checkpoints.clone());
+            let receiver = Arc::new(receiver);
             // Each receiver has its own task, so a slow receiver does not delay the others.
             tasks.spawn(receiver.clone().run());
             receiver
         };
-        let receivers = configs.into_iter().map(start).collect();
-        Webhooks(Arc::new(Shared { receivers, _tasks: tasks }))
+        let receivers: Vec<Arc<Receiver>> = configs.into_iter().map(start).collect();
+        let ids: Vec<String> = receivers.iter().map(|receiver| receiver.id().to_owned()).collect();
+        checkpoints.retain(&ids);
+        Webhooks(Arc::new(Shared { receivers, checkpoints, _tasks: tasks }))
     }
 
     /// Queues an event for the receivers that want it. Does not wait.
     pub fn send(&self, event: &Event) {
-        let mut interested = self.0.receivers.iter().filter(|one| one.wants(event)).peekable();
+        self.send_to(event, |_| true);
+    }
+
+    /// Queues an event for those of the given receivers that want it.
+    fn send_to(&self, event: &Event, to: impl Fn(&str) -> bool) {
+        let receivers = self.0.receivers.iter().filter(|one| to(one.id()));
+        let mut interested = receivers.filter(|one| one.wants(event)).peekable();
         if interested.peek().is_none() {
             return;
         }
@@ -106,6 +128,23 @@ impl Webhooks {
         }
     }
 
+    /// Records that the events of a metadata commit have been queued for all receivers.
+    fn queued_all(&self, commit: &str) {
+        self.0.receivers.iter().for_each(|receiver| receiver.queued_all(commit));
+    }
+
+    /// Returns the metadata commits up to which events have been delivered, and the receivers of
+    /// these events.
+    fn checkpoints(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut checkpoints: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for receiver in &self.0.receivers {
+            if let Some(commit) = self.0.checkpoints.get(receiver.id()) {
+                checkpoints.entry(commit).or_default().insert(receiver.id().to_owned());
+            }
+        }
+        checkpoints
+    }
+
     /// Returns the state of each receiver.
     #[must_use]
     pub fn status(&self) -> Vec<ReceiverStatus> {
@@ -113,8 +152,7 @@ impl Webhooks {
     }
 
     /// Waits until no events are queued, but for no longer than `limit`. Returns `true` if no
-    /// events are left. Call this method before the program exits, because queued events are not
-    /// stored.
+    /// events are left. The next program delivers the events that are left.
     pub async fn finish(&self, limit: Duration) -> bool {
         let all = async {
             for receiver in &self.0.receivers {

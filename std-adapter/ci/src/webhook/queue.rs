@@ -53,10 +53,17 @@ impl Delivery {
 /// A bounded queue.
 #[derive(Debug)]
 pub(super) struct Queue {
-    waiting: Mutex<VecDeque<Arc<Delivery>>>,
+    waiting: Mutex<VecDeque<Entry>>,
     /// The length of the queue.
     length: watch::Sender<usize>,
     dropped: Mutex<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    delivery: Arc<Delivery>,
+    /// The metadata commit whose events end with this one.
+    last_of: Option<String>,
 }
 
 impl Queue {
@@ -70,7 +77,7 @@ impl Queue {
             waiting.pop_front();
             *self.dropped.lock() += 1;
         }
-        waiting.push_back(delivery);
+        waiting.push_back(Entry { delivery, last_of: None });
         self.length.send_replace(waiting.len());
     }
 
@@ -78,30 +85,38 @@ impl Queue {
     pub(super) async fn first(&self) -> Arc<Delivery> {
         let mut length = self.length.subscribe();
         loop {
-            if let Some(first) = self.waiting.lock().front().cloned() {
-                return first;
+            if let Some(first) = self.waiting.lock().front() {
+                return first.delivery.clone();
             }
             // The call cannot fail, because `self` holds the sender.
             let _ = length.wait_for(|length| *length > 0).await;
         }
     }
 
-    /// Removes an event, unless it has already been dropped. Returns `true` if it was in the queue.
-    pub(super) fn remove(&self, delivery: &Delivery) -> bool {
+    /// Records that all events of a metadata commit are in the queue. Returns `false` if the queue is
+    /// empty.
+    pub(super) fn set_last_of(&self, commit: &str) -> bool {
         let mut waiting = self.waiting.lock();
-        let is_first = waiting.front().is_some_and(|first| first.id == delivery.id);
-        if is_first {
-            waiting.pop_front();
-            self.length.send_replace(waiting.len());
+        let last = waiting.back_mut();
+        last.map(|last| last.last_of = Some(commit.to_owned())).is_some()
+    }
+
+    /// Removes an event, unless it has already been dropped. If it was the last event of a metadata
+    /// commit, returns the commit.
+    pub(super) fn remove(&self, delivery: &Delivery) -> Option<String> {
+        let mut waiting = self.waiting.lock();
+        if waiting.front()?.delivery.id != delivery.id {
+            return None;
         }
-        is_first
+        let first = waiting.pop_front()?;
+        self.length.send_replace(waiting.len());
+        first.last_of
     }
 
     /// Removes an event that has been queued for too long.
-    pub(super) fn give_up(&self, delivery: &Delivery) {
-        if self.remove(delivery) {
-            *self.dropped.lock() += 1;
-        }
+    pub(super) fn give_up(&self, delivery: &Delivery) -> Option<String> {
+        *self.dropped.lock() += 1;
+        self.remove(delivery)
     }
 
     /// Waits until the queue is empty.

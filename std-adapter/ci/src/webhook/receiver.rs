@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use parking_lot::Mutex;
+use ring::digest::{SHA256, digest};
 use ring::hmac;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+use super::checkpoints::Checkpoints;
 use super::config::ReceiverConfig;
 use super::queue::{Delivery, Queue};
 use super::{Event, ReceiverStatus};
@@ -47,6 +49,9 @@ pub(super) struct Receiver {
     client: HttpsClient,
     schedule: Schedule,
     queue: Queue,
+    /// Identifies the receiver in the checkpoints. The URL is hashed, because it can contain a secret.
+    id: String,
+    checkpoints: Arc<Checkpoints>,
     state: Mutex<State>,
 }
 
@@ -70,14 +75,34 @@ enum Attempt {
 }
 
 impl Receiver {
-    pub(super) fn new(config: ReceiverConfig, client: HttpsClient, schedule: Schedule) -> Receiver {
+    pub(super) fn new(
+        config: ReceiverConfig,
+        client: HttpsClient,
+        schedule: Schedule,
+        checkpoints: Arc<Checkpoints>,
+    ) -> Receiver {
         let key = hmac::Key::new(hmac::HMAC_SHA256, config.secret.as_bytes());
         let (queue, state) = (Queue::new(), Mutex::default());
-        Receiver { config, key, client, schedule, queue, state }
+        let id = digest(&SHA256, config.url.to_string().as_bytes());
+        let id = id.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Receiver { config, key, client, schedule, queue, id, checkpoints, state }
     }
 
     pub(super) fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Records that all events of a metadata commit have been queued.
+    pub(super) fn queued_all(&self, commit: &str) {
+        // `record` holds this lock too, so an older checkpoint cannot replace a newer one.
+        let _state = self.state.lock();
+        if !self.queue.set_last_of(commit) {
+            self.checkpoints.set(&self.id, commit);
+        }
     }
 
     /// Returns `true` if the receiver is notified of an event.
@@ -106,7 +131,8 @@ impl Receiver {
             let delivery = self.queue.first().await;
             if delivery.created.elapsed() >= self.schedule.max_age {
                 warn!(host = self.config.host, id = delivery.id, "dropped an expired event");
-                self.queue.give_up(&delivery);
+                let _state = self.state.lock();
+                self.store_checkpoint(self.queue.give_up(&delivery));
                 continue;
             }
             let attempt = self.attempt(&delivery).await;
@@ -167,8 +193,14 @@ impl Receiver {
             }
         }
         (state.failures, state.failing_since, state.last_error) = (0, None, None);
-        self.queue.remove(delivery);
+        self.store_checkpoint(self.queue.remove(delivery));
         None
+    }
+
+    fn store_checkpoint(&self, commit: Option<String>) {
+        if let Some(commit) = commit {
+            self.checkpoints.set(&self.id, &commit);
+        }
     }
 
     /// Returns the delay after a failure that follows `failures` earlier failures.

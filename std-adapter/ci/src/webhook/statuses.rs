@@ -1,9 +1,10 @@
 //! Watches the statuses in the metadata branch.
 //!
 //! The engine writes each status to the metadata branch, which also contains the statuses from
-//! earlier runs. The watcher therefore reports each change once, even after a restart or a lost
-//! database connection.
+//! earlier runs. The watcher therefore reports each change once, even after a lost database
+//! connection. After a restart, it reports the changes that were not delivered before.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use datakit_client::db::{BranchOps, CommitOps, Database, Error, Result};
@@ -33,8 +34,9 @@ impl StatusWatcher {
     }
 
     /// Watches the branch until the database returns an error, for example because the connection
-    /// was lost. Call the method again with a new connection to resume. Statuses that already exist
-    /// when the first call starts are not reported. Later calls also report changes that happened
+    /// was lost. Call the method again with a new connection to resume. The first call reports the
+    /// changes that an earlier program has not delivered to a receiver. A new receiver is not
+    /// notified of statuses that already exist. Later calls also report changes that happened
     /// between the calls.
     ///
     /// # Errors
@@ -50,25 +52,63 @@ impl StatusWatcher {
                     let changes = Changes::of(&head.diff(seen).await?);
                     let new = update(old, &head.tree(), &changes).await?.snapshot;
                     let ids = changes.ids.iter().filter_map(as_status);
-                    self.report(old, &new, ids);
+                    self.report(old, &new, ids, |event| self.webhooks.send(event));
                     self.snapshot = Some(new);
                 }
-                _ => self.replace(read(&head.tree()).await?.snapshot),
+                (_, last) => {
+                    let undelivered = match last {
+                        Some(_) => Vec::new(),
+                        None => self.undelivered(db).await?,
+                    };
+                    let new = read(&head.tree()).await?.snapshot;
+                    for (old, receivers) in undelivered {
+                        let send = |event: &Event| {
+                            self.webhooks.send_to(event, |id| receivers.contains(id));
+                        };
+                        self.report(&old, &new, new.statuses().keys(), send);
+                    }
+                    self.replace(new);
+                }
             }
+            self.webhooks.queued_all(&head.id().to_string());
             seen = Some(head);
         }
+    }
+
+    /// Reads the metadata at the commits up to which events have been delivered. Returns it with
+    /// the receivers of these events.
+    async fn undelivered<D: Database>(&self, db: &D) -> Result<Vec<(Snapshot, BTreeSet<String>)>> {
+        let mut undelivered = Vec::new();
+        for (commit, receivers) in self.webhooks.checkpoints() {
+            let old = async { read(&db.commit(&commit).await?.tree()).await };
+            match old.await {
+                Ok(old) => undelivered.push((old.snapshot, receivers)),
+                Err(error @ Error::Client(datakit_client::Error::Lost(_))) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(commit, %error, "some webhooks might not be delivered");
+                }
+            }
+        }
+        Ok(undelivered)
     }
 
     /// Replaces the content of the branch, and reports all changed statuses.
     pub(super) fn replace(&mut self, new: Snapshot) {
         if let Some(old) = &self.snapshot {
-            self.report(old, &new, new.statuses().keys());
+            let send = |event: &Event| self.webhooks.send(event);
+            self.report(old, &new, new.statuses().keys(), send);
         }
         self.snapshot = Some(new);
     }
 
     /// Sends events for those of the given statuses whose state changed.
-    fn report<'i>(&self, old: &Snapshot, new: &Snapshot, ids: impl Iterator<Item = &'i StatusId>) {
+    fn report<'i>(
+        &self,
+        old: &Snapshot,
+        new: &Snapshot,
+        ids: impl Iterator<Item = &'i StatusId>,
+        send: impl Fn(&Event),
+    ) {
         for status in ids.filter_map(|id| new.statuses().get(id)) {
             // When monitoring of a repository starts, its old statuses appear.
             if !old.repos().contains(&status.id.commit.repo) {
@@ -78,7 +118,7 @@ impl StatusWatcher {
             if previous != Some(status.state)
                 && let Some(test) = self.test(status)
             {
-                self.webhooks.send(&event(new, status, test, previous));
+                send(&event(new, status, test, previous));
             }
         }
     }

@@ -45,7 +45,8 @@ async fn an_event_is_delivered_with_its_signature() {
 #[test]
 fn the_signature_is_the_one_of_githubs_documentation() {
     let client = HttpsClient::new().unwrap();
-    let receiver = Receiver::new(config("http://x/"), client, schedule());
+    let receiver =
+        Receiver::new(config("http://x/"), client, schedule(), Arc::new(Checkpoints::in_memory()));
     assert_eq!(
         receiver.signature(&Bytes::from_static(b"Hello, World!")),
         "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
@@ -116,7 +117,8 @@ async fn a_full_queue_drops_the_oldest_events() {
 async fn old_events_are_dropped() {
     let schedule = Schedule { max_age: Duration::from_millis(50), ..schedule() };
     let closed = vec![config("http://127.0.0.1:1/")];
-    let webhooks = Webhooks::start(closed, &HttpsClient::new().unwrap(), schedule);
+    let webhooks =
+        Webhooks::start(closed, &HttpsClient::new().unwrap(), schedule, Checkpoints::in_memory());
     webhooks.send(&event("one"));
     webhooks.send(&event("two"));
     assert!(webhooks.finish(LIMIT).await);
@@ -145,7 +147,12 @@ async fn a_receiver_gets_only_the_events_it_wants() {
 #[test]
 fn the_pause_grows_up_to_its_limit() {
     let schedule = Schedule::default();
-    let receiver = Receiver::new(config("http://x/"), HttpsClient::new().unwrap(), schedule);
+    let receiver = Receiver::new(
+        config("http://x/"),
+        HttpsClient::new().unwrap(),
+        schedule,
+        Arc::new(Checkpoints::in_memory()),
+    );
     let seconds = |failures, wish: Option<u64>| {
         receiver.pause(failures, wish.map(Duration::from_secs)).as_secs()
     };
@@ -172,13 +179,19 @@ async fn events_are_delivered_over_tls() {
     tokio::spawn(server);
     let client = HttpsClient::trusting(&dir.path().join("server.crt"));
     let hook = config(&format!("https://localhost:{port}/hook"));
-    let webhooks = Webhooks::start(vec![hook.clone()], &client, schedule());
+    let webhooks =
+        Webhooks::start(vec![hook.clone()], &client, schedule(), Checkpoints::in_memory());
     webhooks.send(&event("secret"));
     assert!(webhooks.finish(LIMIT).await);
     assert_eq!(fake.descriptions(), ["secret"]);
     // A client that does not trust the certificate sends nothing.
     let schedule = Schedule { max_age: Duration::from_millis(50), ..schedule() };
-    let webhooks = Webhooks::start(vec![hook], &HttpsClient::new().unwrap(), schedule);
+    let webhooks = Webhooks::start(
+        vec![hook],
+        &HttpsClient::new().unwrap(),
+        schedule,
+        Checkpoints::in_memory(),
+    );
     webhooks.send(&event("not trusted"));
     assert!(webhooks.finish(LIMIT).await);
     let error = webhooks.status()[0].last_error.clone().unwrap();

@@ -100,7 +100,7 @@ fn config(url: &str) -> ReceiverConfig {
 }
 
 fn start(configs: Vec<ReceiverConfig>) -> Webhooks {
-    Webhooks::start(configs, &HttpsClient::new().unwrap(), schedule())
+    Webhooks::start(configs, &HttpsClient::new().unwrap(), schedule(), Checkpoints::in_memory())
 }
 
 fn event(description: &str) -> Event {

@@ -40,6 +40,7 @@ const GITHUB_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 pub struct SessionsBackend(Backend);
 
 #[derive(Clone, Default)]
+#[allow(clippy::large_enum_variant, reason = "a program has few values of this type")]
 enum Backend {
     #[default]
     Memory,
@@ -107,6 +108,7 @@ impl std::error::Error for InvalidBackend {}
 
 /// The sessions of all logged-in users.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a program has few values of this type")]
 pub(super) enum Sessions {
     Memory(Memory),
     Redis(Redis),

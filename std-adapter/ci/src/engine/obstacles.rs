@@ -1,0 +1,25 @@
+//! Removes entries that prevent files from being written.
+
+use datakit_client::db::{EntryKind, Path, Result, TransactionOps, TreeOps};
+
+/// Removes directories that are in the place of the given files, and files that are in the place of
+/// their parent directories. Any client of the database can write such entries.
+pub(super) async fn remove_obstacles<T: TransactionOps>(
+    transaction: &T,
+    files: &[Path],
+) -> Result<()> {
+    for file in files {
+        let mut path = Path::ROOT;
+        for name in file.names() {
+            path = path.join(name)?;
+            let is_file = path == *file;
+            let Some(found) = transaction.tree().stat(&path).await? else { break };
+            if (found.kind == EntryKind::Dir) == is_file {
+                tracing::warn!(%path, "removed, because the CI writes to this path");
+                transaction.remove(&path).await?;
+                break;
+            }
+        }
+    }
+    Ok(())
+}

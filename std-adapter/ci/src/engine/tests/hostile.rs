@@ -1,0 +1,133 @@
+//! Tests with inconsistent and hostile content in the branches.
+
+use datakit_client::db::TransactionExt;
+
+use super::*;
+
+impl Fixture {
+    /// Commits files to a branch without checking them.
+    async fn write(&self, branch: &str, files: &[(&str, &[u8])]) {
+        let branch = self.db.branch(branch).await.unwrap();
+        let committed = branch.with_transaction(async |transaction| {
+            for (path, content) in files {
+                let names: Vec<&str> = path.split('/').collect();
+                transaction.write_file(&Path::from_names(names)?, content).await?;
+            }
+            transaction.commit("hostile").await
+        });
+        committed.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inconsistent_metadata_is_skipped() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 4).await;
+    let engine = fixture.start(vec![even_project()]);
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "build", "state"), "success").await;
+    let (huge, head) = (vec![b'7'; 2 << 20], format!("{}\n", hash(6)));
+    let status = |head, file: &str| format!("me/app/commit/{}/status/{file}", hash(head));
+    let statuses = [
+        status(4, "ci/datakit/build/description"),
+        status(4, "a\u{1b}[31m\n/state"),
+        // The engine will write to these paths.
+        status(6, "ci/datakit/build/target_url/dir"),
+        status(8, "ci"),
+    ];
+    fixture
+        .write(
+            DEFAULT_BRANCH,
+            &[
+                // Commits that are not hashes.
+                ("me/app/ref/heads/text/head", b"not a hash"),
+                ("me/app/ref/heads/empty/head", b""),
+                ("me/app/ref/heads/binary/head", b"\xff\0\n"),
+                ("me/app/ref/heads/option/head", b"--upload-pack=touch /tmp/x"),
+                ("me/app/ref/heads/huge/head", &huge),
+                ("me/app/commit/not-a-hash/status/ci/state", b"success"),
+                // Names that are not legal.
+                ("me/app/ref/heads/new\nline/head", head.as_bytes()),
+                ("me/app/ref/heads/\u{1b}[2J\u{7}/head", head.as_bytes()),
+                ("me/app/ref/heads/.lock/head", head.as_bytes()),
+                ("me/app/ref/wrong/kind/head", head.as_bytes()),
+                ("me/app/pr/x/head", head.as_bytes()),
+                ("me/app/pr/99999999999999999999999/head", head.as_bytes()),
+                ("me\n/app/.monitor", b""),
+                // Directories instead of files, and files instead of directories.
+                ("me/app/ref/heads/dir/head/file", head.as_bytes()),
+                ("me/app/pr/1/head/file", head.as_bytes()),
+                ("me/app/pr/2", b"a file"),
+                ("me/app/ref/tags", b"a file"),
+                ("me/other", b"a file"),
+                ("file", b"a file"),
+                // A pull request with huge and strange texts.
+                ("me/app/pr/3/head", head.as_bytes()),
+                ("me/app/pr/3/state", b"open"),
+                ("me/app/pr/3/owner", b"\xff\x1b[31m"),
+                ("me/app/pr/3/title", &huge),
+                // Strange statuses of a commit under test.
+                (&statuses[0], &huge),
+                (&statuses[1], b"rubbish"),
+                (&statuses[2], b"x"),
+                (&statuses[3], b"a file"),
+            ],
+        )
+        .await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(6, "build", "state"), "success").await;
+    fixture.set_head("good", 8).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(8, "build", "state"), "success").await;
+    engine.abort();
+    // The same after a restart, which reads everything at once.
+    let _engine = fixture.start(vec![even_project()]);
+    fixture.set_head("good", 10).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(10, "build", "state"), "success").await;
+    assert!(!_engine.is_finished());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_whose_files_are_directories_is_replaced() -> Done {
+    let fixture = Fixture::new().await;
+    for (number, files) in [
+        (2, &["job"][..]),
+        (4, &["job/build", "source-commit/x"]),
+        (6, &["job/build/output/x", "metadata-commit/x/y"]),
+        (8, &["job/%\n%2F\u{1b}/output", "rubbish"]),
+    ] {
+        let name = format!("b{number}");
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|path| (*path, &b"{\"rubbish\""[..])).collect();
+        fixture.write(&history_branch(&target(&name)), &files).await;
+        fixture.set_head(&name, number).await;
+    }
+    let engine = fixture.start(vec![even_project()]);
+    for number in [2, 4, 6, 8] {
+        let branch = history_branch(&target(&format!("b{number}")));
+        fixture.wait_for(&branch, "source-commit", &hash(number).to_string()).await;
+        let state = status_path(number, "build", "state");
+        fixture.wait_for(DEFAULT_BRANCH, &state, "success").await;
+    }
+    assert!(!engine.is_finished());
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_refs_at_once_do_not_stop_the_engine() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 2).await;
+    // The histories of all other targets would take minutes to write.
+    let options = Options { canaries: [target("master")].into(), ..Options::default() };
+    let mut engine = Engine::new(fixture.db.clone(), options, vec![even_project()]);
+    let engine = tokio::spawn(async move { engine.run().await });
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "build", "state"), "success").await;
+    let refs = (0..10_000).map(|number| {
+        let Target::Ref(id) = target(&format!("topic-{number}")) else { panic!("a ref") };
+        Element::from(Ref { id, head: hash(number) })
+    });
+    fixture.commit(&Diff::new(refs, [])).await;
+    fixture.set_head("master", 4).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "build", "state"), "success").await;
+    assert!(!engine.is_finished());
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! A TCP proxy between the CI and the database that disturbs the connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// What happens to the replies of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Pass,
+    /// Every reply is delayed by this time.
+    Delay(Duration),
+    /// Replies are kept until the mode changes.
+    Hold,
+    /// The first bytes of the next replies are forwarded, and then nothing on this connection.
+    Half,
+    /// All connections are closed, and new ones are closed at once.
+    Cut,
+}
+
+pub(crate) struct Proxy {
+    mode: Arc<watch::Sender<Mode>>,
+    pub(crate) address: String,
+}
+
+impl Proxy {
+    /// Listens on a port chosen by the system.
+    pub(crate) async fn start(database: &str, mode: Mode) -> Proxy {
+        let database = database.strip_prefix("tcp://").unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let mode = Arc::new(watch::Sender::new(mode));
+        let modes = mode.clone();
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(connection(client, database.clone(), modes.subscribe()));
+            }
+        });
+        Proxy { mode, address }
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+}
+
+async fn connection(client: TcpStream, database: String, mut modes: watch::Receiver<Mode>) {
+    if *modes.borrow() == Mode::Cut {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(database).await else { return };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let replies = forward_replies(from_server, to_client, modes.clone());
+    tokio::select! {
+        () = forward_requests(from_client, to_server) => {}
+        () = replies => {}
+        // Dropping the halves closes both connections.
+        _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
+    }
+}
+
+async fn forward_requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    let _ = tokio::io::copy(&mut from, &mut to).await;
+}
+
+async fn forward_replies(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut modes: watch::Receiver<Mode>,
+) {
+    let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(1000);
+    let receive = async {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if sender.send((Instant::now(), buffer[..length].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    let send = async {
+        while let Some((received, chunk)) = chunks.recv().await {
+            let mode = *modes.wait_for(|mode| *mode != Mode::Hold).await.unwrap();
+            match mode {
+                Mode::Delay(delay) => sleep_until(received + delay).await,
+                Mode::Half => {
+                    let _ = to.write_all(&chunk[..chunk.len().min(5)]).await;
+                    std::future::pending().await
+                }
+                Mode::Pass | Mode::Hold | Mode::Cut => {}
+            }
+            if to.write_all(&chunk).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = receive => {}
+        () = send => {}
+    }
+}
