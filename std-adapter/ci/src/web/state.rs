@@ -90,6 +90,13 @@ impl State {
         }
         self
     }
+
+    /// Returns how many times a live log has been read for its viewers, or `None` if no build is
+    /// running on the branch. All viewers share the reads.
+    #[must_use]
+    pub fn live_log_reads(&self, branch: &str) -> Option<usize> {
+        Some(self.0.tails.get(branch)?.reads())
+    }
 }
 
 impl fmt::Debug for State {

@@ -106,7 +106,6 @@ impl Tail {
     }
 
     /// Returns the number of times that the log has been read.
-    #[cfg(test)]
     pub(in crate::web) fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
     }

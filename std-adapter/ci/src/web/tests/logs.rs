@@ -3,7 +3,7 @@
 use super::*;
 
 /// Returns the URL of the complete log of the `unit` test.
-pub(super) fn saved_url(site: &Site) -> String {
+fn saved_url(site: &Site) -> String {
     let view = site.view.target(&branch("master")).unwrap();
     match view.jobs[0].result.logs.leaves().first() {
         Some(crate::term::Logs::Saved(log)) => {

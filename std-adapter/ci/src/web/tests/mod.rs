@@ -4,8 +4,6 @@
 
 mod api;
 mod attacks;
-mod large;
-
 mod logs;
 mod pages;
 mod streams;

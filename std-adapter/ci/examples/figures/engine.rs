@@ -1,15 +1,9 @@
-//! Measures the engine with 1000 targets that have 5 tests each, and a live log with 500 readers:
-//!
-//! `cargo run --release -p datakit-ci --example figures`
-//!
-//! The in-memory database runs in the same process, so the figures include its work.
-// Clippy's configuration allows panics in tests, but not in examples.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Measures the engine with 1000 targets that have 5 tests each. The in-memory database runs in the
+//! same process, so the figures include its work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datakit_ci::build::{BuildLog, LiveLogs, LogLimits};
 use datakit_ci::term::External;
 use datakit_ci::{Engine, Options, Project, View};
 use datakit_client::db::{BranchExt, TransactionOps};
@@ -22,13 +16,14 @@ use datakit_github::{
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 
+use crate::memory;
+
 const TARGETS: usize = 1000;
 const TESTS: usize = 5;
 const REPEATS: usize = 21;
-const READERS: usize = 500;
 
-#[tokio::main]
-async fn main() {
+pub(crate) async fn measure() {
+    let before = memory("VmRSS");
     let db = DirectDb::new(Database::new(Arc::new(MemoryStore::new())).unwrap());
     let repo: Repo = "me/app".parse().unwrap();
     let heads = (0..TARGETS).map(|index| head(&repo, index, index));
@@ -64,6 +59,8 @@ async fn main() {
         "cold start, {TARGETS} targets of {TESTS} tests: {:.2} s",
         began.elapsed().as_secs_f64()
     );
+    let used = memory("VmRSS").saturating_sub(before);
+    println!("memory of the targets and their database: {used} MB");
     while starts.try_recv().is_ok() {}
 
     let (mut latencies, mut costs) = (Vec::new(), Vec::new());
@@ -100,41 +97,6 @@ async fn main() {
     }
     println!("processor time of one changed status: {:.2} ms (median)", median(&mut costs));
     running.abort();
-    live_log().await;
-}
-
-/// Measures the time until 500 readers have received a 1 MB log.
-async fn live_log() {
-    let (logs, limits) = (LiveLogs::new(), LogLimits::default());
-    let log = BuildLog::new("build", Vec::new(), limits);
-    let live = logs.add("branch", log.clone()).unwrap();
-    let readers: Vec<_> = (0..READERS)
-        .map(|_| {
-            let mut reader = log.reader();
-            tokio::spawn(async move {
-                let mut size = 0;
-                while let Some(part) = reader.next().await {
-                    size += part.len();
-                }
-                size
-            })
-        })
-        .collect();
-    let began = Instant::now();
-    for line in 0..10_000 {
-        log.write(&format!("{line:6} {}\n", "x".repeat(92)));
-        if line % 100 == 0 {
-            tokio::task::yield_now().await;
-        }
-    }
-    log.finish();
-    drop(live);
-    let mut bytes = 0;
-    for reader in readers {
-        bytes += reader.await.unwrap();
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{READERS} readers of a live log: {:.0} MB in {seconds:.2} s", bytes as f64 / 1e6);
 }
 
 /// The context of the status for which one test of each target waits.
