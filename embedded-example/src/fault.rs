@@ -72,10 +72,19 @@ global_asm!(
 /// Handles accesses to unmapped memory, invalid instructions and stack overflows. The only thing
 /// this function shares with the interrupted code is the log, which never starts a line inside
 /// another line.
-#[expect(clippy::panic, reason = "the interrupted code cannot continue")]
+#[cfg_attr(
+    feature = "panic-text",
+    expect(clippy::panic, reason = "the interrupted code cannot continue")
+)]
 extern "C" fn hard_fault(frame: &ExceptionFrame) -> ! {
     reset_if_exiting();
-    panic!("fault at {:#x}", frame.pc())
+    #[cfg(feature = "panic-text")]
+    panic!("fault at {:#x}", frame.pc());
+    #[cfg(not(feature = "panic-text"))]
+    {
+        crate::last_run::record_fault(frame.pc());
+        exit()
+    }
 }
 
 /// Resets the board if the breakpoint was not handled. The fault handler calls this function.

@@ -7,10 +7,13 @@ use core::fmt::Write;
 use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
+#[cfg(feature = "panic-text")]
 use datakit_core::Decimal;
 use datakit_core::vfs::{FixedText, Text, Window};
 use datakit_firmware::state::{LAST_PANIC, PANIC_MAX, RESET_CAUSE};
 
+#[cfg(not(feature = "panic-text"))]
+use crate::backtrace;
 use crate::reg::registers;
 
 registers! {
@@ -83,6 +86,7 @@ pub fn record_reset() {
 
 /// Records a panic's location and message, removing the start of a long path and the end of a long
 /// message.
+#[cfg(feature = "panic-text")]
 pub fn record_panic(info: &PanicInfo<'_>) {
     const PATH_MAX: usize = 40;
     write(PANIC, |out| {
@@ -93,6 +97,24 @@ pub fn record_panic(info: &PanicInfo<'_>) {
             let _ = write!(out, ":{}: ", Decimal::from(location.line()));
         }
         let _ = write!(out, "{}", info.message());
+    });
+}
+
+/// Records the addresses of the calls that led to a panic.
+#[cfg(not(feature = "panic-text"))]
+pub fn record_panic(_: &PanicInfo<'_>) {
+    write(PANIC, |out| {
+        let _ = out.write_str("panic at");
+        let _ = backtrace::write(out);
+    });
+}
+
+/// Records the address of an instruction that raised a fault, and of the calls that led to it.
+#[cfg(not(feature = "panic-text"))]
+pub fn record_fault(pc: u32) {
+    write(PANIC, |out| {
+        let _ = write!(out, "fault at {pc:#x}");
+        let _ = backtrace::write(out);
     });
 }
 

@@ -20,6 +20,8 @@
     reason = "a board that cannot start must stop; no panic here is reachable from the network"
 )]
 
+#[cfg(not(feature = "panic-text"))]
+mod backtrace;
 mod fault;
 mod flash;
 mod last_run;

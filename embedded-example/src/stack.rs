@@ -1,5 +1,6 @@
 //! Measures the board's RAM usage.
 
+use core::ops::Range;
 use core::ptr;
 
 use datakit_firmware::state::{MemoryUsage, StackUsage};
@@ -15,6 +16,11 @@ unsafe extern "C" {
     static _ram_end: u32;
     /// The first word after the last static.
     static __sheap: u32;
+}
+
+/// Returns the addresses of the words of the stack.
+pub fn addresses() -> Range<*const u32> {
+    ptr::addr_of!(_stack_end)..ptr::addr_of!(_stack_start)
 }
 
 /// Returns the sizes of the RAM regions.
@@ -34,8 +40,7 @@ const PAINT: u32 = cortex_m_rt::STACK_PAINT_VALUE;
 
 /// Returns the peak stack usage, measured down to the lowest overwritten word.
 pub fn usage() -> StackUsage {
-    let end = ptr::addr_of!(_stack_end);
-    let start = ptr::addr_of!(_stack_start);
+    let Range { start: end, end: start } = addresses();
     let size = start.addr().saturating_sub(end.addr());
     // SAFETY: every address from `_stack_end` to `_stack_start` is readable RAM. Volatile reads
     // create no references, so the memory may be in use.

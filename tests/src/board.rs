@@ -151,6 +151,15 @@ impl Board {
         Board::start(&firmware(), "none".into(), false)
     }
 
+    /// Boots a board without a debugger and without semihosting. Its firmware has no log.
+    ///
+    /// # Panics
+    /// Panics under the same conditions as [`boot`](Board::boot).
+    pub fn boot_without_log() -> Board {
+        let firmware = firmware().with_file_name("datakit-firmware-without-log");
+        Board::start(&firmware, "none".into(), false)
+    }
+
     /// Boots a board that logs defmt frames to a file.
     ///
     /// # Panics
@@ -252,10 +261,18 @@ impl Board {
     /// # Panics
     /// Panics if QEMU cannot start a gdb server or resume the processor.
     pub fn interrupt(&mut self) {
-        let handler = self.monitor.read_word(FIRST_INTERRUPT);
+        let handler = self.handler(FIRST_INTERRUPT);
+        self.resume_at(handler);
+    }
+
+    /// Returns the address of the code that a vector table entry refers to.
+    ///
+    /// # Panics
+    /// Panics if QEMU does not return the entry.
+    pub fn handler(&mut self, entry: u32) -> u32 {
         // Bit 0 of a vector table entry marks Thumb code, but bit 0 of the program counter must be
         // clear.
-        self.resume_at(handler & !1);
+        self.monitor.read_word(entry) & !1
     }
 
     /// Triggers a fault by making the processor continue at an address that contains no code.
@@ -396,7 +413,7 @@ fn forwarded_port(line: &str) -> Option<u16> {
 const MAC_CONTROL: u32 = 0x4004_8008;
 
 /// The address of the vector table entry for interrupt 0, which the firmware does not use.
-const FIRST_INTERRUPT: u32 = 0x40;
+pub const FIRST_INTERRUPT: u32 = 0x40;
 
 /// An address in the peripheral region, from which the processor cannot execute code.
 const NO_CODE: u32 = 0x5000_0000;

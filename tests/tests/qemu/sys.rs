@@ -2,7 +2,7 @@
 
 use datakit_client::Watch;
 use datakit_core::wire::Dialect;
-use datakit_tests::board::Board;
+use datakit_tests::board::{Board, FIRST_INTERRUPT};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{TIMEOUT, within};
 
@@ -77,12 +77,8 @@ fn content(client: &mut WireClient, path: &str) -> String {
     String::from_utf8(data).unwrap()
 }
 
-#[test]
-fn qemu_last_panic_is_shown_after_the_restart() {
-    let mut board = Board::boot_without_semihosting();
-    let mut client = board.wire_client(Dialect::Unix);
-    assert_eq!(content(&mut client, "sys/last-panic"), "none\n");
-    board.fault();
+/// Waits until the board has restarted after a panic. Returns what it shows about the panic.
+fn last_panic(board: &Board) -> String {
     let mut shown = String::new();
     within(TIMEOUT, "the board restarts after the panic", || {
         WireClient::try_attached(board.addr(), Dialect::Unix, 4096).is_ok_and(|mut client| {
@@ -90,10 +86,41 @@ fn qemu_last_panic_is_shown_after_the_restart() {
             content(&mut client, "sys/reset-cause") == "panic\n"
         })
     });
+    shown
+}
+
+#[test]
+fn qemu_last_panic_is_shown_after_the_restart() {
+    let mut board = Board::boot_without_semihosting();
+    let mut client = board.wire_client(Dialect::Unix);
+    assert_eq!(content(&mut client, "sys/last-panic"), "none\n");
+    board.fault();
+    let shown = last_panic(&board);
     assert!(
         shown.starts_with("src/fault.rs:") && shown.ends_with(": fault at 0x50000000\n"),
         "{shown}"
     );
+}
+
+/// Firmware without a log shows addresses in the code instead of the message and the location.
+#[test]
+fn qemu_last_panic_shows_the_calls_that_led_to_it() {
+    let calls = |cause: &str, stop: fn(&mut Board)| {
+        let mut board = Board::boot_without_log();
+        let handler = board.handler(FIRST_INTERRUPT);
+        stop(&mut board);
+        let shown = last_panic(&board);
+        let calls = shown.trim_end().strip_prefix(cause).unwrap_or_else(|| panic!("{shown}"));
+        let calls = calls.split(' ').map(|call| call.strip_prefix("0x").unwrap());
+        let calls: Vec<_> = calls.map(|call| u32::from_str_radix(call, 16).unwrap()).collect();
+        assert!(calls.len() > 1 && calls.iter().all(|call| *call < 0x40000), "{shown}");
+        (handler, calls)
+    };
+    calls("fault at 0x50000000 ", Board::fault);
+    let (handler, calls) = calls("panic at ", Board::interrupt);
+    // The handler is not longer than this.
+    let handler = handler..handler + 0x100;
+    assert!(calls.iter().any(|call| handler.contains(call)), "{handler:x?} {calls:x?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,38 @@
+//! The calls that led to a panic. Their addresses take up no flash, unlike the messages and the
+//! locations of all possible panics. `addr2line` finds the source lines on the host.
+
+use core::arch::asm;
+use core::fmt::{self, Write};
+use core::ptr;
+
+use crate::stack;
+
+/// The maximum number of calls. Their addresses fit into the text of a panic.
+const CALLS_MAX: usize = 8;
+
+/// Writes the addresses of the last calls that have not returned, innermost first.
+///
+/// On this target, a function that calls another function stores its caller's frame pointer and
+/// return address in two successive words, and sets the frame pointer (r7) to the address of the
+/// first.
+#[inline(always)]
+pub fn write(out: &mut dyn Write) -> fmt::Result {
+    let mut frame: *const u32;
+    // SAFETY: the instruction only reads a register.
+    unsafe { asm!("mov {}, r7", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    let stack = stack::addresses();
+    for _ in 0..CALLS_MAX {
+        if !stack.contains(&frame) || !stack.contains(&frame.wrapping_add(1)) || !frame.is_aligned()
+        {
+            break;
+        }
+        // SAFETY: both words are aligned and within the stack, which is readable RAM. Volatile
+        // reads create no references, so the memory may be in use.
+        let (caller, returns_to) = unsafe { (frame.read_volatile(), frame.add(1).read_volatile()) };
+        // The lowest bit of a return address marks Thumb code. The halfword before the return
+        // address belongs to the call instruction.
+        write!(out, " {:#x}", (returns_to & !1).wrapping_sub(2))?;
+        frame = ptr::with_exposed_provenance(caller as usize);
+    }
+    Ok(())
+}
