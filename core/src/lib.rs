@@ -28,4 +28,6 @@ pub mod vfs;
 pub mod wire;
 
 pub use decimal::Decimal;
+#[doc(inline)]
+pub use files::Plain;
 pub use float::{Float, parse_f32, parse_f64};

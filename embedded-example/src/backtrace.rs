@@ -10,6 +10,9 @@ use crate::stack;
 /// The maximum number of calls. Their addresses fit into the text of a panic.
 const CALLS_MAX: usize = 8;
 
+/// The lowest of the values that make the processor return from an exception.
+const EXC_RETURN_MIN: u32 = 0xff00_0000;
+
 /// Writes the addresses of the last calls that have not returned, innermost first.
 ///
 /// On this target, a function that calls another function stores its caller's frame pointer and
@@ -31,8 +34,23 @@ pub fn write(out: &mut dyn Write) -> fmt::Result {
         let (caller, returns_to) = unsafe { (frame.read_volatile(), frame.add(1).read_volatile()) };
         // The lowest bit of a return address marks Thumb code. The halfword before the return
         // address belongs to the call instruction.
-        write!(out, " {:#x}", (returns_to & !1).wrapping_sub(2))?;
+        // An exception handler returns to a special address.
+        if returns_to < EXC_RETURN_MIN {
+            out.write_str(" ")?;
+            write_address((returns_to & !1).wrapping_sub(2), out)?;
+        }
         frame = ptr::with_exposed_provenance(caller as usize);
     }
     Ok(())
+}
+
+/// Writes an address such as `0x1a2b`.
+pub fn write_address(address: u32, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("0x")?;
+    // Skip leading zeros. The formatting code of the standard library takes up 570 bytes of flash.
+    let digits = (u32::BITS - (address | 1).leading_zeros()).div_ceil(4);
+    (0..digits).rev().try_for_each(|place| {
+        let digit = (address >> (4 * place)) as u8 & 15;
+        out.write_char(char::from(digit + if digit < 10 { b'0' } else { b'a' - 10 }))
+    })
 }

@@ -2,9 +2,11 @@
 
 use core::fmt::{self, Write};
 
-use datakit_core::Decimal;
-use datakit_core::files::{Command, Doc, Help, LevelFile, Live, Queue, Status};
+use datakit_core::files::{
+    Command, Doc, Help, Ipv4, LevelFile, Live, Mac, ParamType, Queue, Status,
+};
 use datakit_core::vfs::{Dir, Error, Result, Text, dir, file};
+use datakit_core::{Decimal, Plain};
 
 use crate::i2c::I2C;
 use crate::params::{CONFIG, PARAMS, settings, write_path};
@@ -33,7 +35,9 @@ static BOARD: Dir = Dir::new(&[
     file("name", &Doc::new("lm3s6965evb")),
     file(
         "clock",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{} Hz", state::CLOCK_HZ.get())),
+        &Status::new(|out: &mut dyn Write| {
+            writeln!(out, "{} Hz", Decimal::from(state::CLOCK_HZ.get()))
+        }),
     ),
     file("build", &Doc::new(BUILD)),
 ]);
@@ -44,28 +48,30 @@ const BUILD: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION
 static NET: Dir = Dir::new(&[
     file("address", &Status::new(address)),
     file("mac", &Status::new(mac)),
-    file(
-        "frames-in",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::FRAMES_IN.get())),
-    ),
+    file("frames-in", &Status::new(|out: &mut dyn Write| write_count(state::FRAMES_IN.get(), out))),
     file(
         "frames-out",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::FRAMES_OUT.get())),
+        &Status::new(|out: &mut dyn Write| write_count(state::FRAMES_OUT.get(), out)),
     ),
     file(
         "frames-dropped",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::FRAMES_DROPPED.get())),
+        &Status::new(|out: &mut dyn Write| write_count(state::FRAMES_DROPPED.get(), out)),
     ),
 ]);
 
 fn address(out: &mut dyn Write) -> fmt::Result {
-    let [a, b, c, d] = state::ADDRESS;
-    writeln!(out, "{a}.{b}.{c}.{d}/{}", state::PREFIX)
+    Ipv4(state::ADDRESS).render(&(), out)?;
+    writeln!(out, "/{}", Decimal::from(state::PREFIX))
 }
 
 fn mac(out: &mut dyn Write) -> fmt::Result {
-    let [a, b, c, d, e, f] = state::MAC.get();
-    writeln!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    Mac(state::MAC.get()).render(&(), out)?;
+    out.write_str("\n")
+}
+
+// `Decimal` and `Plain` avoid the padding code of the standard library, which takes up 2 KiB of flash.
+fn write_count(count: u32, out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "{}", Decimal::from(count))
 }
 
 static SYS: Dir = Dir::new(&[
@@ -74,7 +80,7 @@ static SYS: Dir = Dir::new(&[
     file("memory", &Status::new(memory)),
     file(
         "reset-cause",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::RESET_CAUSE.get())),
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", Plain(state::RESET_CAUSE.get()))),
     ),
     file("last-panic", &Status::new(last_panic)),
     file("version", &Doc::new(env!("CARGO_PKG_VERSION"))),
@@ -87,7 +93,7 @@ static SYS: Dir = Dir::new(&[
 
 fn stack(out: &mut dyn Write) -> fmt::Result {
     let stack = state::STACK.get().map(|probe| probe()).unwrap_or_default();
-    writeln!(out, "{} of {} bytes", stack.used, stack.size)
+    writeln!(out, "{} of {} bytes", Decimal::from(stack.used), Decimal::from(stack.size))
 }
 
 fn memory(out: &mut dyn Write) -> fmt::Result {
@@ -95,7 +101,7 @@ fn memory(out: &mut dyn Write) -> fmt::Result {
     for (name, size) in
         [("statics", memory.statics), ("stack", memory.stack), ("free", memory.free)]
     {
-        writeln!(out, "{name} {}", Decimal::from(size))?;
+        writeln!(out, "{} {}", Plain(name), Decimal::from(size))?;
     }
     Ok(())
 }
@@ -103,7 +109,7 @@ fn memory(out: &mut dyn Write) -> fmt::Result {
 fn last_panic(out: &mut dyn Write) -> fmt::Result {
     match state::LAST_PANIC.get().bytes() {
         [] => out.write_str("none\n"),
-        text => writeln!(out, "{}", core::str::from_utf8(text).unwrap_or_default()),
+        text => writeln!(out, "{}", Plain(core::str::from_utf8(text).unwrap_or_default())),
     }
 }
 
@@ -114,7 +120,7 @@ static RESET: Command<16> = Command::new(reset).doc("`reset` restarts the board"
 
 fn reset(command: &str, reply: &mut dyn Write) -> Result<()> {
     if command != "reset" {
-        return Err(Error::Invalid.with_message("write `reset` to restart the board"));
+        return Err(Error::Invalid.with_message(Plain("write `reset` to restart the board")));
     }
     state::RESET.set(true);
     // The write cannot fail, because the text fits into the reply.
@@ -139,7 +145,7 @@ static LOG_TAIL: Queue<LogLine, 8> = Queue::new();
 
 fn write_log_line(line: &LogLine, out: &mut dyn Write) -> fmt::Result {
     let LogLine { at_ms, level, text, number } = line;
-    write!(out, "{} {level} {text}", Seconds(*at_ms))?;
+    write!(out, "{} {} {}", Seconds(*at_ms), Plain(level), Plain(text))?;
     number.map_or(Ok(()), |number| write!(out, "{}", Decimal::from(number)))?;
     out.write_str("\n")
 }
@@ -174,8 +180,9 @@ pub static EVENTS: Queue<Event, 16> = Queue::new();
 pub static TICKS: Live<Tick> = Live::new(Tick::FIRST);
 
 fn write_tick(tick: &Tick, out: &mut dyn Write) -> fmt::Result {
-    let light = if tick.lit { "on" } else { "off" };
-    writeln!(out, "{} {} light {light} sample {}", Seconds(tick.at_ms), tick.number, tick.sample)
+    let light = Plain(if tick.lit { "on" } else { "off" });
+    let (number, sample) = (Decimal::from(tick.number), Decimal::from(tick.sample));
+    writeln!(out, "{} {number} light {light} sample {sample}", Seconds(tick.at_ms))
 }
 
 /// An event and the time at which it occurred.
@@ -207,9 +214,14 @@ impl fmt::Display for EventKind {
             EventKind::Boot => f.write_str("boot"),
             EventKind::Connected => f.write_str("connected"),
             EventKind::Disconnected => f.write_str("disconnected"),
-            EventKind::Entered(Zone::Low, sample) => write!(f, "low {sample}"),
-            EventKind::Entered(Zone::Normal, sample) => write!(f, "normal {sample}"),
-            EventKind::Entered(Zone::High, sample) => write!(f, "high {sample}"),
+            EventKind::Entered(zone, sample) => {
+                let zone = match zone {
+                    Zone::Low => "low",
+                    Zone::Normal => "normal",
+                    Zone::High => "high",
+                };
+                write!(f, "{} {}", Plain(zone), Decimal::from(*sample))
+            }
             EventKind::NotLoaded(ordinal) => {
                 f.write_str("not loaded: ")?;
                 write_path(*ordinal, f)
@@ -236,7 +248,11 @@ struct Seconds(u64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+        write!(f, "{}.", Decimal::from(self.0 / 1000))?;
+        let ms = (self.0 % 1000) as u16;
+        [ms / 100, ms / 10 % 10, ms % 10]
+            .into_iter()
+            .try_for_each(|digit| f.write_char(char::from(b'0' + digit as u8)))
     }
 }
 

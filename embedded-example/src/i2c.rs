@@ -10,6 +10,7 @@ use core::task::Poll;
 
 use datakit_core::files::{FileRequest, FileRequests, Operation};
 use datakit_core::vfs::{Dir, Error, Result, async_file, dir};
+use datakit_core::{Decimal, Plain};
 
 /// The duration of a bus transfer, in milliseconds.
 pub const TRANSFER_MS: u32 = 20;
@@ -50,7 +51,8 @@ pub async fn serve_sensor(delay: impl AsyncFn(u32)) -> ! {
             (_, None) => request.finish(Err(Error::NotFound)),
             (Operation::Read, Some(register)) => {
                 delay(TRANSFER_MS).await;
-                request.reply(|out| writeln!(out, "{}", i32::from(*register) * STEP));
+                request
+                    .reply(|out| writeln!(out, "{}", Decimal::from(i32::from(*register) * STEP)));
             }
             (Operation::Write(text), Some(register)) => {
                 let result = match parse(text) {
@@ -89,8 +91,10 @@ fn parse(text: &str) -> Result<i16> {
     let value: Option<i32> = text.parse().ok();
     let value = value.filter(|value| (LOWEST..=HIGHEST).contains(value) && value % STEP == 0);
     value.and_then(|value| i16::try_from(value / STEP).ok()).ok_or_else(|| {
+        let [step, lowest, highest] = [STEP, LOWEST, HIGHEST].map(Decimal::from);
+        let text = Plain(text);
         Error::Invalid.with_message(format_args!(
-            "\"{text}\" is not a multiple of {STEP} from {LOWEST} to {HIGHEST} mdegC"
+            "\"{text}\" is not a multiple of {step} from {lowest} to {highest} mdegC"
         ))
     })
 }

@@ -113,7 +113,8 @@ pub fn record_panic(_: &PanicInfo<'_>) {
 #[cfg(not(feature = "panic-text"))]
 pub fn record_fault(pc: u32) {
     write(PANIC, |out| {
-        let _ = write!(out, "fault at {pc:#x}");
+        let _ = out.write_str("fault at ");
+        let _ = backtrace::write_address(pc, out);
         let _ = backtrace::write(out);
     });
 }

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+use datakit_core::Decimal;
 use datakit_core::files::{Param, Value};
 use datakit_persist::Requests;
 
@@ -27,5 +28,6 @@ pub fn save_interval_ms() -> u32 {
 
 /// Writes the content of `sys/wear`.
 pub fn wear(out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "{} erases of {BLOCKS} blocks", REQUESTS.erases())
+    let (erases, blocks) = (Decimal::from(REQUESTS.erases()), Decimal::from(BLOCKS));
+    writeln!(out, "{erases} erases of {blocks} blocks")
 }

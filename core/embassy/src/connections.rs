@@ -5,8 +5,8 @@ use core::fmt;
 use core::future::poll_fn;
 use core::task::Poll;
 
-use datakit_core::Decimal;
 use datakit_core::vfs::{Client, Error, Result};
+use datakit_core::{Decimal, Plain};
 use embassy_net::IpEndpoint;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use embassy_sync::waitqueue::WakerRegistration;
@@ -75,7 +75,7 @@ impl fmt::Display for Peer {
             #[cfg(feature = "proto-ipv4")]
             embassy_net::IpAddress::Ipv4(address) => {
                 for (byte, end) in address.octets().into_iter().zip([".", ".", ".", ""]) {
-                    write!(f, "{}{end}", Decimal::from(byte))?;
+                    write!(f, "{}{}", Decimal::from(byte), Plain(end))?;
                 }
             }
             #[allow(
@@ -155,7 +155,8 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
     /// [`Error::NotFound`] if there is no connection with this number.
     pub fn kick_command(&self, command: &str) -> Result<()> {
         let client = command.parse().map_err(|_| {
-            Error::Invalid.with_message("write the number of a connection, which is from 1 to 254")
+            Error::Invalid
+                .with_message(Plain("write the number of a connection, which is from 1 to 254"))
         })?;
         if self.kick(Client(client)) {
             Ok(())

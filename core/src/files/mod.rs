@@ -71,12 +71,13 @@ pub use param::{
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue, StreamFile};
 pub use task::{FileRequest, FileRequests, Operation, TaskFile};
+pub use util::Plain;
 #[cfg(feature = "params")]
 pub(crate) use {
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
     read_only::read_window,
     stream::{Changing, Item, Ring, Slot, StreamSource, poll_stream},
-    util::{Count, Json, Plain, Quoted, check_plain_mode, render, write_hex},
+    util::{Count, Json, Quoted, check_plain_mode, render, write_hex},
 };
 
 #[cfg(test)]
