@@ -146,8 +146,9 @@ pub fn errors_name_the_capacity(connect: Connect<'_>) {
     for (path, value) in values {
         stage(client, 0, path, value).unwrap();
     }
-    assert_refused(stage(client, 0, "limits/low", "-90"), 28, "at most 8 parameters");
-    assert_refused(stage(client, 0, "limits/high", &"0".repeat(25)), 27, "at most 24 bytes");
+    let room = "room for 8 values of 24 bytes";
+    assert_refused(stage(client, 0, "limits/low", "-90"), 28, room);
+    assert_refused(stage(client, 0, "limits/high", &"0".repeat(25)), 28, room);
     command(client, "commit\n").unwrap();
     assert_eq!(state(client), "0 changes\n");
     assert_eq!(read(client, "blink/period"), "1000\n");

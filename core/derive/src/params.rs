@@ -395,7 +395,7 @@ impl Struct<'_> {
             quote! {
                 #(#indices)|* => {
                     let (value, info) = match index { #(#pairs,)* };
-                    with(&__support::ParamFile(&__support::Field::new(value, info) #rule));
+                    with(&__support::ParamFile::new(&__support::Field::new(value, info) #rule));
                 }
             }
         });

@@ -1,6 +1,6 @@
 //! Sets parameters to their stored values.
 
-use core::fmt::{self, Write};
+use core::fmt;
 
 use datakit_core::files::Proposed;
 use datakit_core::params::{ParamSet, Parameter};
@@ -94,9 +94,7 @@ fn check<const N: usize>(
 
 /// Sets a parameter to `text`, unless it already has this value.
 fn set_text(parameter: &dyn Parameter, text: &[u8]) -> Result<(), Error> {
-    let mut rest = Rest(Some(text));
-    let _ = parameter.render(&mut rest);
-    if !rest.0.is_some_and(<[u8]>::is_empty) {
+    if !parameter.has_text(text) {
         parameter.check_limits(text)?;
         parameter.store(text);
         parameter.notify(Client::PROGRAM);
@@ -109,20 +107,5 @@ fn reset(parameter: &dyn Parameter) {
     if !parameter.is_default() {
         parameter.reset();
         parameter.notify(Client::PROGRAM);
-    }
-}
-
-/// A writer that compares the written text with the expected text. Contains the remainder of the
-/// expected text, or `None` if the two texts differ.
-struct Rest<'a>(Option<&'a [u8]>);
-
-impl Write for Rest<'_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.0 = self.0.and_then(|rest| rest.strip_prefix(s.as_bytes()));
-        Ok(())
-    }
-
-    fn write_char(&mut self, character: char) -> fmt::Result {
-        datakit_core::vfs::write_char(self, character)
     }
 }

@@ -8,7 +8,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use super::pieces::{self, PieceTarget};
 use super::util::{check_plain_mode, describe_with, trimmed};
-use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
+use crate::vfs::{Client, Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
 
 /// A function that runs a command and writes the reply. The command is passed without leading or
 /// trailing whitespace.
@@ -118,7 +118,7 @@ impl<const N: usize> File for Command<N> {
 }
 
 impl<const N: usize> PieceTarget for Command<N> {
-    fn set(&self, _: u64, command: &[u8]) -> Result<()> {
+    fn set(&self, _: Client, _: u64, command: &[u8]) -> Result<()> {
         let mut text = FixedText::new();
         (self.handler)(trimmed(command)?, &mut text)?;
         self.reply.lock(|reply| reply.replace(Reply { text, taken: 0 }));

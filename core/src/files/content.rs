@@ -8,7 +8,9 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use super::pieces::{self, PieceTarget};
 use super::util::{Count, check_plain_mode, overlay, resize};
-use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at};
+use crate::vfs::{
+    Client, Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at,
+};
 
 /// A file that stores at most `N` bytes in RAM. Every read returns the current content.
 pub struct Bytes<const N: usize> {
@@ -201,7 +203,7 @@ where
     R: Fn(&mut dyn Text) -> Result<()>,
     W: Fn(&[u8]) -> Result<()>,
 {
-    fn set(&self, start: u64, text: &[u8]) -> Result<()> {
+    fn set(&self, _: Client, start: u64, text: &[u8]) -> Result<()> {
         let mut new = FixedText::<N>::new();
         overlay(self.whole()?.bytes(), start, text, &mut new)?;
         (self.write)(new.bytes())

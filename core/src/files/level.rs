@@ -8,7 +8,9 @@ use core::task::{Context, Poll};
 use super::param::Value;
 use super::pieces::{self, PieceTarget};
 use super::util::{Count, Plain, Quoted, render, resize, trimmed};
-use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at};
+use crate::vfs::{
+    Client, Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at,
+};
 
 /// A log level. The levels are ordered from silent to most verbose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -119,7 +121,7 @@ impl LevelFile {
 }
 
 impl PieceTarget for LevelFile {
-    fn set(&self, _: u64, text: &[u8]) -> Result<()> {
+    fn set(&self, _: Client, _: u64, text: &[u8]) -> Result<()> {
         let unknown = || {
             Error::Invalid.with_message(format_args!("unknown level {}", Quoted(text.trim_ascii())))
         };
@@ -175,7 +177,7 @@ impl File for LevelFile {
         let (mut old, mut new) = (FixedText::<16>::new(), FixedText::<16>::new());
         render(&mut old, |mut out| self.render(&mut out))?;
         resize(old.bytes(), length, &mut new)?;
-        self.set(0, new.bytes())
+        self.set(Client::PROGRAM, 0, new.bytes())
     }
 
     fn chmod(&self, _: u32) -> Result<()> {

@@ -74,6 +74,7 @@ pub use task::{FileRequest, FileRequests, Operation, TaskFile};
 pub use util::Plain;
 #[cfg(feature = "params")]
 pub(crate) use {
+    param::Staging,
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
     read_only::read_window,
     stream::{Changing, Item, Ring, Slot, StreamSource, poll_stream},

@@ -31,6 +31,8 @@ pub use choice::Choice;
 pub use duration::{Micros, Millis};
 pub use field::Field;
 pub use file::ParamFile;
+#[cfg(feature = "params")]
+pub(crate) use file::Staging;
 pub use fixed::Fixed;
 pub use info::{Check, Description, Flags, ParamInfo};
 pub use ipv4::Ipv4;
@@ -142,11 +144,11 @@ impl<T: Number> Param<T> {
 
 impl<T: ParamType> File for Param<T> {
     fn stat(&self) -> FileStat {
-        ParamFile(&self.field()).stat()
+        ParamFile::new(&self.field()).stat()
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        ParamFile(&self.field()).open(open, mode)
+        ParamFile::new(&self.field()).open(open, mode)
     }
 
     fn poll_read(
@@ -156,31 +158,31 @@ impl<T: ParamType> File for Param<T> {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        ParamFile(&self.field()).poll_read(open, cx, offset, buf)
+        ParamFile::new(&self.field()).poll_read(open, cx, offset, buf)
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        ParamFile(&self.field()).write(open, offset, data)
+        ParamFile::new(&self.field()).write(open, offset, data)
     }
 
     fn truncate(&self, length: u64) -> Result<()> {
-        ParamFile(&self.field()).truncate(length)
+        ParamFile::new(&self.field()).truncate(length)
     }
 
     fn chmod(&self, mode: u32) -> Result<()> {
-        ParamFile(&self.field()).chmod(mode)
+        ParamFile::new(&self.field()).chmod(mode)
     }
 
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        ParamFile(&self.field()).flush(open)
+        ParamFile::new(&self.field()).flush(open)
     }
 
     #[cfg(feature = "params")]
     fn with_parameter(&self, with: &mut dyn FnMut(&dyn Parameter)) {
-        ParamFile(&self.field()).with_parameter(with);
+        ParamFile::new(&self.field()).with_parameter(with);
     }
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        ParamFile(&self.field()).describe(out)
+        ParamFile::new(&self.field()).describe(out)
     }
 }

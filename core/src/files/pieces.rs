@@ -8,12 +8,12 @@
 //! only once it is complete. If setting a value fails, the request that completed it returns the
 //! error. If the connection is lost, the pending value is not set.
 
-use crate::vfs::{OpenFile, Result};
+use crate::vfs::{Client, OpenFile, Result};
 
 /// A file that holds one value or accepts one command at a time.
 pub(crate) trait PieceTarget {
-    /// Sets the value to `text`, which was written at offset `start`.
-    fn set(&self, start: u64, text: &[u8]) -> Result<()>;
+    /// Sets the value to `text`, which `client` wrote at offset `start`.
+    fn set(&self, client: Client, start: u64, text: &[u8]) -> Result<()>;
 
     /// Returns whether `text`, which contains no newline, could be the beginning of a longer value.
     fn may_continue(&self, text: &[u8]) -> bool {
@@ -59,7 +59,7 @@ pub(crate) fn write(
             apply(file, open)?;
         }
         open.state.partial = false;
-        file.set(offset, data)?;
+        file.set(open.client, offset, data)?;
     }
     open.state.delivered = offset.saturating_add(data.len() as u64);
     if data.ends_with(b"\n") || !file.may_continue(open.text.bytes()) {
@@ -73,7 +73,7 @@ pub(crate) fn write(
 pub(crate) fn apply(file: &dyn PieceTarget, open: &mut OpenFile<'_>) -> Result<()> {
     let text = open.text.bytes();
     let result = if is_pending(open) {
-        file.set(open.state.delivered.saturating_sub(text.len() as u64), text)
+        file.set(open.client, open.state.delivered.saturating_sub(text.len() as u64), text)
     } else {
         return Ok(());
     };

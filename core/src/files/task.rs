@@ -79,7 +79,7 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
         pending: &mut PendingRequest,
         transfer: &mut Transfer<'_>,
     ) -> Result<Option<usize>> {
-        let write = Submission { file: self, client: open.client, request: Cell::new(None) };
+        let write = Submission { file: self, request: Cell::new(None) };
         let (done, is_last) = match transfer {
             Transfer::Write { offset, .. } if *offset == open.state.delivered => (None, true),
             _ if !pieces::is_pending(open) => (None, true),
@@ -228,15 +228,14 @@ fn needs_async_tree() -> Error {
 /// Starts a request when a value is complete.
 struct Submission<const CAPACITY: usize, const TEXT: usize> {
     file: &'static TaskFile<CAPACITY, TEXT>,
-    client: Client,
     /// The request's number.
     request: Cell<Option<u8>>,
 }
 
 impl<const CAPACITY: usize, const TEXT: usize> PieceTarget for Submission<CAPACITY, TEXT> {
-    fn set(&self, _: u64, text: &[u8]) -> Result<()> {
+    fn set(&self, client: Client, _: u64, text: &[u8]) -> Result<()> {
         let TaskFile { requests, number, .. } = self.file;
-        let request = requests.start(*number, self.client, Some(trimmed(text)?))?;
+        let request = requests.start(*number, client, Some(trimmed(text)?))?;
         self.request.set(Some(request));
         Ok(())
     }

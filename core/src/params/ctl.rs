@@ -3,10 +3,11 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
+use super::reply_file::{self, ReplyFile};
 use super::{ParamSet, Replies, StoreAction, StoreRequest, reset};
 use crate::Decimal;
 use crate::files::{PieceTarget, Plain, Quoted, apply_piece, check_plain_mode, write_piece};
-use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result};
+use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result, Window};
 
 /// A file that runs commands on the parameters in a set:
 ///
@@ -89,15 +90,20 @@ fn no_store() -> Error {
     Error::NotSupported.with_message(Plain("this device does not store parameters"))
 }
 
-/// The commands of one client.
-struct Commands<'a, const CLIENTS: usize> {
-    ctl: &'a Ctl<CLIENTS>,
-    client: Client,
+impl<const CLIENTS: usize> PieceTarget for Ctl<CLIENTS> {
+    fn set(&self, client: Client, _: u64, command: &[u8]) -> Result<()> {
+        self.run(client, command.trim_ascii())
+    }
 }
 
-impl<const CLIENTS: usize> PieceTarget for Commands<'_, CLIENTS> {
-    fn set(&self, _: u64, command: &[u8]) -> Result<()> {
-        self.ctl.run(self.client, command.trim_ascii())
+impl<const CLIENTS: usize> ReplyFile for Ctl<CLIENTS> {
+    fn render_reply(
+        &self,
+        open: &mut OpenFile<'_>,
+        cx: &mut Context<'_>,
+        out: &mut Window<'_>,
+    ) -> bool {
+        self.replies.render(open, cx, out)
     }
 }
 
@@ -111,9 +117,6 @@ impl<const CLIENTS: usize> File for Ctl<CLIENTS> {
         true
     }
 
-    /// Reads the remainder of the reply. The read must start either at offset 0 or where the last
-    /// read or write of this open file ended. A read at offset 0 starts at the beginning of the
-    /// reply.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,
@@ -121,26 +124,16 @@ impl<const CLIENTS: usize> File for Ctl<CLIENTS> {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        apply_piece(&Commands { ctl: self, client: open.client }, open)?;
-        if offset == 0 {
-            open.state.taken = 0;
-        } else if offset != open.state.delivered {
-            return Poll::Ready(Err(Error::Seek));
-        }
-        let read = self.replies.poll_read(open, cx, buf);
-        if let Poll::Ready(Ok(count)) = read {
-            open.state.delivered = offset.saturating_add(count as u64);
-        }
-        read
+        reply_file::poll_read(self, open, cx, offset, buf)
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         open.state.taken = 0;
-        write_piece(&Commands { ctl: self, client: open.client }, open, offset, data)
+        write_piece(self, open, offset, data)
     }
 
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        apply_piece(&Commands { ctl: self, client: open.client }, open)
+        apply_piece(self, open)
     }
 
     fn truncate(&self, length: u64) -> Result<()> {

@@ -15,6 +15,7 @@
 //! [`Transactions`] change several parameters at once. An [`Observer`] is notified of changes to
 //! all parameters.
 
+mod change;
 mod change_count;
 mod changes;
 mod client_name;
@@ -22,6 +23,7 @@ mod ctl;
 mod modified;
 mod observer;
 mod replies;
+mod reply_file;
 mod reset;
 mod schema;
 mod set;

@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use super::set::line_too_long;
 use super::{ParamSet, Parameter};
 use crate::files::{Count, Flags, render};
-use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, beyond_end, check_offset};
+use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, Window, beyond_end, check_offset};
 
 /// A file with a `PATH VALUE` line for each parameter whose value differs from its default.
 /// Parameters without a default, read-only parameters and write-only parameters are left out, so
@@ -80,9 +80,9 @@ fn read_lines(
         *open.state = Default::default();
         open.text.truncate(0);
     }
-    let mut reader = Reader { offset, buf, filled: 0 };
+    let mut window = Window::new(offset.saturating_sub(open.state.delivered), buf);
     let mut result = Ok(());
-    if !reader.deliver(open) {
+    if deliver(open, &mut window) {
         let _ = set.visit(&mut |ordinal, path, parameter| {
             if u32::from(ordinal) < open.state.next {
                 return Ok(());
@@ -95,41 +95,25 @@ fn read_lines(
             }
             result = render(open.text, |mut out| write_line(path, parameter, &mut out))
                 .map_err(|_| line_too_long(path));
-            if result.is_err() || reader.deliver(open) { Err(fmt::Error) } else { Ok(()) }
+            if result.is_ok() && deliver(open, &mut window) { Ok(()) } else { Err(fmt::Error) }
         });
     }
     result?;
-    if open.state.delivered < offset {
+    if window.missing() > 0 {
         return Err(beyond_end(offset, open.state.delivered));
     }
-    Ok(reader.filled)
+    Ok(window.filled())
 }
 
-/// The part of a read request that has not been answered.
-struct Reader<'a> {
-    offset: u64,
-    buf: &'a mut [u8],
-    filled: usize,
-}
-
-impl Reader<'_> {
-    /// Copies the remainder of the current line. Returns `true` if the buffer is full.
-    fn deliver(&mut self, open: &mut OpenFile<'_>) -> bool {
-        let rest = open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default();
-        let skipped = self.offset.saturating_sub(open.state.delivered).min(rest.len() as u64);
-        let wanted = rest.get(skipped as usize..).unwrap_or_default();
-        let free = self.buf.get_mut(self.filled..).unwrap_or_default();
-        let count = wanted.len().min(free.len());
-        for (to, from) in free.iter_mut().zip(wanted) {
-            *to = *from;
-        }
-        self.filled = self.filled.saturating_add(count);
-        let taken = skipped.saturating_add(count as u64);
-        // The cast is lossless, because the text of an open file has at most 65535 bytes.
-        open.state.taken = open.state.taken.saturating_add(taken as u16);
-        open.state.delivered = open.state.delivered.saturating_add(taken);
-        self.filled == self.buf.len()
-    }
+/// Passes the remainder of the current line to `window`. Returns `false` if the window is full.
+fn deliver(open: &mut OpenFile<'_>, window: &mut Window<'_>) -> bool {
+    let rest = open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default();
+    let count = window.push(rest);
+    let fits = count == rest.len();
+    // The cast is lossless, because the text of an open file has at most 65535 bytes.
+    open.state.taken = open.state.taken.saturating_add(count as u16);
+    open.state.delivered = open.state.delivered.saturating_add(count as u64);
+    fits
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub trait Observer: Sync {
 /// provides the memory for its entry.
 pub struct ObserverEntry {
     observer: &'static dyn Observer,
+    /// The entry that was added before this one, or this entry if it was added first. `None` if the
+    /// entry is not in the list.
     next: CriticalSectionMutex<Cell<Option<&'static ObserverEntry>>>,
 }
 
@@ -39,6 +41,10 @@ impl ObserverEntry {
     #[must_use]
     pub const fn new(observer: &'static dyn Observer) -> ObserverEntry {
         ObserverEntry { observer, next: CriticalSectionMutex::new(Cell::new(None)) }
+    }
+
+    fn next(&self) -> Option<&'static ObserverEntry> {
+        self.next.lock(Cell::get)
     }
 }
 
@@ -55,15 +61,10 @@ static LAST: CriticalSectionMutex<Cell<Option<&'static ObserverEntry>>> =
 /// Adds an observer to the list. Does nothing if the entry is already in the list.
 pub fn observe(entry: &'static ObserverEntry) {
     critical_section::with(|_| {
-        let mut at = LAST.lock(Cell::get);
-        while let Some(listed) = at {
-            if core::ptr::eq(listed, entry) {
-                return;
-            }
-            at = listed.next.lock(Cell::get);
+        if entry.next().is_none() {
+            let last = LAST.lock(|last| last.replace(Some(entry)));
+            entry.next.lock(|next| next.set(Some(last.unwrap_or(entry))));
         }
-        entry.next.lock(|next| next.set(LAST.lock(Cell::get)));
-        LAST.lock(|last| last.set(Some(entry)));
     });
 }
 
@@ -88,6 +89,6 @@ fn for_each_observer(each: &mut dyn FnMut(&'static dyn Observer)) {
     let mut at = LAST.lock(Cell::get);
     while let Some(entry) = at {
         each(entry.observer);
-        at = entry.next.lock(Cell::get);
+        at = entry.next().filter(|next| !core::ptr::eq(*next, entry));
     }
 }

@@ -2,12 +2,13 @@
 
 use core::cell::RefCell;
 use core::fmt::{self, Write};
-use core::task::{Context, Poll};
+use core::task::Context;
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use heapless::String;
 
 use super::{Observer, StoreOutcomes};
-use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Window, read_at};
+use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Window, truncated};
 
 /// The last reply or refusal sent to each client, which the client reads from [`Ctl`](super::Ctl).
 ///
@@ -35,10 +36,8 @@ struct Entries<const CLIENTS: usize> {
 struct Reply {
     /// The client to which the entry belongs, or `None` if the entry is free.
     client: Option<Client>,
-    /// The text, followed by a newline. It initially contains only zeros, so it takes up no flash.
-    text: [u8; ERROR_MESSAGE_MAX + 1],
-    /// The number of bytes in `text`.
-    len: u8,
+    /// The text, which is empty if there is no reply.
+    text: String<ERROR_MESSAGE_MAX>,
     /// The number of unfinished requests to the store.
     pending: u8,
 }
@@ -63,41 +62,36 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         self.with_entry(client, |reply| reply.pending = reply.pending.saturating_add(1));
     }
 
-    /// Reads the remainder of the reply to the client that opened `open`. In the state of the open
-    /// file, `taken` is the number of bytes already read. Waits if the reply depends on a request
-    /// that is not finished.
-    pub(super) fn poll_read(
+    /// Writes the reply to the client that opened `open`, followed by a newline. For a client without
+    /// a reply, writes nothing. If the reply depends on a request that is not finished, registers
+    /// the waker and returns `false`.
+    pub(super) fn render(
         &self,
         open: &mut OpenFile<'_>,
         cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<Result<usize>> {
-        if let Some(read) = self.try_read(open, buf) {
-            return Poll::Ready(read);
-        }
-        // Try again after registering the waker, in case the request finished in the meantime.
-        self.waiters.register(open.waiter, cx.waker());
-        self.try_read(open, buf).map_or(Poll::Pending, Poll::Ready)
-    }
-
-    fn try_read(&self, open: &mut OpenFile<'_>, buf: &mut [u8]) -> Option<Result<usize>> {
-        let read = self.with_reply(open.client, |reply| {
+        out: &mut Window<'_>,
+    ) -> bool {
+        let ready = self.with_reply(open.client, |reply| {
             if reply.pending > 0 {
-                return None;
+                // The request cannot finish before the critical section ends.
+                self.waiters.register(open.waiter, cx.waker());
+                return false;
             }
-            let rest = reply.text.get(usize::from(open.state.taken)..reply.len.into());
-            let read = read_at(rest.unwrap_or_default(), 0, buf);
-            // The cast is lossless, because a reply has at most 255 bytes.
-            open.state.taken += *read.as_ref().unwrap_or(&0) as u16;
-            Some(read)
+            if !reply.text.is_empty() {
+                // When the buffer is full, the window returns an error to stop the rendering.
+                let _ = out.write_str(&reply.text).and_then(|()| out.write_str("\n"));
+            }
+            true
         });
-        // For a client without a reply, the file is empty.
-        read.unwrap_or(Some(Ok(0)))
+        ready.unwrap_or(true)
     }
 
     /// Calls `with` with the reply to `client`, if there is one.
     fn with_reply<R>(&self, client: Client, with: impl FnOnce(&mut Reply) -> R) -> Option<R> {
-        self.with_entries(|entries| entries.find(Some(client)).map(with))
+        self.with_entries(|entries| {
+            let index = entries.position(Some(client))?;
+            entries.replies.get_mut(index).map(with)
+        })
     }
 
     /// Calls `with` with the entry of `client`. If the client has no entry, assigns it a free entry
@@ -118,46 +112,35 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
 }
 
 impl<const CLIENTS: usize> Entries<CLIENTS> {
-    fn find(&mut self, client: Option<Client>) -> Option<&mut Reply> {
-        self.replies.iter_mut().find(|reply| reply.client == client)
+    fn position(&self, client: Option<Client>) -> Option<usize> {
+        self.replies.iter().position(|reply| reply.client == client)
     }
 
-    /// Returns the entry of `client`. The result is `None` only if the table has no entries.
+    /// Returns the entry of `client`. If the client has no entry, assigns it a free entry or the next
+    /// entry of another client.
     fn entry(&mut self, client: Client) -> Option<&mut Reply> {
-        if self.find(Some(client)).is_none() {
-            if self.find(None).is_none() {
+        let index = match self.position(Some(client)).or_else(|| self.position(None)) {
+            Some(index) => index,
+            None => {
                 self.next = (self.next + 1) % CLIENTS;
-                if let Some(reply) = self.replies.get_mut(self.next) {
-                    reply.clear();
-                }
+                self.next
             }
-            self.find(None)?.client = Some(client);
+        };
+        let reply = self.replies.get_mut(index)?;
+        if reply.client != Some(client) {
+            *reply = Reply { client: Some(client), ..Reply::new() };
         }
-        self.find(Some(client))
+        Some(reply)
     }
 }
 
 impl Reply {
     const fn new() -> Reply {
-        Reply { client: None, text: [0; ERROR_MESSAGE_MAX + 1], len: 0, pending: 0 }
+        Reply { client: None, text: String::new(), pending: 0 }
     }
 
-    /// Removes the client and its reply. The bytes of the text need not be cleared.
-    fn clear(&mut self) {
-        (self.client, self.len, self.pending) = (None, 0, 0);
-    }
-
-    #[inline(never)]
     fn set(&mut self, text: &dyn fmt::Display) {
-        let (newline, room) = (1, ERROR_MESSAGE_MAX);
-        let mut window = Window::new(0, self.text.get_mut(..room).unwrap_or_default());
-        // If the text is too long, the `Window` returns an error and keeps the start of the text.
-        let _ = write!(window, "{text}");
-        let len = window.filled();
-        if let Some(end) = self.text.get_mut(len) {
-            *end = b'\n';
-        }
-        self.len = len.saturating_add(newline) as u8;
+        self.text = truncated(text);
     }
 }
 
@@ -167,7 +150,7 @@ impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
     }
 
     fn left(&self, client: Client) {
-        self.with_reply(client, Reply::clear);
+        self.with_reply(client, |reply| *reply = Reply::new());
     }
 }
 
@@ -180,10 +163,10 @@ impl<const CLIENTS: usize> StoreOutcomes for Replies<CLIENTS> {
                 return;
             }
             reply.pending -= 1;
-            match outcome {
-                Ok(text) => reply.set(text),
-                Err(error) => reply.set(&error),
-            }
+            reply.set(match &outcome {
+                Ok(text) => *text,
+                Err(error) => error,
+            });
         });
         self.waiters.wake();
     }

@@ -8,20 +8,17 @@
 mod commit;
 mod ctl;
 mod memory;
-mod staged_file;
+mod stage;
 
 use core::fmt;
 
 pub use memory::TransactionMemory;
 
-use super::{Observer, ParamSet};
+use super::{Observer, ParamSet, change, visit_parameters};
 use crate::Decimal;
-use crate::vfs::{
-    Client, EntryTable, Error, File, FileTable, Key, Mirror, Node, Result, visit_files,
-};
-use ctl::TransactionCtl;
+use crate::files::ParamFile;
+use crate::vfs::{Client, EntryTable, Error, File, FileTable, Key, Mirror, Node, Result};
 use memory::{SlotMemory, Transaction};
-use staged_file::StagedFile;
 
 /// The `transactions` directory of a [`ParamSet`], which contains `SLOTS` transactions. Each
 /// transaction can change at most `VALUES` parameters. The text of each new value can have at most
@@ -85,7 +82,8 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Transactions<SL
     ) -> Self {
         const {
             assert!(SLOTS > 0 && SLOTS <= 10, "there are 1 to 10 transactions");
-            assert!(TEXT <= 255, "a value in a transaction has at most 255 bytes");
+            assert!(VALUES <= change::VALUES_MAX, "a transaction changes at most 256 parameters");
+            assert!(TEXT <= change::TEXT_MAX, "a value in a transaction has at most 255 bytes");
         }
         let mut slots = [Slot { set, memory: &memory.slots[0], number: 0 }; SLOTS];
         let mut number = 0;
@@ -187,6 +185,17 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         }
     }
 
+    /// Discards all staged values. If `ends` is `true`, also ends the transaction.
+    #[inline(never)]
+    fn discard(&self, ends: bool) {
+        self.with_transaction(|transaction| {
+            if ends {
+                transaction.holder = None;
+            }
+            transaction.clear();
+        });
+    }
+
     /// Records the result of a request from `client`. If the result is an error, a read of `ctl`
     /// returns its message.
     fn record(&self, client: Client, result: Result<()>) -> Result<()> {
@@ -240,10 +249,10 @@ fn after_ctl(key: Key) -> Option<Key> {
 impl<const VALUES: usize, const TEXT: usize> FileTable for Slot<VALUES, TEXT> {
     fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
         if index == CTL {
-            return with(&TransactionCtl { slot: self });
+            return with(self);
         }
         self.set.with_parameter(index, &mut |_, parameter| {
-            with(&StagedFile { slot: self, parameter });
+            with(&ParamFile::staged(parameter, self));
         });
     }
 }
@@ -279,11 +288,8 @@ fn parameter_address(node: Node) -> Option<usize> {
 }
 
 fn has_parameters(dir: &'static dyn EntryTable) -> bool {
-    // Return an error to stop the visit at the first parameter.
-    let visited = visit_files(dir, &mut |_, node| {
-        parameter_address(node).map_or(Ok(()), |_| Err(fmt::Error))
-    });
-    visited.is_err()
+    // The error stops the visit at the first parameter.
+    visit_parameters(dir, &mut |_, _| Err(fmt::Error)).is_err()
 }
 
 #[cfg(test)]

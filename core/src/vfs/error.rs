@@ -5,6 +5,8 @@ use core::fmt::{self, Display};
 mod message;
 
 pub use message::ERROR_MESSAGE_MAX;
+#[cfg(feature = "params")]
+pub(crate) use message::truncated;
 use message::{Kind, Packed};
 
 /// The result of every operation on a tree.

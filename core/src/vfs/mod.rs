@@ -26,6 +26,8 @@ pub use attr::{
     Attr, Create, CreateKind, FileType, Id, Lock, LockKind, OpenMode, SetAttr, SetTime, StatFs,
     Time, User, without_set_id,
 };
+#[cfg(feature = "params")]
+pub(crate) use error::truncated;
 pub use error::{ERROR_MESSAGE_MAX, Error, Result};
 pub use file::{Client, File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};

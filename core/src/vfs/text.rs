@@ -154,20 +154,26 @@ impl<'a> Window<'a> {
     pub fn missing(&self) -> u64 {
         self.skip
     }
+
+    /// Discards or stores as many of the `bytes` as possible, and returns their number. The number
+    /// is smaller than the number of bytes only if the buffer is full.
+    pub fn push(&mut self, bytes: &[u8]) -> usize {
+        let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
+        self.skip = self.skip.saturating_sub(skipped as u64);
+        let free = self.buf.get_mut(self.filled..).unwrap_or_default();
+        let rest = bytes.get(skipped..).unwrap_or_default();
+        let stored = rest.len().min(free.len());
+        self.filled = self.filled.saturating_add(stored);
+        for (to, from) in free.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        skipped.saturating_add(stored)
+    }
 }
 
 impl fmt::Write for Window<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        let skipped = usize::try_from(self.skip).map_or(s.len(), |skip| skip.min(s.len()));
-        self.skip = self.skip.saturating_sub(skipped as u64);
-        let free = self.buf.get_mut(self.filled..).unwrap_or_default();
-        let rest = s.as_bytes().get(skipped..).unwrap_or_default();
-        self.filled = self.filled.saturating_add(rest.len().min(free.len()));
-        let fits = rest.len() <= free.len();
-        for (to, from) in free.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        if fits { Ok(()) } else { Err(fmt::Error) }
+        if self.push(s.as_bytes()) == s.len() { Ok(()) } else { Err(fmt::Error) }
     }
 
     fn write_char(&mut self, character: char) -> fmt::Result {

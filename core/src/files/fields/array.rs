@@ -85,7 +85,7 @@ impl<I: ArrayInfo, const N: usize> Fields for Values<I, N> {
 
     fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File)) {
         if let Some(value) = self.values.get(usize::from(index)) {
-            with(&ParamFile(&Field::new(value, I::INFO)));
+            with(&ParamFile::new(&Field::new(value, I::INFO)));
         }
     }
 

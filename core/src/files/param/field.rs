@@ -95,11 +95,6 @@ impl<T: ParamType> Parameter for Field<'_, T> {
     }
 
     #[cfg(feature = "params")]
-    fn is_default(&self) -> bool {
-        self.info.default_value().is_none_or(|default| *default == self.value.get())
-    }
-
-    #[cfg(feature = "params")]
     fn check_rules(
         &self,
         text: Option<&[u8]>,
@@ -113,13 +108,6 @@ impl<T: ParamType> Parameter for Field<'_, T> {
             None => Some(self.value.get()),
         };
         value.map_or(Ok(()), |value| self.check_value(&value, proposed))
-    }
-
-    #[cfg(feature = "params")]
-    fn reset(&self) {
-        if let Some(default) = self.info.default_value() {
-            drop(self.value.replace(default.clone()));
-        }
     }
 
     #[cfg(feature = "params")]

@@ -8,40 +8,83 @@ use crate::files::pieces::{self, PieceTarget};
 #[cfg(feature = "params")]
 use crate::files::stream;
 use crate::files::util::{Count, Plain, check_plain_mode, render};
-use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
+use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, Text, read_at};
 
 /// A file through which clients read and set a parameter of any type.
 #[derive(Clone, Copy)]
-pub struct ParamFile<'a>(pub &'a dyn Parameter);
+pub struct ParamFile<'a> {
+    parameter: &'a dyn Parameter,
+    #[cfg(feature = "params")]
+    staging: Option<&'a dyn Staging>,
+}
+
+/// A place for new values that are not set yet.
+#[cfg(feature = "params")]
+pub(crate) trait Staging {
+    /// Writes the new value of `parameter`. Returns `None` if it has no new value.
+    fn render(&self, parameter: &dyn Parameter, out: &mut dyn Text) -> Option<fmt::Result>;
+
+    /// Checks and keeps a new value of `parameter` on behalf of `client`.
+    fn stage(&self, parameter: &dyn Parameter, text: &[u8], client: Client) -> Result<()>;
+}
+
+impl<'a> ParamFile<'a> {
+    /// Creates the file for a parameter.
+    #[must_use]
+    pub const fn new(parameter: &'a dyn Parameter) -> ParamFile<'a> {
+        ParamFile {
+            parameter,
+            #[cfg(feature = "params")]
+            staging: None,
+        }
+    }
+
+    /// Creates a file that reads and sets the new value of a parameter.
+    #[cfg(feature = "params")]
+    pub(crate) const fn staged(
+        parameter: &'a dyn Parameter,
+        staging: &'a dyn Staging,
+    ) -> ParamFile<'a> {
+        ParamFile { parameter, staging: Some(staging) }
+    }
+}
 
 impl ParamFile<'_> {
     /// Writes the value, followed by a newline.
-    fn render_line(&self, out: &mut dyn Write) -> fmt::Result {
-        if self.0.flags().contains(Flags::WRITE_ONLY) {
+    fn render_line(&self, out: &mut dyn Text) -> fmt::Result {
+        if self.parameter.flags().contains(Flags::WRITE_ONLY) {
             return Ok(());
         }
-        self.0.render(out)?;
+        self.render_value(out)?;
         out.write_str("\n")
+    }
+
+    fn render_value(&self, out: &mut dyn Text) -> fmt::Result {
+        #[cfg(feature = "params")]
+        if let Some(staging) = self.staging
+            && let Some(rendered) = staging.render(self.parameter, out)
+        {
+            return rendered;
+        }
+        self.parameter.render(out)
     }
 
     #[inline(never)]
     fn render_text(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        render(open.text, |mut out| self.render_line(&mut out))
-    }
-
-    fn writer(&self, client: Client) -> Writer<'_> {
-        Writer { parameter: self.0, client }
+        render(open.text, |out| self.render_line(out))
     }
 
     /// Returns whether reads of the open file return each new value, like reads of a stream. The
     /// value of a write-only parameter is never returned.
     #[cfg(feature = "params")]
     fn is_followed(&self, open: &OpenFile<'_>) -> bool {
-        open.follows && !self.0.flags().contains(Flags::WRITE_ONLY)
+        open.follows
+            && self.staging.is_none()
+            && !self.parameter.flags().contains(Flags::WRITE_ONLY)
     }
 
     fn is_read_only(&self) -> bool {
-        self.0.flags().contains(Flags::READ_ONLY)
+        self.parameter.flags().contains(Flags::READ_ONLY)
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -51,7 +94,7 @@ impl ParamFile<'_> {
 
 impl fmt::Debug for ParamFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ParamFile").field(self.0.description()).finish()
+        f.debug_tuple("ParamFile").field(self.parameter.description()).finish()
     }
 }
 
@@ -68,7 +111,7 @@ impl File for ParamFile<'_> {
         #[cfg(feature = "params")]
         if self.is_followed(open) {
             // Store a version other than the current one, so that the first read returns the value.
-            open.state.next = self.0.version().wrapping_sub(1);
+            open.state.next = self.parameter.version().wrapping_sub(1);
             return Ok(());
         }
         if mode.truncate { Ok(()) } else { self.render_text(open) }
@@ -86,7 +129,7 @@ impl File for ParamFile<'_> {
             return stream::poll_stream(self, open, cx, offset, buf);
         }
         let _ = cx;
-        Poll::Ready(pieces::apply(&self.writer(open.client), open).and_then(|()| {
+        Poll::Ready(pieces::apply(self, open).and_then(|()| {
             if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
                 self.render_text(open)?;
             }
@@ -96,11 +139,11 @@ impl File for ParamFile<'_> {
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         self.check_writable()?;
-        pieces::write(&self.writer(open.client), open, offset, data)
+        pieces::write(self, open, offset, data)
     }
 
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        pieces::apply(&self.writer(open.client), open)
+        pieces::apply(self, open)
     }
 
     fn truncate(&self, _: u64) -> Result<()> {
@@ -113,15 +156,15 @@ impl File for ParamFile<'_> {
 
     #[cfg(feature = "params")]
     fn with_parameter(&self, with: &mut dyn FnMut(&dyn Parameter)) {
-        with(self.0);
+        with(self.parameter);
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
-        self.0.render_allowed(out)?;
+        self.parameter.render_allowed(out)?;
         if self.is_read_only() {
             out.write_str(", read-only")?;
         }
-        let doc = self.0.doc();
+        let doc = self.parameter.doc();
         if doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(doc)) }
     }
 }
@@ -132,7 +175,7 @@ impl stream::StreamSource for ParamFile<'_> {
         out.restart();
         // The version is read before the value, so that a change between the two reads is not
         // missed.
-        let version = self.0.version();
+        let version = self.parameter.version();
         if core::mem::replace(at, version) == version {
             return stream::Item::Nothing;
         }
@@ -146,15 +189,14 @@ impl stream::StreamSource for ParamFile<'_> {
     }
 }
 
-/// A parameter and the client that sets it.
-struct Writer<'a> {
-    parameter: &'a dyn Parameter,
-    client: Client,
-}
-
-impl PieceTarget for Writer<'_> {
-    fn set(&self, _: u64, text: &[u8]) -> Result<()> {
-        self.parameter.set(text.trim_ascii(), self.client)
+impl PieceTarget for ParamFile<'_> {
+    fn set(&self, client: Client, _: u64, text: &[u8]) -> Result<()> {
+        let text = text.trim_ascii();
+        #[cfg(feature = "params")]
+        if let Some(staging) = self.staging {
+            return staging.stage(self.parameter, text, client);
+        }
+        self.parameter.set(text, client)
     }
 
     fn may_continue(&self, text: &[u8]) -> bool {

@@ -6,6 +6,8 @@ use super::value::notify;
 use super::{Description, Flags, Proposed, Step};
 use crate::files::util::{Plain, Quoted};
 use crate::vfs::{Client, Error, Result};
+#[cfg(feature = "params")]
+use crate::vfs::{FixedText, Text};
 
 /// A parameter whose type is not known at compile time. All values are passed as text, without a
 /// newline. [`Field`](super::Field) implements this trait for every type. Code that uses `dyn
@@ -58,10 +60,6 @@ pub trait Parameter {
     #[cfg(feature = "params")]
     fn render_default(&self, out: &mut dyn Write) -> fmt::Result;
 
-    /// Returns `true` if the value equals the default, or if the parameter has no default.
-    #[cfg(feature = "params")]
-    fn is_default(&self) -> bool;
-
     /// Calls the parameter's [check function](super::Check) and checks its [rule](super::Rule).
     /// Both receive the value in `text` (or the current value if `text` is `None`) and the
     /// `proposed` values of the other parameters. Does nothing if `text` is not a value of the
@@ -75,10 +73,6 @@ pub trait Parameter {
         text: Option<&[u8]>,
         proposed: &Proposed<'_>,
     ) -> core::result::Result<(), &'static str>;
-
-    /// Sets the value to the default, if there is one. The caller must call `notify` afterwards.
-    #[cfg(feature = "params")]
-    fn reset(&self);
 
     /// Writes the type and its limits as members of a JSON object, for example
     /// `"type":"u32","min":10,"max":60000`.
@@ -162,6 +156,40 @@ impl dyn Parameter + '_ {
     /// section.
     pub fn store(&self, text: &[u8]) -> bool {
         self.accept(text, None, true).is_ok()
+    }
+
+    /// Returns `true` if the text of the value is `text`, which has at most 255 bytes.
+    #[cfg(feature = "params")]
+    #[must_use]
+    pub fn has_text(&self, text: &[u8]) -> bool {
+        let mut own = FixedText::<255>::new();
+        self.render(&mut own).is_ok() && own.bytes() == text
+    }
+
+    /// Returns `true` if the value equals the default, or if the parameter has no default.
+    #[cfg(feature = "params")]
+    #[must_use]
+    #[inline(never)]
+    pub fn is_default(&self) -> bool {
+        !self.flags().contains(Flags::HAS_DEFAULT)
+            || self.default_text().is_some_and(|default| self.has_text(default.bytes()))
+    }
+
+    /// Sets the value to the default, if there is one. Does nothing if the text of the default has
+    /// more than 255 bytes. The caller must call `notify` afterwards.
+    #[cfg(feature = "params")]
+    pub fn reset(&self) {
+        if self.flags().contains(Flags::HAS_DEFAULT)
+            && let Some(default) = self.default_text()
+        {
+            self.store(default.bytes());
+        }
+    }
+
+    #[cfg(feature = "params")]
+    fn default_text(&self) -> Option<FixedText<255>> {
+        let mut text = FixedText::new();
+        self.render_default(&mut text).is_ok().then_some(text)
     }
 
     /// Wakes the tasks waiting for the value to change, and tells the observers that `client` set

@@ -143,6 +143,21 @@ impl Changing<'_> {
     }
 }
 
+#[cfg(feature = "params")]
+impl Text for Changing<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.text.bytes()
+    }
+
+    fn truncate(&mut self, length: usize) {
+        self.text.truncate(length);
+    }
+
+    fn extend(&mut self, bytes: &[u8]) -> Result<()> {
+        Changing::extend(self, bytes).map_err(|_| Error::TooLarge)
+    }
+}
+
 impl Write for Changing<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         let rest = self.text.bytes().get(self.same..);

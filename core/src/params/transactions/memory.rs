@@ -54,7 +54,7 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> fmt::Debug
 /// The state of one transaction.
 pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     /// The client that began the transaction.
-    holder: Option<Client>,
+    pub(super) holder: Option<Client>,
     staged: Vec<StagedValue<TEXT>, VALUES>,
     /// The reason that the last request was refused.
     refusal: Option<Error>,
@@ -77,11 +77,6 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         Transaction { holder: None, staged: Vec::new(), refusal: None }
     }
 
-    /// Returns the client that holds the transaction.
-    pub(super) fn holder(&self) -> Option<Client> {
-        self.holder
-    }
-
     /// Begins a transaction for `client`. If the previous transaction has not ended, does nothing
     /// and returns the client that began it.
     pub(super) fn begin(&mut self, client: Client) -> Option<Client> {
@@ -92,12 +87,6 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         self.holder
     }
 
-    /// Ends the transaction.
-    pub(super) fn end(&mut self) {
-        self.holder = None;
-        self.clear();
-    }
-
     /// Removes all staged values and the last result.
     pub(super) fn clear(&mut self) {
         self.staged.clear();
@@ -106,36 +95,28 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
     }
 
     /// Returns the staged value of the parameter with this address.
-    pub(super) fn find(&self, address: usize) -> Option<&StagedValue<TEXT>> {
-        self.staged.iter().find(|staged| staged.address == address)
-    }
-
-    fn find_mut(&mut self, address: usize) -> Option<&mut StagedValue<TEXT>> {
+    pub(super) fn find(&mut self, address: usize) -> Option<&mut StagedValue<TEXT>> {
         self.staged.iter_mut().find(|staged| staged.address == address)
     }
 
-    /// Stages a value of at most `TEXT` bytes, replacing any staged value of the same parameter. Returns `false` if
-    /// `VALUES` other values are already staged.
+    /// Stages a value, replacing any staged value of the same parameter. Returns `false` if the text
+    /// is longer than `TEXT` bytes or `VALUES` other values are already staged.
     pub(super) fn stage(&mut self, address: usize, version: u32, text: &[u8]) -> bool {
         count_change();
-        if self.find(address).is_none() {
-            let value = StagedValue { address, version, changed_by: None, text: Vec::new() };
-            if self.staged.push(value).is_err() {
-                return false;
+        let Ok(text) = Vec::from_slice(text) else { return false };
+        let value = StagedValue { address, version, changed_by: None, text };
+        match self.find(address) {
+            Some(staged) => {
+                *staged = value;
+                true
             }
+            None => self.staged.push(value).is_ok(),
         }
-        if let Some(staged) = self.find_mut(address) {
-            (staged.version, staged.changed_by) = (version, None);
-            staged.text.truncate(0);
-            // The caller has checked that the text fits.
-            let _ = staged.text.extend_from_slice(text);
-        }
-        true
     }
 
     /// Records that `client` changed the parameter with this address.
     pub(super) fn record_change(&mut self, address: usize, client: Client) {
-        if let Some(staged) = self.find_mut(address) {
+        if let Some(staged) = self.find(address) {
             staged.changed_by = Some(client);
         }
     }
@@ -150,8 +131,7 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
     /// Writes the number of changes or the last refusal, followed by a newline.
     pub(super) fn render(&self, out: &mut dyn Write) -> fmt::Result {
         if let Some(refusal) = &self.refusal {
-            refusal.read_message(|text| out.write_str(text))?;
-            return out.write_str("\n");
+            return writeln!(out, "{refusal}");
         }
         let count = self.staged.len();
         write!(out, "{}", Decimal::from(count))?;

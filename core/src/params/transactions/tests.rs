@@ -202,7 +202,7 @@ fn invalid_values_are_refused_at_once() {
     assert_eq!(read(&tree, &ctl), std::format!("{range}\n"));
     assert_eq!(
         refusal(stage("name", "thirteen byte")),
-        (27, "a value in a transaction has at most 12 bytes".into())
+        (28, "a transaction has room for 3 values of 12 bytes".into())
     );
     assert_eq!(stage("fixed", "1"), Err(Error::ReadOnlyFile));
     stage("limits/low", "1").unwrap();
@@ -210,7 +210,7 @@ fn invalid_values_are_refused_at_once() {
     stage("secret", "3").unwrap();
     assert_eq!(
         refusal(stage("name", "x")),
-        (28, "a transaction changes at most 3 parameters".into())
+        (28, "a transaction has room for 3 values of 12 bytes".into())
     );
     stage("limits/high", "4").unwrap();
     assert_eq!(cat(&tree, "transactions/0/secret"), "");

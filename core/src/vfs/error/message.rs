@@ -5,7 +5,7 @@
 //! feature, the message is stored on the heap. Without `alloc`, a static buffer holds the program's
 //! most recent messages.
 
-#[cfg(feature = "reasons")]
+#[cfg(any(feature = "reasons", feature = "params"))]
 use core::fmt::{self, Write};
 
 use heapless::String;
@@ -27,9 +27,10 @@ pub(super) enum Kind {
     Custom(u8),
 }
 
-/// Formats a message.
-#[cfg(feature = "reasons")]
-fn format(message: &dyn fmt::Display) -> String<ERROR_MESSAGE_MAX> {
+/// Formats a message. Text that does not fit is truncated.
+#[cfg(any(feature = "reasons", feature = "params"))]
+#[inline(never)]
+pub(crate) fn truncated(message: &dyn fmt::Display) -> String<ERROR_MESSAGE_MAX> {
     let mut truncating = Truncating(String::new());
     // Writing to `Truncating` never fails. If a `Display` implementation fails, the output that
     // it wrote before the failure is kept.
@@ -38,10 +39,10 @@ fn format(message: &dyn fmt::Display) -> String<ERROR_MESSAGE_MAX> {
 }
 
 /// A string of limited length. Text that does not fit is truncated at a character boundary.
-#[cfg(feature = "reasons")]
+#[cfg(any(feature = "reasons", feature = "params"))]
 struct Truncating(String<ERROR_MESSAGE_MAX>);
 
-#[cfg(feature = "reasons")]
+#[cfg(any(feature = "reasons", feature = "params"))]
 impl Write for Truncating {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         let mut fits = s.len().min(ERROR_MESSAGE_MAX.saturating_sub(self.0.len()));
@@ -65,7 +66,7 @@ mod heap {
     use core::fmt;
     use core::ops::Deref;
 
-    use super::{ERROR_MESSAGE_MAX, Kind, String, format};
+    use super::{ERROR_MESSAGE_MAX, Kind, String, truncated};
 
     #[derive(Clone, PartialEq, Eq)]
     pub(crate) enum Packed {
@@ -80,7 +81,7 @@ mod heap {
 
         #[cold]
         pub(crate) fn custom(errno: u8, message: &dyn fmt::Display) -> Packed {
-            Packed::Custom(errno, Box::new(format(message)))
+            Packed::Custom(errno, Box::new(truncated(message)))
         }
 
         pub(crate) fn kind(&self) -> Kind {
@@ -126,7 +127,7 @@ mod word {
         #[inline(never)]
         pub(crate) fn custom(errno: u8, message: &dyn fmt::Display) -> Packed {
             #[cfg(feature = "reasons")]
-            let number = super::recent::store(super::format(message));
+            let number = super::recent::store(super::truncated(message));
             #[cfg(not(feature = "reasons"))]
             let number = {
                 let _ = message;

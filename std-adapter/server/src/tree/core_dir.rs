@@ -180,7 +180,7 @@ mod tests {
         fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
             static INFO: ParamInfo<u8> = ParamInfo::new();
             if let Some(value) = self.0.get(usize::from(index)) {
-                with(&ParamFile(&Field::new(value, &INFO)));
+                with(&ParamFile::new(&Field::new(value, &INFO)));
             }
         }
     }

@@ -1,0 +1,110 @@
+//! Sets several parameters at once.
+
+use core::fmt;
+
+use heapless::Vec;
+
+use super::{ParamSet, Parameter, change_count};
+use crate::files::{Plain, Proposed};
+use crate::vfs::{Client, Error, FilePath, FixedText, Result, Text};
+
+/// The maximum number of parameters that are set at once.
+pub(super) const VALUES_MAX: usize = 256;
+
+/// The maximum length, in bytes, of a new value.
+pub(super) const TEXT_MAX: usize = 255;
+
+/// The new values of some of the parameters in a set. At most [`VALUES_MAX`] parameters have new
+/// values.
+pub(super) trait Change {
+    /// Writes the new value of a parameter, which is within its limits, to `out`. Returns `false` if
+    /// the parameter keeps its value.
+    ///
+    /// # Errors
+    /// Returns an error if the parameter cannot be set.
+    fn new_value(
+        &self,
+        ordinal: u16,
+        path: &FilePath<'_>,
+        parameter: &dyn Parameter,
+        out: &mut dyn Text,
+    ) -> Result<bool>;
+
+    /// Passes the new value of the parameter with this address to `with`, if there is one.
+    fn with_proposed(&self, address: usize, with: &mut dyn FnMut(&[u8]));
+
+    /// Called in the critical section in which the values have been set.
+    fn finish(&self) {}
+}
+
+/// Sets all parameters that have new values on behalf of `client`, and returns their number. If an
+/// error is returned, no parameters have been set.
+///
+/// # Errors
+/// Returns the error from [`Change::new_value`], or the reason that a parameter rejects the values
+/// that the parameters would have, with the parameter's path.
+pub(super) fn apply(set: &ParamSet, change: &dyn Change, client: Client) -> Result<u16> {
+    let mut changed = Vec::new();
+    let before = change_count();
+    check(set, change, &mut changed)?;
+    critical_section::with(|_| {
+        // The checks run outside the critical section, because they may take a long time. They are
+        // repeated only if an interrupt handler or another thread has set a value in the meantime.
+        if change_count() != before {
+            check(set, change, &mut changed)?;
+        }
+        visit_changed(set, &changed, &mut |ordinal, path, parameter| {
+            let mut text = FixedText::<TEXT_MAX>::new();
+            if let Ok(true) = change.new_value(ordinal, path, parameter, &mut text) {
+                parameter.store(text.bytes());
+            }
+        });
+        change.finish();
+        Ok(())
+    })?;
+    visit_changed(set, &changed, &mut |_, _, parameter| parameter.notify(client));
+    // The cast is lossless, because the capacity is smaller.
+    Ok(changed.len() as u16)
+}
+
+/// Checks the values that all parameters would have, and collects the ordinals of the parameters
+/// with new values.
+fn check(set: &ParamSet, change: &dyn Change, changed: &mut Vec<u16, VALUES_MAX>) -> Result<()> {
+    changed.truncate(0);
+    let with_proposed = |address, with: &mut dyn FnMut(&[u8])| change.with_proposed(address, with);
+    let proposed = Proposed::new(&with_proposed);
+    let mut result = Ok(());
+    let _ = set.visit(&mut |ordinal, path, parameter| {
+        let mut text = FixedText::<TEXT_MAX>::new();
+        result = change.new_value(ordinal, path, parameter, &mut text).and_then(|is_new| {
+            if is_new {
+                // The push cannot fail, because a change has at most `VALUES_MAX` values.
+                let _ = changed.push(ordinal);
+            }
+            let text = is_new.then_some(text.bytes());
+            parameter.check_rules(text, &proposed).map_err(|reason| {
+                Error::Invalid.with_message(format_args!("{path}: {}", Plain(reason)))
+            })
+        });
+        if result.is_ok() { Ok(()) } else { Err(fmt::Error) }
+    });
+    result
+}
+
+/// Calls `each` for the parameters with these ordinals, which are in ascending order.
+fn visit_changed(
+    set: &ParamSet,
+    changed: &[u16],
+    each: &mut dyn FnMut(u16, &FilePath<'_>, &dyn Parameter),
+) {
+    let mut rest = changed;
+    let _ = set.visit(&mut |ordinal, path, parameter| {
+        if let [first, others @ ..] = rest
+            && *first == ordinal
+        {
+            rest = others;
+            each(ordinal, path, parameter);
+        }
+        Ok(())
+    });
+}
