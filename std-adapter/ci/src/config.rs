@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use datakit_ci::build::LogLimits;
+use datakit_ci::command::Limits;
 use datakit_ci::pool::{QUEUE_MAX, QueueLimits};
 use datakit_github::Repo;
 use serde::Deserialize;
@@ -32,8 +33,41 @@ pub(crate) struct Config {
     pub(crate) env: BTreeMap<String, String>,
     /// Directories that steps can read even if they are in a hidden directory.
     pub(crate) visible: Vec<AbsolutePath>,
+    pub(crate) untrusted: Untrusted,
     pub(crate) access: Access,
     pub(crate) logs: Logs,
+}
+
+/// What steps of untrusted commits can use.
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Untrusted {
+    /// Whether the steps can use the host's network.
+    pub(crate) network: bool,
+    memory_mib: Option<NonZeroU32>,
+    disk_mib: Option<NonZeroU32>,
+    processes: Option<NonZeroU32>,
+    cpu_seconds: Option<NonZeroU32>,
+    timeout_seconds: Option<NonZeroU32>,
+}
+
+impl Untrusted {
+    /// Returns the upper limits on the resources of a step.
+    pub(crate) fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        let mib = |mib: NonZeroU32| u64::from(mib.get()) << 20;
+        limits.memory = self.memory_mib.map(mib).or(limits.memory);
+        limits.disk = self.disk_mib.map(mib).or(limits.disk);
+        let number = |number: NonZeroU32| u64::from(number.get());
+        limits.processes = self.processes.map(number).or(limits.processes);
+        limits.cpu_seconds = self.cpu_seconds.map(number).or(limits.cpu_seconds);
+        limits
+    }
+
+    /// Returns the maximum time limit of a step.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout_seconds.map(|seconds| Duration::from_secs(seconds.get().into()))
+    }
 }
 
 /// A repository name that is used as a table key.
@@ -261,6 +295,10 @@ mod tests {
         assert_eq!(config.projects.len(), 2);
         let limits = config.queue_limits();
         assert_eq!((limits.default, limits.projects), (50, [("me/app".to_owned(), 200)].into()));
+        let (limits, timeout) = (config.untrusted.limits(), config.untrusted.timeout());
+        assert_eq!((limits.memory, limits.processes), (Some(2 << 30), Some(500)));
+        assert_eq!((limits.disk, limits.cpu_seconds), (Some(10 << 30), Some(1800)));
+        assert_eq!((timeout, config.untrusted.network), (Some(Duration::from_secs(1800)), false));
         assert_eq!(config.pools.get("gpu").map(|capacity| capacity.get()), Some(1));
         assert_eq!(config.access.metrics_token().unwrap().unwrap()[..2], [0x9f, 0x86]);
         assert_eq!(config.access.trusted_proxies, ["10.0.0.1".parse::<IpAddr>().unwrap()]);

@@ -74,6 +74,21 @@ impl Limits {
         output_rate: None,
     };
 
+    /// Returns the lower limit of both for each resource.
+    #[must_use]
+    pub fn at_most(&self, other: &Limits) -> Limits {
+        Limits {
+            processes: lower(self.processes, other.processes),
+            memory: lower(self.memory, other.memory),
+            cpu_percent: lower(self.cpu_percent, other.cpu_percent),
+            cpu_seconds: lower(self.cpu_seconds, other.cpu_seconds),
+            file_size: lower(self.file_size, other.file_size),
+            disk: lower(self.disk, other.disk),
+            output: lower(self.output, other.output),
+            output_rate: lower(self.output_rate, other.output_rate),
+        }
+    }
+
     /// Returns the options of `prlimit(1)`. If `memory` is `true`, the options include the memory
     /// limit, which applies to each process.
     pub(super) fn options(&self, memory: bool) -> Vec<OsString> {
@@ -97,5 +112,13 @@ impl Limits {
             options.push("--core=0".into());
         }
         options
+    }
+}
+
+/// Returns the lower of two limits, either of which can be missing.
+fn lower<T: Ord>(first: Option<T>, second: Option<T>) -> Option<T> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first.min(second)),
+        (first, second) => first.or(second),
     }
 }

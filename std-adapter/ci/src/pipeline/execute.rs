@@ -15,7 +15,7 @@ use super::trust::Trust;
 use crate::Target;
 use crate::build::BuildLog;
 use crate::causes::with_causes;
-use crate::command::{Command, CommandError, Image, Network, Sandbox};
+use crate::command::{Command, CommandError, Image, Limits, Network, Sandbox};
 
 /// A task for a commit.
 #[derive(Debug, Clone)]
@@ -73,11 +73,16 @@ impl Job {
         if self.trust == Trust::Untrusted && !self.task.step.secrets.is_empty() {
             log.line("The secrets are not set, because the commit is not trusted");
         }
+        if (self.limits(), self.timeout()) != (self.task.step.limits, self.task.step.timeout) {
+            log.line(
+                "The limits are lower than in the pipeline, because the commit is not trusted",
+            );
+        }
         let unsaved = self.restore(dir, log).await.map_err(TaskError::Temporary)?;
         let began = Instant::now();
         let count = self.task.step.run.len();
         for (index, script) in self.task.step.run.iter().enumerate() {
-            let left = self.task.step.timeout.saturating_sub(began.elapsed());
+            let left = self.timeout().saturating_sub(began.elapsed());
             let command = self.command(script, dir, &secrets, sandbox.clone(), left);
             let number = (count > 1).then_some((index + 1, count));
             command.run(log).await.map_err(|error| self.problem(&error, number))?;
@@ -96,11 +101,26 @@ impl Job {
     ) -> Command {
         let command = Command::shell(script, dir)
             .sandbox(sandbox)
-            .limits(self.task.step.limits)
+            .limits(self.limits())
             .timeout(timeout)
             .shown_as(script.trim_end());
         let env = self.env().into_iter().chain(secrets.iter().cloned());
         env.fold(command, |command, (name, value)| command.env(name, value))
+    }
+
+    /// Returns the limits of the step. Anybody can open a pull request that sets other limits.
+    fn limits(&self) -> Limits {
+        match self.trust {
+            Trust::Trusted => self.task.step.limits,
+            Trust::Untrusted => self.task.step.limits.at_most(&self.settings.untrusted_limits),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        match self.trust {
+            Trust::Trusted => self.task.step.timeout,
+            Trust::Untrusted => self.task.step.timeout.min(self.settings.untrusted_timeout),
+        }
     }
 
     /// Returns the environment variables other than secrets.
@@ -181,7 +201,7 @@ impl Job {
 
     fn problem(&self, error: &CommandError, number: Option<(usize, usize)>) -> TaskError {
         let text = match error {
-            CommandError::Timeout { .. } => format!("timed out after {:?}", self.task.step.timeout),
+            CommandError::Timeout { .. } => format!("timed out after {:?}", self.timeout()),
             error => with_causes(error),
         };
         let text = match number {
@@ -259,6 +279,20 @@ mod tests {
             let sandbox = job(trust, images).sandbox();
             assert_eq!(sandbox.is_ok(), allowed, "{trust:?} {images:?} {sandbox:?}");
         }
+    }
+
+    #[test]
+    fn an_untrusted_commit_cannot_raise_its_limits() {
+        let text = "timeout='20h'\n[step.a]\nrun='x'\n\
+                    limits={memory='1000GiB', disk='1MiB', processes=100000, cpu='20h'}\n";
+        let pipeline = Pipeline::parse("f", text).unwrap();
+        let with = |trust| Job { task: Plan::all(&pipeline).tasks[0].clone(), ..job(trust, &[]) };
+        let (trusted, untrusted) = (with(Trust::Trusted), with(Trust::Untrusted));
+        assert_eq!(trusted.limits().memory, Some(1000 << 30));
+        assert_eq!(trusted.timeout(), Duration::from_secs(20 * 3600));
+        let limits = Limits { disk: Some(1 << 20), ..Limits::default() };
+        assert_eq!(untrusted.limits(), limits);
+        assert_eq!(untrusted.timeout(), Duration::from_secs(3600));
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::caches::Caches;
 use super::encodings::encodings;
 use super::plan::Task;
 use super::trust::Trust;
 use crate::build::LogLimits;
-use crate::command::{Image, Sandbox};
+use crate::command::{Image, Limits, Sandbox};
 use crate::pool::Pools;
 
 /// The capacity of the default pool.
@@ -39,6 +40,11 @@ pub struct Settings {
     /// directories that steps must not read, for example those that contain secrets. Without a
     /// sandbox, a step can read and change everything that this process can.
     pub sandbox: Sandbox,
+    /// The upper limits on the resources of steps of untrusted commits. Otherwise, anybody could use
+    /// all memory and processors of the machine, because a pull request can change the pipeline.
+    pub untrusted_limits: Limits,
+    /// The maximum time limit for steps of untrusted commits.
+    pub untrusted_timeout: Duration,
     /// Whether steps of untrusted commits can use the network. This is the host's network, so the
     /// steps can then reach services that are only accessible from the host.
     pub untrusted_network: bool,
@@ -59,6 +65,8 @@ impl Default for Settings {
             pools,
             podman: None,
             sandbox: Sandbox::default(),
+            untrusted_limits: Limits::default(),
+            untrusted_timeout: Duration::from_secs(3600),
             untrusted_network: false,
             log: LogLimits::default(),
         }

@@ -23,6 +23,10 @@ pub(super) fn step_settings(server: &Server, repo: &Repo) -> Settings {
     let images = images.map(|(name, dir)| (name.clone(), Image::Directory(dir.0.clone())));
     settings.images = images.collect();
     settings.podman = Some(server.work_dir.join("images"));
+    let untrusted = &server.config.untrusted;
+    settings.untrusted_limits = untrusted.limits();
+    settings.untrusted_timeout = untrusted.timeout().unwrap_or(settings.untrusted_timeout);
+    settings.untrusted_network = untrusted.network;
     settings.env.clone_from(&server.config.env);
     settings.log = server.config.logs.limits();
     let secrets = server.secrets_dir.join("projects").join(repo.user()).join(repo.name());
