@@ -415,10 +415,11 @@ async fn one_fetch_runs_at_a_time() -> Done {
         |text: String| move |outcome: &Outcome<()>| outcome.state().to_string().starts_with(&text);
     settle(&first, shows("pending: Fetching me/app/heads/main".to_owned())).await;
     let dir = fixture.clone_dir();
-    let waiting = format!("pending: Waiting for lock on {0} ({0}, position 1", dir.display());
+    let waiting = format!("pending: Waiting for lock on {0} ({0} since ", dir.display());
     settle(&second, shows(waiting)).await;
     let pending = second.evaluate().outcome.state().to_string();
-    assert!(pending.ends_with("held by me/app/heads/main)"), "{pending}");
+    let end = ", position 1 in the queue, held by me/app/heads/main)";
+    assert!(pending.ends_with(end), "{pending}");
     // The first fetch is cancelled.
     drop(first);
     settle(&second, shows("pending: Fetching me/app/heads/main".to_owned())).await;
