@@ -1,6 +1,6 @@
 //! Tests for clunking or removing a fid while reads from it are blocked on a stream.
 
-use datakit_core::files::Live as CoreLive;
+use datakit_core::files::{Live as CoreLive, StreamFile};
 use datakit_core::vfs::{self, StaticTree};
 use datakit_core::wire::{Dialect, Fid, List, Str, Tag, Tmessage as T};
 
@@ -16,8 +16,9 @@ fn send_waiting_read(client: &mut WireClient, fid: u32, tag: Tag) {
     client.send(tag, &T::Read { fid: Fid(fid), offset: 2, count: 100 });
 }
 
-static LIVE: CoreLive<u32> = CoreLive::new(0, |value, out| writeln!(out, "{value}"));
-static ROOT: vfs::Dir = vfs::Dir::new(&[vfs::file("live", &LIVE), vfs::file("other", &LIVE)]);
+static LIVE: CoreLive<u32> = CoreLive::new(0);
+static FILE: StreamFile<'_, u32> = LIVE.file(|value, out| writeln!(out, "{value}"));
+static ROOT: vfs::Dir = vfs::Dir::new(&[vfs::file("live", &FILE), vfs::file("other", &FILE)]);
 
 #[test]
 fn a_waiting_read_fails_when_its_fid_is_clunked() {

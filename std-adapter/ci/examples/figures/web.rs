@@ -11,7 +11,7 @@ use datakit_ci::pool::Pools;
 use datakit_ci::web::auth::{Auth, Options as AuthOptions, Policy};
 use datakit_ci::web::{State, router};
 use datakit_ci::{Engine, Options};
-use datakit_client::db::{BranchExt, BranchOps, CommitOps, Database as _, TransactionOps};
+use datakit_client::db::{BranchOps, CommitOps, Database as _, TransactionOps};
 use datakit_db::store::MemoryStore;
 use datakit_db::{Database, DirectDb};
 use http_body_util::BodyExt;
