@@ -10,14 +10,14 @@ use crate::stack;
 /// The maximum number of calls. Their addresses fit into the text of a panic.
 const CALLS_MAX: usize = 8;
 
-/// The lowest of the values that make the processor return from an exception.
+/// The lowest of the special return addresses that make the processor return from an exception.
 const EXC_RETURN_MIN: u32 = 0xff00_0000;
 
 /// Writes the addresses of the last calls that have not returned, innermost first.
 ///
-/// On this target, a function that calls another function stores its caller's frame pointer and
-/// return address in two successive words, and sets the frame pointer (r7) to the address of the
-/// first.
+/// On this target, a function that calls another function stores its caller's frame pointer and its
+/// own return address in two successive words. It then sets the frame pointer (r7) to the address
+/// of the first word.
 #[inline(always)]
 pub fn write(out: &mut dyn Write) -> fmt::Result {
     let mut frame: *const u32;
@@ -32,9 +32,9 @@ pub fn write(out: &mut dyn Write) -> fmt::Result {
         // SAFETY: both words are aligned and within the stack, which is readable RAM. Volatile
         // reads create no references, so the memory may be in use.
         let (caller, returns_to) = unsafe { (frame.read_volatile(), frame.add(1).read_volatile()) };
-        // The lowest bit of a return address marks Thumb code. The halfword before the return
-        // address belongs to the call instruction.
-        // An exception handler returns to a special address.
+        // An exception handler has a special return address, which is skipped. The lowest bit of
+        // any other return address marks Thumb code, and the halfword before that address belongs
+        // to the call instruction.
         if returns_to < EXC_RETURN_MIN {
             out.write_str(" ")?;
             write_address((returns_to & !1).wrapping_sub(2), out)?;
@@ -47,7 +47,7 @@ pub fn write(out: &mut dyn Write) -> fmt::Result {
 /// Writes an address such as `0x1a2b`.
 pub fn write_address(address: u32, out: &mut dyn Write) -> fmt::Result {
     out.write_str("0x")?;
-    // Skip leading zeros. The formatting code of the standard library takes up 570 bytes of flash.
+    // Skip leading zeros. The standard library's formatting code takes up 570 bytes of flash.
     let digits = (u32::BITS - (address | 1).leading_zeros()).div_ceil(4);
     (0..digits).rev().try_for_each(|place| {
         let digit = (address >> (4 * place)) as u8 & 15;

@@ -69,7 +69,7 @@ fn mac(out: &mut dyn Write) -> fmt::Result {
     out.write_str("\n")
 }
 
-// `Decimal` and `Plain` avoid the padding code of the standard library, which takes up 2 KiB of flash.
+// `Decimal` and `Plain` avoid the standard library's padding code, which takes up 2 KiB of flash.
 fn write_count(count: u32, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "{}", Decimal::from(count))
 }

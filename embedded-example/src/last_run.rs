@@ -109,7 +109,8 @@ pub fn record_panic(_: &PanicInfo<'_>) {
     });
 }
 
-/// Records the address of an instruction that raised a fault, and of the calls that led to it.
+/// Records the address of the instruction that raised a fault, and the addresses of the calls that
+/// led to it.
 #[cfg(not(feature = "panic-text"))]
 pub fn record_fault(pc: u32) {
     write(PANIC, |out| {

@@ -18,7 +18,7 @@ unsafe extern "C" {
     static __sheap: u32;
 }
 
-/// Returns the addresses of the words of the stack.
+/// Returns the address range of the stack.
 pub fn addresses() -> Range<*const u32> {
     ptr::addr_of!(_stack_end)..ptr::addr_of!(_stack_start)
 }

@@ -50,7 +50,7 @@ impl core::error::Error for EndReason {
     }
 }
 
-/// The parts of a server that all of its connections use.
+/// The parts of a server that all of its connections share.
 pub(crate) struct Context<T: SharedTree + 'static, const CLIENTS: usize> {
     pub(crate) tree: &'static T,
     pub(crate) connections: &'static Connections<CLIENTS>,

@@ -1,4 +1,4 @@
-//! The memory for a server, which is part of a `static`.
+//! The memory for a server, which is usually a `static`.
 
 use core::fmt;
 
@@ -7,8 +7,8 @@ use datakit_core::session::{FidArray, MIN_MSIZE};
 
 use crate::{QuotaTree, SharedTree};
 
-/// The memory for a [`Server`](crate::Server). It initially contains only zeros, so a `static` of this type takes
-/// up no flash.
+/// The memory for a [`Server`](crate::Server). It initially contains only zeros, so a `static` of
+/// this type takes up no flash.
 ///
 /// | parameter | number of |
 /// |---|---|

@@ -11,8 +11,8 @@
 //! | [`Param`] of a [`Value`] | the value, followed by a newline | is checked and sets the value |
 //! | [`LevelFile`] | a log level | sets the level |
 //! | [`Command`] | the reply to the last command | is a command |
-//! | [`Live`] | the latest value; the next read waits for the next value | is refused |
-//! | [`Queue`] | every value published since the file was opened; further reads wait | is refused |
+//! | [`Live::file`] | the latest value; the next read waits for the next value | is refused |
+//! | [`Queue::file`] | every value published since the file was opened; further reads wait | is refused |
 //! | [`TaskFile`] | the reply from a task | is passed to a task as one unit |
 //!
 //! A parameter's value can have one of these types:

@@ -16,8 +16,8 @@ pub(crate) use ring::{Item, Ring, Slot};
 /// differs from the text returned last. If several values are published between two reads, only the
 /// last one is returned.
 ///
-/// A value needs little RAM, so the description of its [file](Live::file) is separate and stays in
-/// flash. For a stream that returns every value, see [`Queue`].
+/// The stream's [file](Live::file) is a separate constant, so it stays in flash. For a stream that
+/// returns every value, see [`Queue`].
 ///
 /// ```
 /// use datakit_core::files::Live;
@@ -74,8 +74,8 @@ impl<T> fmt::Debug for Live<T> {
 /// exactly once and in order. If a reader is too slow, it reads a line such as `lost 3` in place of
 /// the values that were dropped.
 ///
-/// An empty queue contains only zeros, so it takes up no flash. The description of its
-/// [file](Queue::file) is separate. For a stream that returns only the latest value, see [`Live`].
+/// An empty queue contains only zeros, so it takes up no flash. The stream's [file](Queue::file) is
+/// a separate constant. For a stream that returns only the latest value, see [`Live`].
 ///
 /// ```
 /// use datakit_core::files::Queue;
@@ -138,7 +138,7 @@ type Format<T> = fn(&T, &mut dyn fmt::Write) -> fmt::Result;
 /// The file from which clients read a [`Live`] or [`Queue`] stream. It is constant, so it stays in
 /// flash.
 pub struct StreamFile<'a, T> {
-    // The length of the ring buffer is not part of the type, so all streams of values of the same
+    // The length of the ring buffer is not part of the type, so all streams with the same value
     // type share their code.
     ring: &'a Ring<[Slot<T>]>,
     format: Format<T>,

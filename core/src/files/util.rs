@@ -75,8 +75,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Text that is displayed without padding. Formatting options such as width are ignored. The padding
-/// code in the `Display` implementation of `str` takes up about 660 bytes of flash.
+/// Text that is displayed without padding. Formatting options such as the width are ignored. The
+/// padding code in the `Display` implementation of `str` takes up about 660 bytes of flash.
 ///
 /// ```
 /// use datakit_core::Plain;

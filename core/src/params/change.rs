@@ -17,8 +17,8 @@ pub(super) const TEXT_MAX: usize = 255;
 /// The new values of some of the parameters in a set. At most [`VALUES_MAX`] parameters have new
 /// values.
 pub(super) trait Change {
-    /// Writes the new value of a parameter, which is within its limits, to `out`. Returns `false` if
-    /// the parameter keeps its value.
+    /// Writes the new value of a parameter to `out`. The new value must be within the parameter's
+    /// limits. Returns `false` if the parameter keeps its value.
     ///
     /// # Errors
     /// Returns an error if the parameter cannot be set.
@@ -33,7 +33,7 @@ pub(super) trait Change {
     /// Passes the new value of the parameter with this address to `with`, if there is one.
     fn with_proposed(&self, address: usize, with: &mut dyn FnMut(&[u8]));
 
-    /// Called in the critical section in which the values have been set.
+    /// Called at the end of the critical section that sets the values.
     fn finish(&self) {}
 }
 
@@ -41,8 +41,8 @@ pub(super) trait Change {
 /// error is returned, no parameters have been set.
 ///
 /// # Errors
-/// Returns the error from [`Change::new_value`], or the reason that a parameter rejects the values
-/// that the parameters would have, with the parameter's path.
+/// Returns the error from [`Change::new_value`]. If a parameter's check function or rule rejects
+/// the new values, returns the path of the parameter and the reason.
 pub(super) fn apply(set: &ParamSet, change: &dyn Change, client: Client) -> Result<u16> {
     let mut changed = Vec::new();
     let before = change_count();
@@ -63,7 +63,7 @@ pub(super) fn apply(set: &ParamSet, change: &dyn Change, client: Client) -> Resu
         Ok(())
     })?;
     visit_changed(set, &changed, &mut |_, _, parameter| parameter.notify(client));
-    // The cast is lossless, because the capacity is smaller.
+    // The cast is lossless, because there are at most `VALUES_MAX` ordinals.
     Ok(changed.len() as u16)
 }
 
@@ -91,7 +91,8 @@ fn check(set: &ParamSet, change: &dyn Change, changed: &mut Vec<u16, VALUES_MAX>
     result
 }
 
-/// Calls `each` for the parameters with these ordinals, which are in ascending order.
+/// Calls `each` for the parameters whose ordinals are in `changed`. The ordinals must be in
+/// ascending order.
 fn visit_changed(
     set: &ParamSet,
     changed: &[u16],

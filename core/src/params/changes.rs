@@ -75,8 +75,8 @@ impl<const N: usize, const VALUE: usize> fmt::Debug for ChangeMemory<N, VALUE> {
 struct Change<const VALUE: usize> {
     ordinal: u16,
     client: Client,
-    /// Whether the client's connection has ended. The client's number may then belong to another
-    /// connection, so the client is shown without its name.
+    /// 1 if the client's connection has ended, otherwise 0. After the end of the connection, the
+    /// client's number may belong to another connection, so the client is shown without its name.
     left: u8,
     /// The number of bytes in `value`.
     len: u8,

@@ -105,7 +105,7 @@ fn read_lines(
     Ok(window.filled())
 }
 
-/// Passes the remainder of the current line to `window`. Returns `false` if the window is full.
+/// Copies the remainder of the current line to `window`. Returns `false` if only part of it fits.
 fn deliver(open: &mut OpenFile<'_>, window: &mut Window<'_>) -> bool {
     let rest = open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default();
     let count = window.push(rest);

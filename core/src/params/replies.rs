@@ -62,9 +62,9 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         self.with_entry(client, |reply| reply.pending = reply.pending.saturating_add(1));
     }
 
-    /// Writes the reply to the client that opened `open`, followed by a newline. For a client without
-    /// a reply, writes nothing. If the reply depends on a request that is not finished, registers
-    /// the waker and returns `false`.
+    /// Writes the reply for the client that opened `open`, followed by a newline. Writes nothing if
+    /// there is no reply for this client. If the reply depends on a request that is not finished,
+    /// registers the waker and returns `false`.
     pub(super) fn render(
         &self,
         open: &mut OpenFile<'_>,
@@ -116,8 +116,8 @@ impl<const CLIENTS: usize> Entries<CLIENTS> {
         self.replies.iter().position(|reply| reply.client == client)
     }
 
-    /// Returns the entry of `client`. If the client has no entry, assigns it a free entry or the next
-    /// entry of another client.
+    /// Returns the entry of `client`. If the client has no entry, assigns it a free entry. If no
+    /// entry is free, takes the next one from another client.
     fn entry(&mut self, client: Client) -> Option<&mut Reply> {
         let index = match self.position(Some(client)).or_else(|| self.position(None)) {
             Some(index) => index,

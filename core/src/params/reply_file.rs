@@ -7,7 +7,7 @@ use crate::vfs::{Error, OpenFile, Result, Window};
 
 /// A file that runs commands and returns a reply.
 pub(super) trait ReplyFile: PieceTarget {
-    /// Writes the reply to the client that opened `open`. If there is no reply yet, registers the
+    /// Writes the reply for the client that opened `open`. If there is no reply yet, registers the
     /// waker and returns `false`.
     fn render_reply(
         &self,

@@ -10,8 +10,8 @@ use crate::float::write_scaled;
 use crate::vfs::{File, FilePath, FileStat, OpenFile, Result};
 
 /// A file that describes all parameters in a set as a JSON document with one parameter per line, or
-/// a file that contains a hash of this document. The length of the text is not limited, because each
-/// read renders the text again and keeps only the requested part.
+/// a file that contains a hash of this document. The length of the text is not limited, because
+/// each read renders the text again and keeps only the requested part.
 ///
 /// The `core/docs/params.schema.json` file in the repository is a JSON Schema for the document.
 #[derive(Debug, Clone, Copy)]
@@ -142,7 +142,7 @@ struct JsonWriter<'a> {
 
 impl JsonWriter<'_> {
     /// Ends the string, if there is one, and writes JSON text. If the text ends with a quotation
-    /// mark, the text written next is in a string.
+    /// mark, the text written next is part of a string.
     #[inline(never)]
     fn raw(&mut self, text: &str) {
         if core::mem::take(&mut self.in_string) {

@@ -12,7 +12,7 @@ pub trait Text: fmt::Write {
     /// Returns the content.
     fn bytes(&self) -> &[u8];
 
-    /// Removes all bytes after the first `length` bytes. Has no effect if the content is not longer.
+    /// Removes all bytes after the first `length` bytes. Does nothing if the content is not longer.
     fn truncate(&mut self, length: usize);
 
     /// Appends `bytes`.
@@ -155,8 +155,8 @@ impl<'a> Window<'a> {
         self.skip
     }
 
-    /// Discards or stores as many of the `bytes` as possible, and returns their number. The number
-    /// is smaller than the number of bytes only if the buffer is full.
+    /// Skips or stores as many of the `bytes` as possible, and returns how many were skipped or
+    /// stored. The result is less than `bytes.len()` only if the buffer is full.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
         self.skip = self.skip.saturating_sub(skipped as u64);

@@ -16,7 +16,8 @@ use critical_section::Mutex;
 
 /// A counter that is incremented whenever a task in a list is woken or a chain is broken. After a
 /// change, the tasks that registered earlier must register again. All lists share one counter,
-/// because unnecessary registrations are harmless. It is written only in critical sections.
+/// because unnecessary registrations are harmless. The counter is written only in critical
+/// sections.
 static BREAKS: AtomicU32 = AtomicU32::new(0);
 
 fn breaks() -> u32 {
@@ -120,7 +121,7 @@ fn wake(slots: &[WakerSlot]) {
     }
 }
 
-/// Registers a waker in a list, like [`Waiters::register`]. This function is compiled only once, for
+/// Registers a waker in a list, like [`Waiters::register`]. This function is compiled only once for
 /// lists of all lengths.
 #[inline(never)]
 pub(crate) fn register_waiter(slots: &[WakerSlot], waiter: &mut Waiter, waker: &Waker) {

@@ -17,8 +17,8 @@ use crate::TIMEOUT;
 /// The default login for tokens. This login has write access to every repository by default.
 pub const BOT: &str = "datakit-bot";
 
-/// A handle to a running fake. Clones refer to the same fake. The state remains readable after the
-/// fake has stopped.
+/// A handle to a running fake server. Clones refer to the same server. The state remains readable
+/// after the server has stopped.
 #[derive(Clone)]
 pub struct GitHub {
     pub(crate) shared: Arc<Shared>,

@@ -55,7 +55,7 @@ pub struct Tag {
 /// A pull request.
 #[derive(Clone, Debug)]
 pub struct Pull {
-    /// The identifier, which is unique across the fake.
+    /// The identifier, which is unique within the fake server.
     pub id: u64,
     /// The number, which is unique within the repository.
     pub number: u64,
@@ -91,7 +91,7 @@ pub struct Pull {
 /// A comment on a pull request.
 #[derive(Clone, Debug)]
 pub struct Comment {
-    /// The identifier, which is unique across the fake.
+    /// The identifier, which is unique within the fake server.
     pub id: u64,
     /// The number of the pull request.
     pub number: u64,
@@ -108,7 +108,7 @@ pub struct Comment {
 /// A commit status.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The identifier, which is unique across the fake.
+    /// The identifier, which is unique within the fake server.
     pub id: u64,
     /// The state: `error`, `failure`, `pending` or `success`.
     pub state: String,
@@ -127,7 +127,7 @@ pub struct Status {
 /// One app's check runs for one commit.
 #[derive(Clone, Debug)]
 pub struct Suite {
-    /// The identifier, which is unique across the fake.
+    /// The identifier, which is unique within the fake server.
     pub id: u64,
     /// The app that created the suite.
     pub app: u64,
@@ -140,7 +140,7 @@ pub struct Suite {
 /// A check run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The identifier, which is unique across the fake.
+    /// The identifier, which is unique within the fake server.
     pub id: u64,
     /// The check suite that contains the run.
     pub suite: u64,
@@ -169,7 +169,7 @@ pub struct Run {
 /// A webhook of a repository.
 #[derive(Clone, Debug)]
 pub struct Hook {
-    /// The identifier, which is unique across the fake.
+    /// The identifier, which is unique within the fake server.
     pub id: u64,
     /// The URL to which events are sent.
     pub url: String,

@@ -77,7 +77,7 @@ fn content(client: &mut WireClient, path: &str) -> String {
     String::from_utf8(data).unwrap()
 }
 
-/// Waits until the board has restarted after a panic. Returns what it shows about the panic.
+/// Waits until the board has restarted after a panic. Returns the content of `sys/last-panic`.
 fn last_panic(board: &Board) -> String {
     let mut shown = String::new();
     within(TIMEOUT, "the board restarts after the panic", || {
@@ -118,7 +118,7 @@ fn qemu_last_panic_shows_the_calls_that_led_to_it() {
     };
     calls("fault at 0x50000000 ", Board::fault);
     let (handler, calls) = calls("panic at ", Board::interrupt);
-    // The handler is not longer than this.
+    // The handler is at most 256 bytes long.
     let handler = handler..handler + 0x100;
     assert!(calls.iter().any(|call| handler.contains(call)), "{handler:x?} {calls:x?}");
 }

@@ -18,13 +18,13 @@ pub struct ParamFile<'a> {
     staging: Option<&'a dyn Staging>,
 }
 
-/// A place for new values that are not set yet.
+/// Storage for new values that have not been set yet.
 #[cfg(feature = "params")]
 pub(crate) trait Staging {
     /// Writes the new value of `parameter`. Returns `None` if it has no new value.
     fn render(&self, parameter: &dyn Parameter, out: &mut dyn Text) -> Option<fmt::Result>;
 
-    /// Checks and keeps a new value of `parameter` on behalf of `client`.
+    /// Checks and stores a new value of `parameter` on behalf of `client`.
     fn stage(&self, parameter: &dyn Parameter, text: &[u8], client: Client) -> Result<()>;
 }
 
@@ -39,7 +39,7 @@ impl<'a> ParamFile<'a> {
         }
     }
 
-    /// Creates a file that reads and sets the new value of a parameter.
+    /// Creates the file through which clients read and stage a new value of a parameter.
     #[cfg(feature = "params")]
     pub(crate) const fn staged(
         parameter: &'a dyn Parameter,

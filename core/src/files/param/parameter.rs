@@ -158,7 +158,8 @@ impl dyn Parameter + '_ {
         self.accept(text, None, true).is_ok()
     }
 
-    /// Returns `true` if the text of the value is `text`, which has at most 255 bytes.
+    /// Returns `true` if the value's text equals `text`. Returns `false` if the value's text has
+    /// more than 255 bytes.
     #[cfg(feature = "params")]
     #[must_use]
     pub fn has_text(&self, text: &[u8]) -> bool {

@@ -20,7 +20,7 @@ pub struct Value<T> {
 /// waiting task wakes up, compares two version numbers, and waits again.
 static WAITERS: Waiters<8> = Waiters::new();
 
-/// Returns the tasks that are woken when any value changes.
+/// Returns the list of tasks that are woken when any value changes.
 #[cfg(feature = "params")]
 pub(super) fn waiters() -> &'static [crate::vfs::WakerSlot] {
     WAITERS.slots()

@@ -15,7 +15,7 @@ pub(crate) trait StreamSource {
     /// next value. If values were lost, returns their number and writes nothing.
     fn next(&self, at: &mut u32, out: &mut Changing<'_>) -> Item;
 
-    /// Returns the readers that are woken when there may be a value.
+    /// Returns the list of readers that are woken when there may be a value.
     fn waiters(&self) -> &[WakerSlot];
 }
 
@@ -67,13 +67,13 @@ pub(crate) fn open_stream(source: &dyn StreamSource, open: &mut OpenFile<'_>) ->
     }
 }
 
-/// Returns whether part of the text has not been returned yet.
+/// Returns `true` if part of the text has not been returned yet.
 fn is_pending(open: &OpenFile<'_>) -> bool {
     open.text.bytes().len() > usize::from(open.state.taken)
 }
 
-/// Replaces the text of an open stream, all of which has been returned, with the next text to
-/// return.
+/// Replaces the text of an open stream with the next text to return. The old text must have been
+/// returned completely.
 ///
 /// # Errors
 /// Returns [`Error::NoData`] if there is nothing to return, or [`Error::TextTooLong`] if the text
@@ -101,15 +101,15 @@ fn refill(source: &dyn StreamSource, open: &mut OpenFile<'_>) -> Result<()> {
 /// A writer that replaces a text and detects whether the new text differs from the old one.
 pub(crate) struct Changing<'a> {
     text: &'a mut dyn Text,
-    /// The number of bytes that are the same in both texts, or `usize::MAX` after the first
-    /// difference.
+    /// The number of bytes written so far, all of which equal the old text, or `usize::MAX` after
+    /// the first difference.
     same: usize,
     /// The reason that the text could not be written.
     pub(crate) error: Option<Error>,
 }
 
 impl Changing<'_> {
-    /// Removes the old text, so that all new text differs from it.
+    /// Removes the old text, so any new text that is not empty counts as different.
     pub(crate) fn restart(&mut self) {
         self.text.truncate(0);
     }
@@ -121,7 +121,7 @@ impl Changing<'_> {
         self.text.extend(bytes).map_err(|_| fmt::Error)
     }
 
-    /// Stores the error if the text could not be written.
+    /// Records an error if the text could not be written.
     pub(crate) fn check(&mut self, written: fmt::Result) {
         if written.is_err() {
             self.error = Some(Error::TextTooLong);

@@ -17,7 +17,7 @@ pub(crate) struct Ring<S: ?Sized> {
 /// A slot in a ring buffer. Slots are filled in order.
 pub(crate) type Slot<T> = Mutex<Cell<Content<T>>>;
 
-/// The content of a slot. Unlike `None`, an empty slot is all zeros, whatever the type of the value.
+/// The content of a slot. Unlike `None`, an empty slot is all zeros for every type of value.
 #[repr(u8)]
 pub(crate) enum Content<T> {
     Empty,
@@ -132,7 +132,7 @@ impl<S: ?Sized> Ring<S> {
 }
 
 impl End {
-    /// Creates the end of a stream with this many values, which fill the ring buffer.
+    /// Creates the end of a stream with `kept` values, which fill the ring buffer.
     const fn new(kept: usize) -> End {
         End {
             next: Cell::new(kept as u32),

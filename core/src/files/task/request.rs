@@ -1,7 +1,7 @@
 //! A request that a task processes.
 //!
-//! A [`FileRequest`] replies through the channel that handed it out, so this module and `requests`
-//! are one API and use each other.
+//! A [`FileRequest`] replies through the channel that it came from, so this module and `requests`
+//! depend on each other.
 
 use core::fmt;
 use core::mem;

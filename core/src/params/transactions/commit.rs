@@ -37,10 +37,10 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 }
 
-/// The staged values.
+/// The commit of a transaction.
 struct Commit<'a, const VALUES: usize, const TEXT: usize> {
     slot: &'a Slot<VALUES, TEXT>,
-    /// Whether changes since the values were staged are ignored.
+    /// Whether to ignore changes made since the values were staged.
     force: bool,
 }
 

@@ -99,8 +99,8 @@ impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
         self.staged.iter_mut().find(|staged| staged.address == address)
     }
 
-    /// Stages a value, replacing any staged value of the same parameter. Returns `false` if the text
-    /// is longer than `TEXT` bytes or `VALUES` other values are already staged.
+    /// Stages a value, replacing any staged value of the same parameter. Returns `false` if the
+    /// text is longer than `TEXT` bytes or if `VALUES` other values are already staged.
     pub(super) fn stage(&mut self, address: usize, version: u32, text: &[u8]) -> bool {
         count_change();
         let Ok(text) = Vec::from_slice(text) else { return false };

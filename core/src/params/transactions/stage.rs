@@ -1,4 +1,4 @@
-//! New values of parameters that are not set yet.
+//! Stages new values of parameters.
 
 use core::fmt;
 

@@ -64,7 +64,8 @@ async fn get(router: Router, path: String) -> usize {
     size
 }
 
-/// Measures the time until 500 viewers have received a 1 MB log, and how often it was read.
+/// Measures how long it takes until 500 viewers have received a 1 MB log, and how often the log is
+/// read.
 pub(crate) async fn live_log() {
     let site = Site::new();
     let log = BuildLog::new("build", Vec::new(), LogLimits::default());

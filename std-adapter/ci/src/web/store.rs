@@ -58,8 +58,8 @@ pub(super) trait Store: Send + Sync {
     /// the commit is not in the history.
     fn record<'s>(&'s self, target: &'s Target, commit: &'s str) -> Read<'s, HistoryEntry>;
 
-    /// Returns the targets for which a commit has been tested, with the hashes of their last
-    /// history commits for it.
+    /// Returns the targets for which a commit has been tested, each with the hash of the last
+    /// commit in its history that belongs to the tested commit.
     fn indexed<'s>(&'s self, commit: &'s Commit) -> Read<'s, Vec<(Target, String)>>;
 
     /// Reads at most `count` commits from a target's history, starting at `from` or at the newest

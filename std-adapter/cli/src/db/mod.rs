@@ -127,14 +127,15 @@ async fn rename_branch(client: &Client, from: &str, to: &str) -> CliResult {
     };
     let (old, new) = (path(from)?, path(to)?);
     client.stat(&old).await.map_err(|error| no_such_branch(from, error.into()))?;
-    // The server also refuses the rename, but its reason is about directories.
+    // The server would also refuse the rename, but with an error about directories.
     if client.stat(&new).await.is_ok() {
         return Err(at(&to)("a branch with this name already exists"));
     }
     client.rename(&old, &new).await.map_err(at(&format_args!("{from} to {to}")))
 }
 
-/// Prefixes an error with the name of a branch, which does not exist if nothing was found.
+/// Prefixes an error with the name of a branch. [`Error::NotFound`] means that there is no such
+/// branch.
 fn no_such_branch(name: &str, error: Error) -> CliError {
     match error {
         Error::NotFound => at(&name)("no such branch"),

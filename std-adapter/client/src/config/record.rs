@@ -51,7 +51,7 @@ struct RecordState<C: Connect> {
     layout: Layout,
     schema_version: Field<i64>,
     fields: Mutex<Vec<Arc<dyn AnyField>>>,
-    /// The record's version, which is how many times the record has been read.
+    /// The record's version, which is the number of times the record has been read.
     version: AtomicU64,
     session: tokio::sync::Mutex<Option<Arc<Session<C::Database>>>>,
     /// A lock held while the record is being read, so all values with the same version come from

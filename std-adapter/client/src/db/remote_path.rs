@@ -79,9 +79,9 @@ impl RemotePath {
         Ok(file.close().await?)
     }
 
-    /// Writes a command to a file that explains failures. If the command fails, returns the
-    /// explanation as the error's text, because an error reply contains only the beginning of the
-    /// text, and no text in 9P2000.L.
+    /// Writes a command to a file that contains the reason for the last failure. If the command
+    /// fails, the returned error contains that reason, because an error reply contains only the
+    /// beginning of the reason, or no text at all in 9P2000.L.
     pub(super) async fn explained_command(&self, text: &str) -> Result<()> {
         let Err(error) = self.command(text).await else { return Ok(()) };
         let Error::Client(crate::Error::Server { errno, .. }) = error else { return Err(error) };

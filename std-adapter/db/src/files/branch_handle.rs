@@ -1,7 +1,7 @@
 //! Handles to the branches that a connection's files refer to.
 //!
-//! A handle and the [`BranchTable`] that creates it are one API and use each other: the table keeps
-//! what must outlive a handle, and a dropped handle removes itself from the table.
+//! A handle and the [`BranchTable`] that creates it depend on each other: the table stores what
+//! must outlive a handle, and a dropped handle removes itself from the table.
 
 use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, Weak};

@@ -119,7 +119,7 @@ impl Client<'_> {
 
 /// The timer and its frequency.
 struct Timer {
-    /// How many ticks it takes the processor to execute `LOOP` instructions.
+    /// The number of ticks that the processor takes to execute `LOOP` instructions.
     loop_ticks: u32,
 }
 

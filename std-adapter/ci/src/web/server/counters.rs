@@ -27,7 +27,7 @@ struct Counters {
     /// The number of responses with each status code, starting at [`MIN_CODE`].
     codes: Vec<AtomicU64>,
     in_progress: AtomicU64,
-    /// The total time until responses started, in microseconds.
+    /// The total time between requests and the start of their responses, in microseconds.
     micros: AtomicU64,
 }
 

@@ -3,8 +3,8 @@
 //! Changing an entry is fast even in a very large directory. Writing a directory is the only
 //! operation that takes time proportional to the directory's size.
 //!
-//! This module and `dir` define one recursive type and use each other: a changed directory contains
-//! nodes, and a node can be a changed directory.
+//! This module and `dir` depend on each other, because together they define a recursive type: a
+//! changed directory contains nodes, and a node can be a changed directory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
