@@ -294,8 +294,8 @@ impl Board {
         done.expect("QEMU resumes the processor");
     }
 
-    /// Waits for `time`, and returns the numbers of the exceptions and interrupts that the processor
-    /// takes meanwhile, in order. The number of interrupt N is N + 16.
+    /// Waits for `time`, and returns the numbers of the exceptions and interrupts that the
+    /// processor takes meanwhile, in order. The number of interrupt N is N + 16.
     ///
     /// # Panics
     /// Panics if QEMU cannot write its log.

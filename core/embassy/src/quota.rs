@@ -132,8 +132,8 @@ impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
         self.tree.strict_walk()
     }
 
-    // The methods return the futures of the tree, because a future that awaits another future takes up
-    // more flash.
+    // The methods return the futures of the tree, because a future that awaits another future takes
+    // up more flash.
     fn lookup(&self, dir: &T::Inode, name: Name<'_>) -> impl Future<Output = Result<T::Inode>> {
         self.tree.lookup(dir, name)
     }

@@ -339,8 +339,8 @@ struct Request {
     fresh: bool,
 }
 
-/// Returns an error if the request's tag is already in flight or if the request is too large for the
-/// buffer.
+/// Returns an error if the request's tag is already in flight or if the request is too large for
+/// the buffer.
 fn refusal(Frame { held, size }: Frame, fresh: bool) -> Option<Error> {
     if !fresh {
         Some(Error::TagInUse)

@@ -274,7 +274,8 @@ pub(super) fn check_end(reader: &Reader<'_>) -> Result<()> {
     reader.finish().map_err(malformed_request)
 }
 
-/// Returns the error for a message that the dialect does not have or that the server does not support.
+/// Returns the error for a message that the dialect does not have or that the server does not
+/// support.
 #[cold]
 #[inline(never)]
 pub(super) fn unknown_message(call: &Call<'_>) -> Error {

@@ -296,8 +296,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.has_serial(serial)).map(change)
     }
 
-    /// Sets the fid's inode and swaps its state with `state` if the fid still has this serial number.
-    /// Returns whether the fid has this serial number.
+    /// Sets the fid's inode and swaps its state with `state` if the fid still has this serial
+    /// number. Returns whether the fid has this serial number.
     fn replace_fid(
         &self,
         fid: wire::Fid,

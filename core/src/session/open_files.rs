@@ -223,8 +223,8 @@ pub(super) struct OpenRequest {
     pub(super) follows_links: bool,
 }
 
-/// Returns the error for a Tread of a fid that is not open for reading. In 9P2000.L, directories are
-/// read with Treaddir.
+/// Returns the error for a Tread of a fid that is not open for reading. In 9P2000.L, directories
+/// are read with Treaddir.
 pub(super) fn read_error<O, C>(state: &FidState<O, C>) -> Error {
     match state {
         FidState::Dir { .. } => Error::IsDirectory,

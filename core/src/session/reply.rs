@@ -154,8 +154,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             errno.encode(&mut writer);
             return writer.close().unwrap_or(0);
         }
-        // The text can be too long only if frames are very small, as on embedded boards. A truncated
-        // text always fits.
+        // The text can be too long only if frames are very small, as on embedded boards. A
+        // truncated text always fits.
         let room = buf.len().saturating_sub(ERROR_FIELDS);
         let mut writer = self.start_reply(buf, wire::RERROR, tag);
         error.read_message(|message| {

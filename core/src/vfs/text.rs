@@ -113,9 +113,9 @@ pub fn check_write_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// Writes a character as a string. To save flash, a type that implements [`fmt::Write`] can call this
-/// function in its [`write_char`](fmt::Write::write_char), because the default implementation is
-/// compiled for each type.
+/// Writes a character as a string. To save flash, a type that implements [`fmt::Write`] can call
+/// this function in its [`write_char`](fmt::Write::write_char), because the default implementation
+/// is compiled for each type.
 ///
 /// # Errors
 /// Returns the error of `out`.
@@ -125,9 +125,9 @@ pub fn write_char(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
 }
 
 /// A writer that discards the first bytes of its input and stores the following bytes. A write that
-/// does not fit into the buffer stores as much as fits and returns an error, so that the rest of the
-/// text need not be rendered. With this writer, part of a file's text can be read without a buffer
-/// for the whole text.
+/// does not fit into the buffer stores as much as fits and returns an error, so that the rest of
+/// the text need not be rendered. With this writer, part of a file's text can be read without a
+/// buffer for the whole text.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-/// The maximum depth of nested arrays and objects. The parser is recursive, so the depth is limited.
+/// The maximum depth of nested arrays and objects. The parser is recursive, so the depth is
+/// limited.
 const MAX_DEPTH: u32 = 16;
 
 /// A JSON value.

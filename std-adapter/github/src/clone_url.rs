@@ -8,8 +8,8 @@ use crate::{Repo, layout};
 const LENGTH_MAX: usize = 4096;
 
 /// Reads the URL from which a repository can be cloned. Returns `None` if no bridge has written the
-/// URL, or if the file is not UTF-8 or is longer than 4096 bytes. The caller must check that the URL
-/// is safe, because every client of the database can write the file.
+/// URL, or if the file is not UTF-8 or is longer than 4096 bytes. The caller must check that the
+/// URL is safe, because every client of the database can write the file.
 ///
 /// # Errors
 /// Returns any error reported by the database, except [`Error::NotFound`].

@@ -122,8 +122,8 @@ pub struct HttpAddress {
 }
 
 impl HttpAddress {
-    /// Listens on the address. Returns the socket, and the address with the port that the system has
-    /// picked.
+    /// Listens on the address. Returns the socket, and the address with the port that the system
+    /// has picked.
     ///
     /// # Errors
     /// Returns an error if the address cannot be bound, for example because the port is in use or

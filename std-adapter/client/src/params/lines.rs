@@ -18,8 +18,8 @@ impl Setting {
     }
 }
 
-/// Parses lines of the form `PATH VALUE`. Empty lines and lines that start with `#` are ignored. The
-/// value is empty if there is no text after the path.
+/// Parses lines of the form `PATH VALUE`. Empty lines and lines that start with `#` are ignored.
+/// The value is empty if there is no text after the path.
 ///
 /// # Errors
 /// Returns [`Error::InvalidLine`] for a line that starts with a space, or [`Error::Refused`] if two

@@ -235,7 +235,8 @@ impl Params {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Writes a value. The file must be truncated, because some servers store values in plain files.
+    /// Writes a value. The file must be truncated, because some servers store values in plain
+    /// files.
     async fn write(&self, path: &str, value: &str) -> Result<(), crate::Error> {
         let file = self.client.open(path, OpenMode::WRITE.truncate()).await?;
         file.write_all_at(0, format!("{value}\n").as_bytes()).await?;

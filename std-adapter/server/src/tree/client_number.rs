@@ -107,8 +107,8 @@ impl fmt::Debug for ClientNumber {
 }
 
 /// Writes the name of the last connection that had this number. Pass this function to
-/// [`ParamSet::name_clients`](datakit_core::params::ParamSet::name_clients). Writes `client-N` if no
-/// connection has had this number.
+/// [`ParamSet::name_clients`](datakit_core::params::ParamSet::name_clients). Writes `client-N` if
+/// no connection has had this number.
 ///
 /// # Errors
 /// Returns an error if writing to `out` fails.
