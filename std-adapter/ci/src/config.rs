@@ -38,7 +38,7 @@ pub(crate) struct Config {
     pub(crate) logs: Logs,
 }
 
-/// What steps of untrusted commits can use.
+/// The resources that steps of untrusted commits can use.
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Untrusted {
@@ -102,8 +102,8 @@ impl TryFrom<PathBuf> for AbsolutePath {
 pub(crate) struct ProjectConfig {
     /// The path or URL from which to clone the repository.
     pub(crate) source: Option<String>,
-    /// The file with the `Authorization` header for requests to `source`. A relative path is relative
-    /// to the secrets directory.
+    /// The file with the `Authorization` header for requests to `source`. A relative path is
+    /// relative to the secrets directory.
     pub(crate) authorization_file: Option<PathBuf>,
     /// The branches on the home page.
     pub(crate) dashboards: Vec<String>,

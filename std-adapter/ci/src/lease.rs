@@ -234,7 +234,8 @@ async fn set_holder<T: TransactionOps>(transaction: &T, id: &ServerId) -> Result
     commit(transaction, &format!("The CI server is {id}")).await
 }
 
-/// Makes `id` the challenger. Returns `false` if the branch has moved since the transaction started.
+/// Makes `id` the challenger. Returns `false` if the branch has moved since the transaction
+/// started.
 async fn set_challenger<T: TransactionOps>(transaction: &T, id: &ServerId) -> Result<bool> {
     write(transaction, CHALLENGER, id).await?;
     commit(transaction, &format!("{id} asks whether the CI server is running")).await

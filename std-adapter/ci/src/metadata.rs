@@ -195,8 +195,8 @@ impl fmt::Debug for Metadata {
 
 /// Functions that create terms for the statuses reported by another CI for the head of a target.
 impl Metadata {
-    /// Returns a term for the status of the head of `target` in a context. The term is pending while
-    /// there is no such status.
+    /// Returns a term for the status of the head of `target` in a context. The term is pending
+    /// while there is no such status.
     #[must_use]
     pub fn ci_status(self: &Arc<Metadata>, target: &Target, context: &Context) -> Term<Status> {
         let (metadata, context) = (self.clone(), context.clone());

@@ -63,12 +63,12 @@ impl Schedule {
         }
     }
 
-    /// Returns how long to wait before looking at the clock again, or `None` if a scheduled time has
+    /// Returns how long to wait before reading the clock again, or `None` if a scheduled time has
     /// passed since `last`.
     fn wait(&self, last: &mut DateTime, now: DateTime) -> Option<Duration> {
         if now.duration_until(*last) > REPEAT_MAX {
-            // The clock was wrong when it was set to `last`. Otherwise, nothing would be built until
-            // that time comes.
+            // The clock was wrong when `last` was read. If `last` stayed in the future, nothing
+            // would be built until then.
             *last = now;
         }
         match self.after(*last) {
@@ -158,8 +158,8 @@ mod tests {
         assert!(second.is_err() || second.is_ok_and(|second| second > first));
     }
 
-    /// Simulates a program that looks at each of the clock readings, and returns the times at which
-    /// it builds.
+    /// Simulates a program that reads these times from the clock, and returns the times at which it
+    /// builds.
     fn builds<'t>(schedule: &str, readings: &[&'t str]) -> Vec<&'t str> {
         let schedule = Schedule::parse(schedule).unwrap();
         let mut last = time(readings[0]);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_that_is_set_forwards_causes_one_build() {
+    fn clock_that_is_set_forward_causes_one_build() {
         let readings = [
             "2026-01-01T12:00:30",
             "2026-01-02T12:00:31",

@@ -94,7 +94,7 @@ impl<D: Database> SharedDb<D> {
         }
     }
 
-    /// Returns the first connection whose number is greater than `number`, and its own number.
+    /// Returns the connection and its number. Waits until the number is greater than `number`.
     async fn connection_after(&self, number: u64) -> (D, u64) {
         let mut states = self.state.subscribe();
         loop {

@@ -1,4 +1,4 @@
-//! Detects changes of the system clock, so that a wrong clock does not make everything look old.
+//! Detects changes of the system clock, because a wrong clock could make everything look old.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ const AFTER_CHANGE: Duration = Duration::from_secs(86_400);
 /// The largest change that is ignored.
 const TOLERANCE: Duration = Duration::from_secs(600);
 
-/// The system clock, which is compared with a clock that cannot be set.
+/// The system clock. It is compared with the time since boot, which cannot be set.
 pub(crate) struct SteadyClock {
     /// The last reading of both clocks.
     last: Reading,
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(clock.check(at(0)), None);
         assert_eq!(clock.check(at(1)), Some(at(1).system));
         assert_eq!(clock.check(at(3)), Some(at(3).system));
-        // The clock is set forwards by a year, and set back two hours later.
+        // The clock is set forward by a year, and set back two hours later.
         let ahead = |reading: Reading| Reading { system: reading.system + YEAR, ..reading };
         assert_eq!(clock.check(ahead(at(4))), None);
         assert_eq!(clock.check(ahead(at(5))), None);

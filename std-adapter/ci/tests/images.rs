@@ -1,5 +1,5 @@
-//! Runs steps in a container image. The image is made from a directory, so nothing is downloaded,
-//! and `podman` uses its own storage, so the user's images do not change.
+//! Runs steps in a container image. The image is made from a directory, so nothing is downloaded.
+//! `podman` uses a temporary storage directory, so the user's images do not change.
 
 #![cfg(feature = "program")]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
@@ -47,7 +47,8 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-/// A storage of `podman` that contains one image, a work tree, and the home directory.
+/// A temporary directory with a `podman` storage that contains one image, a work tree, and a home
+/// directory.
 struct Images(TempDir);
 
 impl Images {

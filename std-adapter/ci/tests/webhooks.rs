@@ -34,7 +34,7 @@ run = "test -f good"
 struct Receiver {
     events: Arc<Mutex<Vec<Value>>>,
     count: watch::Sender<usize>,
-    /// Whether events are neither recorded nor accepted.
+    /// Whether the receiver rejects all events and does not record them.
     is_down: Arc<AtomicBool>,
     attempts: watch::Sender<usize>,
 }

@@ -9,7 +9,7 @@ mod web;
 
 #[tokio::main]
 async fn main() {
-    // The engine comes last, because memory that it has freed would be used again.
+    // The engine is measured last, because the others would reuse memory that it has freed.
     web::live_log().await;
     web::large_log().await;
     engine::measure().await;

@@ -113,7 +113,7 @@ pub(crate) async fn large_log() {
     drop(text);
     let (router, url) = (site.router(), format!("/log/saved/large/{commit}"));
     let before = memory("VmRSS");
-    // Resets the maximum.
+    // Resets `VmHWM`.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     for (name, path) in [
         ("first page, with the index", url.clone()),

@@ -181,7 +181,7 @@ struct Unstored<'c, B: Builder> {
     result: Built<B>,
     output: Output,
     counted: Counted<'c>,
-    /// The log is shown as a running log until it is stored.
+    /// Keeps the log among the live logs until the result is stored.
     _live: LiveLog,
 }
 
@@ -213,8 +213,8 @@ impl<D: Database, B: Builder> Shared<D, B> {
             let ended = self.db.builds_ended();
             let unstored = tokio::select! {
                 unstored = self.build(key, &name, &progress, switch) => unstored?,
-                // Another server could be using the database by now. If it has stored a result, the
-                // result is found after the next connection.
+                // Another server could be using the database by now. If it has stored a result, it
+                // is found after the next connection.
                 () = ended => {
                     progress.text("Waiting for the database");
                     continue;
@@ -235,8 +235,8 @@ impl<D: Database, B: Builder> Shared<D, B> {
         }
     }
 
-    /// Reads the result for a key. Returns `None` if there is no usable one, for example because a
-    /// file of the result is a directory.
+    /// Reads the result for a key. Returns `None` if there is no usable result, for example because
+    /// one of its files is a directory.
     async fn stored(
         &self,
         db: D,
@@ -347,8 +347,8 @@ impl<D: Database, B: Builder> Shared<D, B> {
     ) -> std::result::Result<Built<B>, String> {
         let output = &unstored.output;
         let stored = self.db.retry(|db| async move {
-            // If the connection was lost, the last attempt to store the result could have succeeded,
-            // or another server could have built the value.
+            // If the connection was lost, the last attempt to store the result could have
+            // succeeded, or another server could have built the value.
             if let Some(result) = self.stored(db.clone(), key, name, progress).await? {
                 return Ok((None, Some(result)));
             }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::mask::Mask;
 
-/// The size of the lines that can be added to a truncated log with [`BuildLog::line`].
+/// The total size, in bytes, of the lines that [`BuildLog::line`] can add to a truncated log.
 const LINES_MAX: usize = 64 << 10;
 
 /// Limits for a log.
@@ -64,8 +64,9 @@ impl BuildLog {
         log
     }
 
-    /// Appends a line with the current time, for example `[2026-11-28 09:30.05] Starting...`. If the
-    /// log is truncated, the line is still added, so the reason why a build ended is never lost.
+    /// Appends a line with the current time, for example `[2026-11-28 09:30.05] Starting...`. If
+    /// the log is truncated, the line is still added, so the reason why a build ended is never
+    /// lost.
     pub fn line(&self, text: &str) {
         let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
         let line = format!("[{}] {text}\n", now.strftime("%Y-%m-%d %H:%M.%S"));
@@ -199,8 +200,8 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Returns the next part of the log, or `None` at the end of a complete log. Waits until there is
-    /// more text.
+    /// Returns the next part of the log, or `None` at the end of a complete log. Waits until there
+    /// is more text.
     ///
     /// # Cancel safety
     /// This method is cancel safe: no text is lost if the future is dropped.
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_start_on_their_own_line() {
+    fn lines_start_after_a_line_feed() {
         let log = log(&["hunter2"], 1000);
         log.write("no line feed, hun");
         log.line("Success");

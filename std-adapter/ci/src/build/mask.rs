@@ -9,7 +9,7 @@ const MASK: &str = "********";
 pub(super) struct Mask {
     /// The secrets, longest first, because a secret can begin with a shorter one.
     secrets: Vec<String>,
-    /// Whether a secret begins with a byte.
+    /// For each byte, whether a secret begins with it.
     is_first: [bool; 256],
 }
 
@@ -29,7 +29,7 @@ impl Mask {
     }
 
     /// Replaces all secrets in `text`. Unless `text` is complete, a string at its end that could be
-    /// the beginning of a secret is not replaced but returned separately.
+    /// the beginning of a secret is returned separately.
     pub(super) fn apply<'t>(&self, text: &'t str, is_complete: bool) -> (Cow<'t, str>, &'t str) {
         let (mut masked, mut copied, mut at) = (String::new(), 0, 0);
         while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
@@ -75,7 +75,8 @@ enum Match {
     None,
     /// It begins with a secret of this length.
     Secret(usize),
-    /// It could continue with a secret, or with a longer one.
+    /// It is the beginning of a secret. More text is needed to know whether the rest of the secret
+    /// follows.
     Unknown,
 }
 

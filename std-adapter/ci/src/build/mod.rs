@@ -80,7 +80,8 @@ pub trait Builder: Send + Sync + 'static {
     }
 
     /// Computes the value and writes it to the file or directory `value` (see
-    /// [`Build::write_file`]). If the future is dropped, the build must terminate all its processes.
+    /// [`Build::write_file`]). If the future is dropped, the build must terminate all its
+    /// processes.
     ///
     /// # Errors
     /// Returns the reason for the failure if the build fails. The reason is stored as the result.

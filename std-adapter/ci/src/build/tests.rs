@@ -129,7 +129,7 @@ async fn message(db: &DirectDb, branch: &str) -> String {
 }
 
 #[tokio::test]
-async fn rubbish_in_a_branch_is_replaced() -> Done {
+async fn invalid_files_in_a_branch_are_replaced() -> Done {
     let db = memory();
     for (key, files) in [
         (1, &["value/dir/file"][..]),

@@ -1,7 +1,7 @@
 //! Measures the size of a command's directory.
 //!
-//! Measuring reads the attributes of all files, so it is done rarely. In between, the free space of
-//! the file system shows how much has been written.
+//! Measuring reads the attributes of all files, so it is done rarely. Between two measurements, the
+//! free space of the file system shows how much has been written.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,12 +14,13 @@ const INTERVAL: (Duration, Duration) = (Duration::from_millis(200), Duration::fr
 /// The fraction of the time that is spent measuring.
 const SHARE: u32 = 20;
 
-/// The time between two looks at the free space.
+/// The interval at which the free space is read.
 const TICK: Duration = Duration::from_millis(25);
 
 /// Waits until a directory exceeds `limit` bytes. Returns its size.
 ///
-/// The limit can be exceeded by what is written during a measurement and a [`TICK`].
+/// The directory can exceed the limit by the amount that is written during a measurement and one
+/// [`TICK`].
 pub(super) async fn exceeded(dir: &Path, limit: Option<u64>) -> u64 {
     let Some(limit) = limit else { return std::future::pending().await };
     loop {
@@ -55,7 +56,8 @@ impl Measured {
     fn is_outdated(self, waited: Duration, written: u64) -> bool {
         let could_exceed = written >= (self.left / 2).max(1);
         let wait = if could_exceed {
-            // Other programs also write to the file system. This limits the share of the time.
+            // Other programs could have written the data, so at most half of the time is spent
+            // measuring.
             self.took.max(TICK)
         } else {
             (self.took * SHARE).clamp(INTERVAL.0, INTERVAL.1)
@@ -104,7 +106,7 @@ mod tests {
         let large = Measured { took: seconds(1), left: 10 * GIB };
         assert!(!large.is_outdated(seconds(19), GIB));
         assert!(large.is_outdated(seconds(20), 0));
-        // If half of the rest has been written, the next measurement does not wait.
+        // If half of the space that was left has been written, the wait is shorter.
         assert!(!large.is_outdated(TICK, 6 * GIB));
         assert!(large.is_outdated(seconds(1), 6 * GIB));
         let small = Measured { took: Duration::from_millis(1), left: 2 };

@@ -258,8 +258,8 @@ async fn landlock_refuses_writes_that_mounts_allow() -> Done {
     );
     let (ended, log) = run(&script, dir.path(), isolation).await;
     assert!(ended.is_ok() && log.ends_with("end\n"), "{log}");
-    // Without a sandbox, only Landlock can prevent access to the second file. Landlock allows writes
-    // to `/tmp`, which may contain the directory of this test.
+    // Without a sandbox, only Landlock can prevent access to the second file. Landlock allows
+    // writes to `/tmp`, which may contain the directory of this test.
     let home = std::env::var_os("HOME").expect("HOME is set");
     let (log, outside) = (new_log(), tempfile::tempdir_in(home)?);
     let script = format!(

@@ -29,7 +29,7 @@ pub struct Limits {
     pub file_size: Option<u64>,
     /// The size of the directory in which the command runs, in bytes. The size is measured
     /// periodically, and more often while much is being written, so a command can exceed the limit
-    /// for a short time. A single file cannot grow further than 64 MiB beyond this limit.
+    /// for a short time. A single file cannot exceed this limit by more than 64 MiB.
     pub disk: Option<u64>,
     /// The total output on standard output and standard error, in bytes. The limit of the log
     /// determines only how much of the output is kept.
@@ -41,7 +41,8 @@ pub struct Limits {
 
 impl Default for Limits {
     /// Returns the default limits: 4096 processes, 4 GiB of memory, one hour of processor time per
-    /// process, 10 GiB per file, 20 GiB for the directory, 1 GiB of output, and 16 MiB of output per second.
+    /// process, 10 GiB per file, 20 GiB for the directory, 1 GiB of output, and 16 MiB of output
+    /// per second.
     fn default() -> Limits {
         Limits {
             processes: Some(4096),
@@ -56,9 +57,9 @@ impl Default for Limits {
     }
 }
 
-/// How much larger than the limit on the directory a file can become. A signal ends a process that
-/// writes a larger file. With this margin, the size is usually measured first, and the log says that
-/// the directory is too large.
+/// How far a single file can exceed the limit on the directory. SIGXFSZ ends a process that writes
+/// a larger file. Because of this margin, the directory is usually measured first, so the log says
+/// that the directory is too large.
 const DISK_MARGIN: u64 = 64 << 20;
 
 impl Limits {
@@ -74,7 +75,7 @@ impl Limits {
         output_rate: None,
     };
 
-    /// Returns the lower limit of both for each resource.
+    /// Returns the lower of the two limits for each resource.
     #[must_use]
     pub fn at_most(&self, other: &Limits) -> Limits {
         Limits {
@@ -102,8 +103,8 @@ impl Limits {
         let mut options: Vec<OsString> =
             set.map(|(name, limit)| format!("--{name}={limit}").into()).collect();
         if let Some(cpu) = self.cpu_seconds {
-            // At the lower limit, the kernel sends SIGXCPU, which tells users the reason. At the
-            // higher limit, it sends SIGKILL.
+            // At the soft limit, the kernel sends SIGXCPU, so the log can name the reason. At the
+            // hard limit, it sends SIGKILL.
             let option = format!("--cpu={cpu}:{}", cpu.saturating_add(CPU_GRACE));
             options.push(option.into());
         }

@@ -118,8 +118,8 @@ impl Process {
 }
 
 fn signal_group(group: Option<Pid>, signal: Signal) {
-    // The call fails if the group is empty. The kernel does not reuse the id while the group contains
-    // a process.
+    // The call fails if the group is empty. The kernel does not reuse the id while the group
+    // contains a process.
     let _ = group.map(|group| kill_process_group(group, signal));
 }
 

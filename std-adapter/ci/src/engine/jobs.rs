@@ -117,7 +117,8 @@ impl Jobs {
         new
     }
 
-    /// Evaluates the given jobs and returns the targets of those jobs whose results or waits changed.
+    /// Evaluates the given jobs and returns the targets of those jobs whose results or waits
+    /// changed.
     pub(super) fn evaluate(&mut self, stale: BTreeSet<JobId>) -> BTreeSet<Target> {
         let mut changed = BTreeSet::new();
         for id in stale {

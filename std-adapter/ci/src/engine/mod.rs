@@ -125,8 +125,9 @@ impl<D: Database> Engine<D> {
         self.jobs.iter()
     }
 
-    /// Runs rounds until the database returns an error, for example because the connection was lost.
-    /// Call the method again to resume with the next connection. Builds continue in the meantime.
+    /// Runs rounds until the database returns an error, for example because the connection was
+    /// lost. Call the method again to resume with the next connection. Builds continue in the
+    /// meantime.
     ///
     /// # Errors
     /// Returns the database error.
@@ -178,8 +179,8 @@ impl<D: Database> Engine<D> {
         added.await
     }
 
-    /// Reads the metadata at `head`, adds the jobs of new targets and removes the jobs of targets that
-    /// no longer exist.
+    /// Reads the metadata at `head`, adds the jobs of new targets and removes the jobs of targets
+    /// that no longer exist.
     async fn read_metadata(&mut self, head: &D::Commit, seen: Option<&D::Commit>) -> Result<()> {
         let diff = match seen {
             None => self.metadata.update(datakit_github::read(&head.tree()).await?.snapshot),

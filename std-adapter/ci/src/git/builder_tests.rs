@@ -116,7 +116,8 @@ async fn builders_store_their_results() -> Done {
     let failure = read(format!("shell-of-._2e-on-{hash}"), "failure").await;
     assert_eq!(failure, "exit status: 3\n");
 
-    // The result in the database is used even if the clone was deleted. The commit is fetched again.
+    // The result in the database is used even if the clone was deleted. The commit is fetched
+    // again.
     drop((fetch, good, bad, repository));
     let lock = async {
         while let Err(error) = fixture.open().await {

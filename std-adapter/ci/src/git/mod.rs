@@ -107,8 +107,8 @@ struct Shared {
     worktrees: Pool,
     /// The number of worktrees created so far.
     created: AtomicU64,
-    /// Held while a worktree is added to or removed from the git directory. `git worktree add` reads
-    /// the entries of all worktrees and fails if one of them is incomplete.
+    /// Held while a worktree is added to or removed from the git directory. `git worktree add`
+    /// reads the entries of all worktrees and fails if one of them is incomplete.
     adding: tokio::sync::Mutex<()>,
     /// The lock on the directory, which is released when the file is closed.
     _lock: File,

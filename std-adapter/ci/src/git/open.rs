@@ -79,8 +79,8 @@ fn remove_files(dir: &Path, depth: usize, is_left: &dyn Fn(&str) -> bool) -> io:
     Ok(())
 }
 
-/// Removes a file unless it no longer exists. A `git` process that receives a signal removes its own
-/// files, possibly at the same time.
+/// Removes a file unless it no longer exists. A `git` process that receives a signal removes its
+/// own files, possibly at the same time.
 fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -21,9 +21,9 @@ impl Repository {
     /// Returns the content of a file in a commit, or `None` if the file does not exist.
     ///
     /// # Errors
-    /// Returns [`GitError::TooLarge`] if the file has more than `max` bytes, [`GitError::NotFile`] if
-    /// the path is a directory, a symbolic link or a submodule, and another error if the commit has
-    /// not been fetched.
+    /// Returns [`GitError::TooLarge`] if the file has more than `max` bytes, [`GitError::NotFile`]
+    /// if the path is a directory, a symbolic link or a submodule, and another error if the commit
+    /// has not been fetched.
     pub async fn read_file(
         &self,
         commit: &Commit,

@@ -24,8 +24,8 @@ use crate::state::hex;
 /// The maximum size of a file whose contents are part of a key.
 const KEY_FILE_MAX: u64 = 16 << 20;
 
-/// The directory for caches written by steps that can read secrets. Steps of untrusted commits do not read
-/// these caches, because they could contain a secret.
+/// The directory for caches written by steps that can read secrets. Steps of untrusted commits do
+/// not read these caches, because they could contain a secret.
 const PRIVATE: &str = "private";
 const PUBLIC: &str = "public";
 /// The file in a cache that contains the total size of its files, in bytes.

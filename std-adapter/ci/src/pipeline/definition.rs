@@ -23,8 +23,8 @@ const CHANGED_MAX: usize = 3000;
 /// The name of the pool that limits how many pipelines are read at the same time.
 pub const PIPELINES_POOL: &str = "pipelines";
 
-/// The capacity of [`PIPELINES_POOL`]. When a repository is added, the pipelines of all its branches
-/// and tags are read.
+/// The capacity of [`PIPELINES_POOL`]. When a repository is added, the pipelines of all its
+/// branches and tags are read.
 const CAPACITY: usize = 8;
 
 /// The maximum number of pipelines per repository that can wait to be read.

@@ -10,9 +10,9 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 const LENGTH_MIN: usize = 6;
 
 /// Returns the Base64 and percent-encoded forms of a secret. Base64 encodes groups of three bytes,
-/// so the form depends on the position of the secret in the encoded text, for example after the user
-/// name in a header for basic authentication. The forms leave out the characters that also depend on
-/// the text before and after the secret.
+/// so the form depends on the position of the secret in the encoded text, for example after the
+/// user name in a header for Basic authentication. The forms leave out the characters that also
+/// depend on the text before and after the secret.
 pub(super) fn encodings(secret: &str) -> Vec<String> {
     if secret.len() < LENGTH_MIN {
         return Vec::new();

@@ -1,7 +1,7 @@
 //! The artifacts of needed steps.
 //!
-//! A task reads them in a directory outside its work tree: variants of a step often have artifacts
-//! with the same paths, and an artifact must not replace a file of the commit.
+//! A task reads them in a directory outside its work tree, because the tasks of a matrix often have
+//! artifacts with the same paths, and because an artifact must not replace a file of the commit.
 
 use std::path::Path;
 
@@ -18,8 +18,8 @@ use crate::SharedDb;
 /// The limits for the artifacts that a task can read.
 pub const INPUT_LIMITS: FileLimits = FileLimits { count: 10_000, bytes: 256 << 20 };
 
-/// Writes the artifacts of the tasks that a task needs to a new directory next to its work tree. Each
-/// needed task has a subdirectory. Returns `None` if there are no artifacts.
+/// Writes the artifacts of the needed tasks to a new directory next to the work tree. Each needed
+/// task has a subdirectory. Returns `None` if there are no artifacts.
 pub(super) async fn fetch<D: Database>(
     db: &SharedDb<D>,
     key: &StepKey,
@@ -49,7 +49,7 @@ pub(super) async fn fetch<D: Database>(
                 limits = left;
                 files
             }
-            // Somebody has requested a rebuild of the needed step, which failed.
+            // Somebody has requested a rebuild of the needed step, and the rebuild failed.
             Ok(Ok((None, _))) => {
                 return Err(TaskError::Temporary(failed("there is no result".to_owned())));
             }

@@ -3,8 +3,8 @@
 //! The `.datakit-ci.toml` file is read at the commit under test. Its format is described in
 //! `docs/pipelines.md` in this crate, and `pipeline.schema.json` is a JSON Schema for editors.
 //!
-//! [`Pipelines`] runs the pipelines of all targets of a repository, and [`local`] runs the pipeline of
-//! a work tree.
+//! [`Pipelines`] runs the pipelines of all targets of a repository, and [`local`] runs the pipeline
+//! of a work tree.
 //!
 //! | branch of the database | content |
 //! |---|---|

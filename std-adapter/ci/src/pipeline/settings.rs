@@ -40,8 +40,8 @@ pub struct Settings {
     /// directories that steps must not read, for example those that contain secrets. Without a
     /// sandbox, a step can read and change everything that this process can.
     pub sandbox: Sandbox,
-    /// The upper limits on the resources of steps of untrusted commits. Otherwise, anybody could use
-    /// all memory and processors of the machine, because a pull request can change the pipeline.
+    /// The upper limits on the resources of steps of untrusted commits. Without them, anybody could
+    /// use all memory and processors of the host, because a pull request can change the pipeline.
     pub untrusted_limits: Limits,
     /// The maximum time limit for steps of untrusted commits.
     pub untrusted_timeout: Duration,
@@ -74,8 +74,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Returns the strings that must not occur in logs: the secrets, their usual encodings, and each
-    /// line of a multi-line secret, because programs often print a single line.
+    /// Returns the strings that must not occur in logs: the secrets, their usual encodings, and
+    /// each line of a multi-line secret, because programs often print a single line.
     pub(super) fn masked(&self) -> Vec<String> {
         let lines = self.secrets.values().flat_map(|secret| secret.lines());
         let lines = lines.filter(|line| line.len() >= 4).map(str::to_owned);

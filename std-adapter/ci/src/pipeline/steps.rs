@@ -145,7 +145,8 @@ impl From<SourceError> for TaskError {
     }
 }
 
-/// Returns which files of a commit are missing in a checkout. Only the root directory is checked.
+/// Returns messages about files of a commit that are missing from a checkout. Only the root
+/// directory is checked.
 fn notices(dir: &std::path::Path) -> impl Iterator<Item = &'static str> {
     let submodules = dir.join(".gitmodules").symlink_metadata().is_ok();
     let attributes = files::read(&dir.join(".gitattributes"), ATTRIBUTES_MAX).unwrap_or_default();
@@ -157,7 +158,7 @@ fn notices(dir: &std::path::Path) -> impl Iterator<Item = &'static str> {
     notices.into_iter().flatten()
 }
 
-/// The maximum size of a `.gitattributes` file in which [`FILTER`] is searched.
+/// The maximum size of a `.gitattributes` file that is searched for [`FILTER`].
 const ATTRIBUTES_MAX: u64 = 1 << 20;
 
 /// The attribute of files that are stored with Git LFS.

@@ -89,7 +89,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, AnyError> {
     status
 }
 
-/// Connects to the database, and connects again whenever the connection is lost. Returns only if the
+/// Connects to the database, and reconnects whenever the connection is lost. Returns only if the
 /// lease is lost.
 async fn run(server: &Server, web: &Web, args: &ServeArgs) -> AnyError {
     let id = ServerId::of_this_process();

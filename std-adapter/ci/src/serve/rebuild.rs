@@ -19,8 +19,8 @@ use crate::schedule::{self, Schedule};
 /// The schedules of all repositories.
 pub(super) struct Rebuilds {
     schedules: Vec<(Schedule, Vec<Target>)>,
-    /// The times of the last builds, by schedule. They outlive a database connection, so a build
-    /// that is due while the connection is lost starts later.
+    /// The times of the last builds, by schedule. They outlive each database connection, so a build
+    /// that becomes due while the connection is lost starts after the server has reconnected.
     last: Arc<Mutex<Vec<DateTime>>>,
 }
 

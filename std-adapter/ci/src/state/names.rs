@@ -33,8 +33,8 @@ pub fn history_branch(target: &Target) -> String {
     ))
 }
 
-/// Truncates a name that is too long for a file name. The truncated name ends with a hash of the whole
-/// name.
+/// Truncates a name that is too long for a file name. The truncated name ends with a hash of the
+/// whole name.
 pub(crate) fn limited(name: String) -> String {
     if name.len() <= NAME_MAX {
         return name;

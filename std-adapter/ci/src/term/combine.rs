@@ -257,7 +257,8 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         })
     }
 
-    /// Turns a success or a failure into a value. The new term is pending while this term is pending.
+    /// Turns a success or a failure into a value. The new term is pending while this term is
+    /// pending.
     #[must_use]
     pub fn catch(&self) -> Term<Result<T, Arc<str>>> {
         self.function(Kind::Observe, "", |Evaluation { outcome, logs }| Evaluation {

@@ -40,8 +40,8 @@ impl Watcher {
         Watcher { notify, _signal: signal }
     }
 
-    /// Waits until the term is stale. Returns immediately if the term has become stale since the last
-    /// call.
+    /// Waits until the term is stale. Returns immediately if the term has become stale since the
+    /// last call.
     ///
     /// # Cancel safety
     /// This method is cancel safe: no change is lost if the future is dropped.

@@ -13,7 +13,7 @@ use serde_json::json;
 const TEXT_MAX: usize = 4096;
 
 /// Replaces the text or page of an error with JSON if the request is for the API. Such errors come
-/// from the router, from a query that cannot be parsed, from sessions, and from the deadline.
+/// from the router, an invalid query, the session layer, and the deadline.
 pub(super) async fn convert(request: Request, next: Next) -> Response {
     let is_api = request.uri().path().starts_with("/api/");
     let response = next.run(request).await;

@@ -15,8 +15,8 @@
 //! | `/api/v1/` | the API, which `docs/api.md` describes |
 //! | `/metrics`, `/health` | for monitoring |
 //!
-//! A slash in the name of a branch is encoded as `%2F`, so these routes do not conflict with the pages
-//! of repositories such as `log/live`.
+//! A slash in a branch name is encoded as `%2F`, so these routes do not conflict with the pages of
+//! repositories such as `log/live`.
 //!
 //! All pages work without JavaScript.
 

@@ -133,8 +133,8 @@ impl Webhooks {
         self.0.receivers.iter().for_each(|receiver| receiver.queued_all(commit));
     }
 
-    /// Returns the metadata commits up to which events have been delivered, and the receivers of
-    /// these events.
+    /// Returns the metadata commits up to which events have been delivered, and the receivers to
+    /// which they have been delivered.
     fn checkpoints(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut checkpoints: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for receiver in &self.0.receivers {
@@ -152,7 +152,7 @@ impl Webhooks {
     }
 
     /// Waits until no events are queued, but for no longer than `limit`. Returns `true` if no
-    /// events are left. The next program delivers the events that are left.
+    /// events are left. The next run of the program delivers any events that are left.
     pub async fn finish(&self, limit: Duration) -> bool {
         let all = async {
             for receiver in &self.0.receivers {

@@ -93,8 +93,8 @@ impl Queue {
         }
     }
 
-    /// Records that all events of a metadata commit are in the queue. Returns `false` if the queue is
-    /// empty.
+    /// Records that all events of a metadata commit are in the queue. Returns `false` if the queue
+    /// is empty.
     pub(super) fn set_last_of(&self, commit: &str) -> bool {
         let mut waiting = self.waiting.lock();
         let last = waiting.back_mut();

@@ -49,7 +49,8 @@ pub(super) struct Receiver {
     client: HttpsClient,
     schedule: Schedule,
     queue: Queue,
-    /// Identifies the receiver in the checkpoints. The URL is hashed, because it can contain a secret.
+    /// Identifies the receiver in the checkpoints. This is a hash of the URL, which can contain a
+    /// secret.
     id: String,
     checkpoints: Arc<Checkpoints>,
     state: Mutex<State>,

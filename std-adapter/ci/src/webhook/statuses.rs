@@ -25,8 +25,8 @@ pub struct StatusWatcher {
 }
 
 impl StatusWatcher {
-    /// Creates a watcher. `branch` is the name of the metadata branch, and `context` is the prefix of
-    /// the statuses to watch, for example `ci/datakit`.
+    /// Creates a watcher. `branch` is the name of the metadata branch, and `context` is the prefix
+    /// of the statuses to watch, for example `ci/datakit`.
     #[must_use]
     pub fn new(webhooks: Webhooks, branch: &str, context: &str) -> StatusWatcher {
         let (branch, context) = (branch.to_owned(), context.to_owned());
@@ -35,7 +35,7 @@ impl StatusWatcher {
 
     /// Watches the branch until the database returns an error, for example because the connection
     /// was lost. Call the method again with a new connection to resume. The first call reports the
-    /// changes that an earlier program has not delivered to a receiver. A new receiver is not
+    /// changes that an earlier run has not delivered to a receiver. A new receiver is not
     /// notified of statuses that already exist. Later calls also report changes that happened
     /// between the calls.
     ///
@@ -75,8 +75,8 @@ impl StatusWatcher {
         }
     }
 
-    /// Reads the metadata at the commits up to which events have been delivered. Returns it with
-    /// the receivers of these events.
+    /// Reads the metadata at the commits up to which events have been delivered. Also returns the
+    /// receivers to which they have been delivered.
     async fn undelivered<D: Database>(&self, db: &D) -> Result<Vec<(Snapshot, BTreeSet<String>)>> {
         let mut undelivered = Vec::new();
         for (commit, receivers) in self.webhooks.checkpoints() {

@@ -1,4 +1,4 @@
-//! Tests the server with a database that answers slowly, late or never, and restarts of the server.
+//! Tests the server with a database that answers slowly, late or never, and after restarts.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

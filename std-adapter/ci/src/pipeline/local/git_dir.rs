@@ -20,8 +20,8 @@ pub(super) struct GitDir {
 }
 
 impl GitDir {
-    /// Creates a git directory at `path` for the copy `tree` of the work tree `from`. Returns `None`
-    /// if `from` is not in a repository or has no commit.
+    /// Creates a git directory at `path` for the copy `tree` of the work tree `from`. Returns
+    /// `None` if `from` is not in a repository, or if the repository has no commit.
     pub(super) fn create(from: &Path, path: &Path, tree: &Path) -> io::Result<Option<GitDir>> {
         let Some(head) = git(from, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]) else {
             return Ok(None);
@@ -56,7 +56,7 @@ impl GitDir {
             _ => {}
         }
         fs::write(path.join("HEAD"), format!("{head}\n"))?;
-        // This writes the index. The settings of the user must not start other programs.
+        // `git reset` writes the index. Programs from the user's Git settings must not run.
         let settings = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
         let args: Vec<&str> = settings.into_iter().chain(["reset", "--quiet"]).collect();
         run(tree, &args)?;
@@ -64,7 +64,7 @@ impl GitDir {
     }
 }
 
-/// Returns an object directory and those that it refers to.
+/// Returns an object directory, and the object directories that it refers to.
 fn alternates(first: PathBuf) -> io::Result<Vec<PathBuf>> {
     let (mut all, mut next) = (vec![first], 0);
     while let Some(dir) = all.get(next).cloned() {

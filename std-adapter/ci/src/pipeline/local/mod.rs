@@ -167,8 +167,8 @@ pub fn explain(path: &Path, target: &Target, base: Option<&str>) -> Result<Strin
 /// Runs the pipeline of the work tree in `dir`. Each step runs in a copy of the work tree, which
 /// contains all tracked files, all untracked files that are not ignored, and the history.
 ///
-/// Steps that do not need each other run side by side. Steps that name a pool which the settings do
-/// not define run one after the other.
+/// Steps that do not need each other run at the same time. If the settings do not define a pool,
+/// the steps that name it run one after the other.
 ///
 /// In the sandbox, the directories in `PATH` and the rustup toolchains are visible even if they are
 /// in the home directory, which is otherwise hidden.

@@ -1,4 +1,4 @@
-//! Runs the tasks of a plan side by side.
+//! Runs the tasks of a plan, several at the same time.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -32,14 +32,14 @@ pub(super) struct Run<'a> {
     pub(super) dir: PathBuf,
     pub(super) target: Target,
     pub(super) settings: Arc<Settings>,
-    /// The default pool, and a pool with one place for each pool that the settings do not define.
+    /// The default pool, and the pools that the settings do not define, whose capacity is 1.
     pub(super) pools: Pools,
     /// The artifacts of the tasks that have passed. Each task has a subdirectory.
     pub(super) artifacts: TempDir,
     pub(super) output: Mutex<&'a mut (dyn Write + Send)>,
 }
 
-/// The result of a task. The outer error comes from the output.
+/// The result of a task. The outer error is an error of writing the output.
 type TaskResult = io::Result<Result<(), TaskError>>;
 
 /// A task that is running.
@@ -59,7 +59,7 @@ enum Ended {
 
 impl Run<'_> {
     /// Runs all tasks of a plan. Each task starts when the tasks that it needs have passed and its
-    /// pool has a free place.
+    /// pool has capacity.
     pub(super) async fn all(&self, plan: &Plan) -> io::Result<ExitStatus> {
         let mut ended: BTreeMap<&str, Ended> = BTreeMap::new();
         let mut waiting: Vec<&Arc<Task>> = plan.tasks.iter().collect();
@@ -72,7 +72,8 @@ impl Run<'_> {
         self.summarize(plan, &ended)
     }
 
-    /// Starts a task if its needs have passed. Returns whether the task is still waiting.
+    /// Starts a task if the tasks that it needs have passed. Returns whether the task is still
+    /// waiting.
     fn start<'r>(
         &'r self,
         task: &'r Arc<Task>,
@@ -127,7 +128,7 @@ impl Run<'_> {
         Ok(status)
     }
 
-    /// Runs a task and prints its log. The outer error comes from the output.
+    /// Runs a task and prints its log. The outer error is an error of writing the output.
     async fn task(&self, task: &Arc<Task>) -> TaskResult {
         let title = format!("Step {}", task.name);
         let log = BuildLog::new(&title, self.settings.masked(), self.settings.log);

@@ -84,7 +84,7 @@ async fn steps_run_in_a_copy_of_the_work_tree() -> Done {
 
 /// Two steps that wait for each other pass only if they run at the same time.
 #[tokio::test]
-async fn steps_that_do_not_need_each_other_run_side_by_side() -> Done {
+async fn independent_steps_run_at_the_same_time() -> Done {
     let shared = tempfile::tempdir()?;
     let at = shared.path().display();
     let meet = |own: &str, other: &str| {

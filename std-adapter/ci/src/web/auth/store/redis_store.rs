@@ -30,7 +30,7 @@ pub(in crate::web::auth) struct Redis {
 
 impl Redis {
     pub(super) fn new(server: &RedisServer) -> Redis {
-        // `redis` uses the TLS provider of the process. The call fails if there already is one.
+        // `redis` uses the TLS provider of the process. The call fails if one is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Redis {
             client: server.client.clone(),
