@@ -91,8 +91,8 @@ func (r *Record) StringRefField(ctx context.Context, key string, fallback *strin
 	return f, declare(ctx, r, f)
 }
 
-// Get returns the value that the record's last Wait or Seal read, and the version of the record in
-// which the value last changed. Get ignores white space around the text in the database.
+// Get returns the value as of the record's last call to Wait or Seal, and the version of the record
+// in which the value last changed. Get ignores white space around the text in the database.
 func (f *Field[T]) Get() (T, Version) {
 	f.record.mu.Lock()
 	defer f.record.mu.Unlock()

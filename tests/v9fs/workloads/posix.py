@@ -436,7 +436,7 @@ def utimensat():
     times = (1_234_567_890_123_456_789, 987_654_321_987_654_321)
     moves("mc", "file", os.utime, "file", None)
     works(os.utime, "file", ns=times)
-    # Compare only the seconds, because Linux 6.1 truncates the times it sets to seconds.
+    # Compare only the seconds, because Linux 6.1 drops the fractions of the times that it sets.
     seconds = lambda name: (int(os.stat(name).st_atime), int(os.stat(name).st_mtime))
     same("times", (1_234_567_890, 987_654_321), seconds("file"))
     works(set_times, "file", (0, UTIME_OMIT), (5, 6))

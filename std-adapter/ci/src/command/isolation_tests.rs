@@ -157,7 +157,7 @@ async fn directory_can_be_the_root_directory() -> Done {
     let (dir, root, cache) = (tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?);
     image(root.path());
     let isolation = Isolation::default().image(Image::Directory(root.path().to_owned()));
-    // The mount point does not exist in a directory that is otherwise read-only.
+    // The mount point does not exist yet, and its parent directory is read-only.
     let isolation = isolation.writable(Bind::new(cache.path(), "/etc/sub/cache"));
     let script = format!("{SCRIPT}; : >/etc/sub/cache/file");
     let (ended, log) = run(&script, dir.path(), isolation).await;
