@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datakit_client::db::{
-    BranchExt, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps,
+    BranchExt, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeOps,
 };
 use datakit_github::{
     Commit, Context, Description, Diff, Element, ElementId, Snapshot, Status, StatusId,
@@ -34,6 +34,9 @@ pub(super) struct Published<D: Database> {
     statuses: BTreeMap<StatusId, Status>,
     /// The index entries that have not been written yet.
     index: BTreeMap<(Commit, Target), String>,
+    /// The index entries that an earlier run might not have written. A history and its index entry
+    /// are in different branches, so a crash can separate them.
+    unchecked: BTreeMap<(Commit, Target), String>,
 }
 
 /// The results to be written in a round.
@@ -59,6 +62,7 @@ impl<D: Database> Published<D> {
             waiting: BTreeSet::new(),
             statuses: BTreeMap::new(),
             index: BTreeMap::new(),
+            unchecked: BTreeMap::new(),
         }
     }
 
@@ -71,7 +75,7 @@ impl<D: Database> Published<D> {
 
     /// Returns `true` if the last round could not write everything.
     pub(super) fn is_incomplete(&self) -> bool {
-        !self.waiting.is_empty() || !self.index.is_empty()
+        !self.waiting.is_empty() || !self.index.is_empty() || !self.unchecked.is_empty()
     }
 
     /// Adds targets whose results might differ from those in the database.
@@ -146,7 +150,13 @@ impl<D: Database> Published<D> {
         let (history, opened) = match self.histories.entry(target.clone()) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(place) => {
-                place.insert((History::open(db, target).await?, Instant::now()))
+                let history = History::open(db, target).await?;
+                let is_of_head = history.last().source == Some(head.hash);
+                if let Some(commit) = history.opened().filter(|_| is_of_head) {
+                    let entry = (head.clone(), target.clone());
+                    self.unchecked.insert(entry, commit.id().to_string());
+                }
+                place.insert((history, Instant::now()))
             }
         };
         let mut jobs = BTreeMap::new();
@@ -195,10 +205,14 @@ impl<D: Database> Published<D> {
     }
 
     async fn write_index(&mut self, db: &D) -> Result<()> {
-        if self.index.is_empty() {
+        if self.index.is_empty() && self.unchecked.is_empty() {
             return Ok(());
         }
         let branch = db.branch(INDEX_BRANCH).await?;
+        self.check_index(&branch).await?;
+        if self.index.is_empty() {
+            return Ok(());
+        }
         let transaction = branch.transaction().await?;
         for ((commit, target), history) in &self.index {
             let path = index_path(commit, target)?;
@@ -208,6 +222,29 @@ impl<D: Database> Published<D> {
         let count = self.index.len();
         transaction.commit(&format!("Index {count} commits")).await?;
         self.index.clear();
+        Ok(())
+    }
+
+    /// Adds the unchecked entries that are missing or out of date to the entries to be written.
+    async fn check_index(&mut self, branch: &D::Branch) -> Result<()> {
+        if self.unchecked.is_empty() {
+            return Ok(());
+        }
+        let head = branch.head().await?;
+        for ((commit, target), history) in &self.unchecked {
+            let found = match &head {
+                Some(head) => head.tree().read_file(&index_path(commit, target)?).await,
+                None => Err(Error::NotFound),
+            };
+            match found {
+                Ok(found) if found.trim_ascii() == history.as_bytes() => continue,
+                Err(error) if !is_no_file(&error) => return Err(error),
+                _ => {}
+            }
+            let entry = self.index.entry((commit.clone(), target.clone()));
+            entry.or_insert_with(|| history.clone());
+        }
+        self.unchecked.clear();
         Ok(())
     }
 }

@@ -186,6 +186,28 @@ async fn unchanged_results_are_not_written_again() -> Done {
 
 /// Positions in a queue change often, and each stored status becomes a request to GitHub.
 #[tokio::test(flavor = "multi_thread")]
+async fn index_entry_that_a_crash_prevented_is_written_after_a_restart() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 2).await;
+    let engine = fixture.start(vec![even_project()]);
+    let index = format!("me/app/commit/{}/ref-heads-master", hash(2));
+    let history = history_branch(&target("master"));
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "build", "state"), "success").await;
+    let head = fixture.db.branch(&history).await?.head().await?.expect("a state").id().to_string();
+    fixture.wait_for(INDEX_BRANCH, &index, &head).await;
+    engine.abort();
+    let _ = engine.await;
+    let branch = fixture.db.branch(INDEX_BRANCH).await?;
+    let transaction = branch.transaction().await?;
+    transaction.create_or_replace_file(&index.parse()?, b"an earlier state\n").await?;
+    transaction.commit("As after a crash").await?;
+    let engine = fixture.start(vec![even_project()]);
+    fixture.wait_for(INDEX_BRANCH, &index, &head).await;
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn position_in_a_queue_is_shown_but_not_stored() -> Done {
     let wait = |position| {
         Outcome::<String>::Pending(Pending {

@@ -72,8 +72,11 @@ impl std::error::Error for SourceError {}
 
 impl From<GitError> for SourceError {
     fn from(error: GitError) -> SourceError {
-        let is_temporary = !matches!(error, GitError::NotFile { .. } | GitError::TooLarge { .. });
-        SourceError { message: with_causes(&error), is_temporary }
+        let is_permanent = matches!(
+            error,
+            GitError::Url(_) | GitError::NotFile { .. } | GitError::TooLarge { .. }
+        );
+        SourceError { message: with_causes(&error), is_temporary: !is_permanent }
     }
 }
 

@@ -52,6 +52,8 @@ pub struct History<D: Database> {
     branch: D::Branch,
     /// The state in the head commit of the branch.
     last: Record,
+    /// The head commit when the history was opened.
+    opened: Option<D::Commit>,
 }
 
 impl<D: Database> History<D> {
@@ -62,11 +64,17 @@ impl<D: Database> History<D> {
     /// Returns any error that the database reports.
     pub async fn open(db: &D, target: &Target) -> Result<History<D>> {
         let branch = db.branch(history_branch(target)).await?;
-        let last = match branch.head().await? {
+        let opened = branch.head().await?;
+        let last = match &opened {
             Some(head) => Record::read(&head.tree()).await?,
             None => Record::default(),
         };
-        Ok(History { branch, last })
+        Ok(History { branch, last, opened })
+    }
+
+    /// Returns the head commit when the history was opened.
+    pub(crate) fn opened(&self) -> Option<&D::Commit> {
+        self.opened.as_ref()
     }
 
     /// Returns the last state.
