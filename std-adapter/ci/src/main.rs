@@ -10,12 +10,16 @@ mod steady_clock;
 mod work_tree;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use datakit_ci::command::landlock;
 
 use crate::args::{Args, Command};
 use crate::serve::AnyError;
+
+/// How long the program waits for its tasks before it exits.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -43,7 +47,9 @@ fn run(command: Command) -> Result<ExitCode, AnyError> {
             Command::Explain(args) => serve::explain(&args).await,
         }
     });
-    runtime.shutdown_background();
+    // Wait until all tasks have been dropped, because builds kill their processes and remove their
+    // worktrees when they are dropped.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     status
 }
 
