@@ -6,8 +6,11 @@ use core::task::{Context, Poll};
 use super::reply_file::{self, ReplyFile};
 use super::{ParamSet, Replies, StoreAction, StoreRequest, reset};
 use crate::Decimal;
-use crate::files::{PieceTarget, Plain, Quoted, apply_piece, check_plain_mode, write_piece};
+use crate::files::{PieceTarget, Plain, apply_piece, check_plain_mode, write_piece};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result, Window};
+
+/// The commands, as they appear in messages.
+const COMMANDS: &str = "reset PATH, save, save PATH, load or erase";
 
 /// A file that runs commands on the parameters in a set:
 ///
@@ -69,20 +72,12 @@ impl<const CLIENTS: usize> Ctl<CLIENTS> {
         } else if is(b"erase") && path.is_empty() {
             StoreAction::Erase
         } else {
-            return Err(unknown(command));
+            return Err(reply_file::unknown_command(command, COMMANDS));
         };
         let store = self.set.param_store().ok_or_else(no_store)?;
         self.replies.expect_outcome(client);
         store.start(StoreRequest::by_client(action, client, self.replies))
     }
-}
-
-#[cold]
-fn unknown(command: &[u8]) -> Error {
-    Error::Invalid.with_message(format_args!(
-        "{} is not a command: use reset PATH, save, save PATH, load or erase",
-        Quoted(command)
-    ))
 }
 
 #[cold]
@@ -149,7 +144,7 @@ impl<const CLIENTS: usize> File for Ctl<CLIENTS> {
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
-        out.write_str("command: reset PATH, save, save PATH, load or erase")
+        reply_file::describe(COMMANDS, out)
     }
 }
 

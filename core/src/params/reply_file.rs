@@ -1,8 +1,9 @@
 //! Files that run commands and return replies.
 
+use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use crate::files::{PieceTarget, apply_piece};
+use crate::files::{PieceTarget, Plain, Quoted, apply_piece};
 use crate::vfs::{Error, OpenFile, Result, Window};
 
 /// A file that runs commands and returns a reply.
@@ -15,6 +16,19 @@ pub(super) trait ReplyFile: PieceTarget {
         cx: &mut Context<'_>,
         out: &mut Window<'_>,
     ) -> bool;
+}
+
+/// Returns the error for a command that does not exist. `commands` names the commands that do.
+#[cold]
+pub(super) fn unknown_command(command: &[u8], commands: &'static str) -> Error {
+    let (command, commands) = (Quoted(command), Plain(commands));
+    Error::Invalid.with_message(format_args!("{command} is not a command: use {commands}"))
+}
+
+/// Writes a description of a file that runs these commands.
+pub(super) fn describe(commands: &'static str, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("command: ")?;
+    out.write_str(commands)
 }
 
 /// Reads the remainder of the reply. The read must start either at offset 0 or where the last read

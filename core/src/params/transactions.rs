@@ -14,11 +14,11 @@ use core::fmt;
 
 pub use memory::TransactionMemory;
 
-use super::{Observer, ParamSet, change, visit_parameters};
+use super::{Observer, ParamSet, change};
 use crate::Decimal;
 use crate::files::ParamFile;
 use crate::vfs::{Client, EntryTable, Error, File, FileTable, Key, Mirror, Node, Result};
-use memory::{SlotMemory, Transaction};
+use memory::{SlotMemory, StagedValue, Transaction};
 
 /// The `transactions` directory of a [`ParamSet`], which contains `SLOTS` transactions. Each
 /// transaction can change at most `VALUES` parameters. The text of each new value can have at most
@@ -155,11 +155,21 @@ struct Slot<const VALUES: usize, const TEXT: usize> {
 /// of its parameter.
 const CTL: u16 = u16::MAX;
 
+/// The key of `ctl`, which is the greatest index. If the set's directory has 255 entries, `ctl`
+/// replaces the last one.
+const CTL_KEY: Key = Key::new(u8::MAX - 1, 0);
+
 impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
-    fn with_transaction<R>(&self, with: impl FnOnce(&mut Transaction<VALUES, TEXT>) -> R) -> R {
-        // The borrow cannot fail: all borrows are made in critical sections, which call no external
-        // code that uses the transaction.
-        self.memory.lock(|transaction| with(&mut transaction.borrow_mut()))
+    /// Calls `with` in a critical section.
+    fn with_transaction<R>(&self, with: impl FnOnce(&Transaction<VALUES, TEXT>) -> R) -> R {
+        critical_section::with(|cs| with(self.memory.borrow(cs)))
+    }
+
+    /// Returns a copy of the staged value of the parameter with this address. The copy can be passed
+    /// to code that must not run in a critical section, such as a check function.
+    #[inline(never)]
+    fn staged(&self, address: usize) -> Option<StagedValue<TEXT>> {
+        self.with_transaction(|transaction| transaction.find(address).cloned())
     }
 
     /// Begins a transaction for `client`.
@@ -167,21 +177,34 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     /// # Errors
     /// Returns [`Error::Busy`] with a message that names the client that holds the transaction.
     fn begin(&self, client: Client) -> Result<()> {
-        let holder = self.with_transaction(|transaction| transaction.begin(client));
-        if holder.is_some() { Err(self.refuse(holder)) } else { Ok(()) }
+        let holder = self.with_transaction(|transaction| {
+            let holder = transaction.holder();
+            if holder.is_none() {
+                transaction.restart(Some(client));
+            }
+            holder
+        });
+        if holder.is_some() { Err(self.refuse(holder, None)) } else { Ok(()) }
     }
 
-    /// Returns the error for a client that does not hold the transaction. `holder` is the client
-    /// that does.
+    /// Returns the error for a request to a transaction that `holder` began. If `holder` itself
+    /// made the request, `client` must be `holder`, and the transaction has no room for a value.
     #[cold]
-    fn refuse(&self, holder: Option<Client>) -> Error {
+    fn refuse(&self, holder: Option<Client>, client: Option<Client>) -> Error {
         let number = Decimal::from(self.number);
-        match holder.map(|holder| self.set.client_name(holder)) {
-            Some(name) => {
-                Error::Busy.with_message(format_args!("{name} holds transaction {number}"))
-            }
+        match holder {
             None => Error::NotPermitted
                 .with_message(format_args!("open ctl first, which begins transaction {number}")),
+            _ if holder == client => {
+                let (values, bytes) = (Decimal::from(VALUES), Decimal::from(TEXT));
+                Error::NoSpace.with_message(format_args!(
+                    "a transaction has room for {values} values of {bytes} bytes"
+                ))
+            }
+            Some(holder) => {
+                let name = self.set.client_name(holder);
+                Error::Busy.with_message(format_args!("{name} holds transaction {number}"))
+            }
         }
     }
 
@@ -189,10 +212,8 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     #[inline(never)]
     fn discard(&self, ends: bool) {
         self.with_transaction(|transaction| {
-            if ends {
-                transaction.holder = None;
-            }
-            transaction.clear();
+            let holder = if ends { None } else { transaction.holder() };
+            transaction.restart(holder);
         });
     }
 
@@ -204,34 +225,22 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     }
 }
 
-/// The entry with index 0 is `ctl`. The others are the entries in the set's directory.
+/// The last entry is `ctl`. The others are the entries in the set's directory, with the same keys.
 impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
     fn find(&self, name: &[u8]) -> Option<Key> {
-        if name == b"ctl" {
-            return Some(Key::new(0, 0));
-        }
-        self.set.dir().find(name).and_then(after_ctl)
+        if name == b"ctl" { Some(CTL_KEY) } else { self.set.dir().find(name) }
     }
 
     fn next(&self, from: u8) -> Option<Key> {
-        match from.checked_sub(1) {
-            None => Some(Key::new(0, 0)),
-            Some(from) => self.set.dir().next(from).and_then(after_ctl),
-        }
+        self.set.dir().next(from).or_else(|| (from < u8::MAX).then_some(CTL_KEY))
     }
 
     fn node(&'static self, key: Key) -> Option<Node> {
-        match key.index()?.checked_sub(1) {
-            None => Some(Node::Indexed(self, CTL)),
-            Some(index) => self.set.dir().node(Key::new(index, 0)),
-        }
+        if key == CTL_KEY { Some(Node::Indexed(self, CTL)) } else { self.set.dir().node(key) }
     }
 
     fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
-        match key.index().map(|index| index.checked_sub(1)) {
-            Some(Some(index)) => self.set.dir().name(Key::new(index, 0), with),
-            _ => with("ctl"),
-        }
+        if key == CTL_KEY { with("ctl") } else { self.set.dir().name(key, with) }
     }
 
     fn remove(&self, _: Key) -> Result<()> {
@@ -239,20 +248,19 @@ impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
     }
 }
 
-/// Converts the key of an entry in the set's directory to the key of the same entry in a
-/// transaction's directory.
-fn after_ctl(key: Key) -> Option<Key> {
-    let index = key.index()?.checked_add(1).filter(|index| *index < u8::MAX);
-    index.map(|index| Key::new(index, 0))
-}
-
 impl<const VALUES: usize, const TEXT: usize> FileTable for Slot<VALUES, TEXT> {
     fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
         if index == CTL {
             return with(self);
         }
-        self.set.with_parameter(index, &mut |_, parameter| {
+        // The error stops the visit at the parameter. `ParamSet::with_parameter` would wrap this
+        // closure in another one.
+        let _ = self.set.visit(&mut |ordinal, _, parameter| {
+            if ordinal != index {
+                return Ok(());
+            }
             with(&ParamFile::staged(parameter, self));
+            Err(fmt::Error)
         });
     }
 }
@@ -287,9 +295,9 @@ fn parameter_address(node: Node) -> Option<usize> {
     address
 }
 
-fn has_parameters(dir: &'static dyn EntryTable) -> bool {
+fn has_parameters(dir: &'static (dyn EntryTable + Sync)) -> bool {
     // The error stops the visit at the first parameter.
-    visit_parameters(dir, &mut |_, _| Err(fmt::Error)).is_err()
+    ParamSet::new(dir).visit(&mut |_, _, _| Err(fmt::Error)).is_err()
 }
 
 #[cfg(test)]

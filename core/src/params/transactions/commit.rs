@@ -19,22 +19,6 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     pub(super) fn commit(&self, client: Client, force: bool) -> Result<()> {
         change::apply(self.set, &Commit { slot: self, force }, client).map(|_| ())
     }
-
-    #[cold]
-    fn conflict(
-        &self,
-        path: &FilePath<'_>,
-        parameter: &dyn Parameter,
-        by: Option<Client>,
-    ) -> Error {
-        let value = Current(parameter);
-        match by.map(|client| self.set.client_name(client)) {
-            Some(by) => {
-                Error::Stale.with_message(format_args!("{path} was changed by {by} to {value}"))
-            }
-            None => Error::Stale.with_message(format_args!("{path} was changed to {value}")),
-        }
-    }
 }
 
 /// The commit of a transaction.
@@ -52,29 +36,25 @@ impl<const VALUES: usize, const TEXT: usize> Change for Commit<'_, VALUES, TEXT>
         parameter: &dyn Parameter,
         out: &mut dyn Text,
     ) -> Result<bool> {
-        // The text is copied, because a check function may call arbitrary code, which must not run
-        // while the transaction is locked.
-        let staged = self.slot.with_transaction(|transaction| {
-            let staged = transaction.find(parameter.address())?;
-            // The text fits, because it has at most 255 bytes.
-            let _ = out.extend(&staged.text);
-            Some((staged.version, staged.changed_by))
-        });
-        match staged {
-            None => Ok(false),
-            Some((version, by)) if !self.force && version != parameter.version() => {
-                Err(self.slot.conflict(path, parameter, by))
-            }
-            Some(_) => Ok(true),
+        let mut staged = self.slot.staged(parameter.address());
+        let Some(staged) = &mut staged else { return Ok(false) };
+        if !self.force && staged.version.get() != parameter.version() {
+            let value = Current(parameter);
+            return Err(match staged.changed_by.get() {
+                Some(client) => {
+                    let by = self.slot.set.client_name(client);
+                    Error::Stale.with_message(format_args!("{path} was changed by {by} to {value}"))
+                }
+                None => Error::Stale.with_message(format_args!("{path} was changed to {value}")),
+            });
         }
+        out.extend(staged.text()).map(|()| true)
     }
 
     fn with_proposed(&self, address: usize, with: &mut dyn FnMut(&[u8])) {
-        self.slot.with_transaction(|transaction| {
-            if let Some(staged) = transaction.find(address) {
-                with(&staged.text);
-            }
-        });
+        if let Some(staged) = &mut self.slot.staged(address) {
+            with(staged.text());
+        }
     }
 
     fn finish(&self) {

@@ -4,9 +4,12 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::Slot;
-use crate::files::{PieceTarget, Quoted, apply_piece, check_plain_mode, write_piece};
+use crate::files::{PieceTarget, apply_piece, check_plain_mode, write_piece};
 use crate::params::reply_file::{self, ReplyFile};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, Window};
+
+/// The commands, as they appear in messages.
+const COMMANDS: &str = "commit, commit force or abort";
 
 impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     fn run(&self, client: Client, command: &[u8]) -> Result<()> {
@@ -19,15 +22,14 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
             self.discard(false);
             Ok(())
         } else {
-            Err(Error::Invalid.with_message(format_args!(
-                "{} is not a command: use commit, commit force or abort",
-                Quoted(command)
-            )))
+            Err(reply_file::unknown_command(command, COMMANDS))
         }
     }
 }
 
 /// The `ctl` file of the transaction.
+// The methods convert `self` to `dyn ReplyFile`, because a conversion to `dyn PieceTarget` would add
+// another vtable.
 impl<const VALUES: usize, const TEXT: usize> File for Slot<VALUES, TEXT> {
     /// The length of the text changes with every request, so the file reports a length of 0.
     fn stat(&self) -> FileStat {
@@ -50,11 +52,11 @@ impl<const VALUES: usize, const TEXT: usize> File for Slot<VALUES, TEXT> {
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         open.state.taken = 0;
-        write_piece(self, open, offset, data)
+        write_piece(self as &dyn ReplyFile, open, offset, data)
     }
 
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        apply_piece(self, open)
+        apply_piece(self as &dyn ReplyFile, open)
     }
 
     fn close(&self, _: &mut OpenFile<'_>) {
@@ -74,7 +76,7 @@ impl<const VALUES: usize, const TEXT: usize> File for Slot<VALUES, TEXT> {
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
-        out.write_str("command: commit, commit force or abort")
+        reply_file::describe(COMMANDS, out)
     }
 }
 

@@ -1,10 +1,9 @@
 //! The staged values of transactions.
 
-use core::cell::RefCell;
+use core::cell::Cell;
 use core::fmt::{self, Write};
 
-use embassy_sync::blocking_mutex::CriticalSectionMutex;
-use heapless::Vec;
+use critical_section::Mutex;
 
 use crate::Decimal;
 use crate::params::count_change;
@@ -21,7 +20,7 @@ pub struct TransactionMemory<const SLOTS: usize, const VALUES: usize, const TEXT
 
 /// The memory for one transaction.
 pub(super) type SlotMemory<const VALUES: usize, const TEXT: usize> =
-    CriticalSectionMutex<RefCell<Transaction<VALUES, TEXT>>>;
+    Mutex<Transaction<VALUES, TEXT>>;
 
 impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize>
     TransactionMemory<SLOTS, VALUES, TEXT>
@@ -29,9 +28,7 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize>
     /// Creates the memory for transactions. No transaction has begun.
     #[must_use]
     pub const fn new() -> Self {
-        TransactionMemory {
-            slots: [const { CriticalSectionMutex::new(RefCell::new(Transaction::new())) }; SLOTS],
-        }
+        TransactionMemory { slots: [const { Mutex::new(Transaction::new()) }; SLOTS] }
     }
 }
 
@@ -51,90 +48,145 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> fmt::Debug
     }
 }
 
-/// The state of one transaction.
+/// The state of one transaction. Each field is a `Cell`, because the code for a `RefCell` would have
+/// to handle a failed borrow in every critical section.
 pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     /// The client that began the transaction.
-    pub(super) holder: Option<Client>,
-    staged: Vec<StagedValue<TEXT>, VALUES>,
+    holder: Cell<Option<Client>>,
+    staged: [StagedValue<TEXT>; VALUES],
     /// The reason that the last request was refused.
-    refusal: Option<Error>,
+    refusal: Cell<Option<Error>>,
 }
 
 /// A new parameter value.
+// In this order, the text starts at a word boundary and is copied in words.
+#[repr(C)]
 #[derive(Clone)]
 pub(super) struct StagedValue<const TEXT: usize> {
-    /// The address that identifies the parameter.
-    pub(super) address: usize,
+    /// The address that identifies the parameter, or [`FREE`] if there is no value.
+    address: Cell<usize>,
     /// The version of the parameter's value when this value was staged.
-    pub(super) version: u32,
+    pub(super) version: Cell<u32>,
+    text: Cell<StagedText<TEXT>>,
     /// The last client that changed the parameter since this value was staged, if known.
-    pub(super) changed_by: Option<Client>,
-    pub(super) text: Vec<u8, TEXT, u8>,
+    pub(super) changed_by: Cell<Option<Client>>,
+}
+
+/// No parameter has this address.
+const FREE: usize = 0;
+
+impl<const TEXT: usize> StagedValue<TEXT> {
+    const fn new() -> Self {
+        StagedValue {
+            address: Cell::new(FREE),
+            version: Cell::new(0),
+            changed_by: Cell::new(None),
+            text: Cell::new(StagedText::EMPTY),
+        }
+    }
+
+    /// Returns the text of the value.
+    pub(super) fn text(&mut self) -> &[u8] {
+        self.text.get_mut().bytes()
+    }
+}
+
+/// The text of a new value.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct StagedText<const TEXT: usize> {
+    bytes: [u8; TEXT],
+    length: u8,
+}
+
+impl<const TEXT: usize> StagedText<TEXT> {
+    const EMPTY: Self = StagedText { length: 0, bytes: [0; TEXT] };
+
+    /// Copies `text`. Returns `None` if the text is longer than `TEXT` bytes.
+    fn new(text: &[u8]) -> Option<Self> {
+        let mut copy = StagedText::EMPTY;
+        copy.bytes.get_mut(..text.len())?.copy_from_slice(text);
+        // The cast does not truncate the length, because `TEXT` is at most 255.
+        copy.length = text.len() as u8;
+        Some(copy)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
 }
 
 impl<const VALUES: usize, const TEXT: usize> Transaction<VALUES, TEXT> {
     const fn new() -> Self {
-        Transaction { holder: None, staged: Vec::new(), refusal: None }
-    }
-
-    /// Begins a transaction for `client`. If the previous transaction has not ended, does nothing
-    /// and returns the client that began it.
-    pub(super) fn begin(&mut self, client: Client) -> Option<Client> {
-        if self.holder.is_none() {
-            self.holder = Some(client);
-            return None;
+        Transaction {
+            holder: Cell::new(None),
+            staged: [const { StagedValue::new() }; VALUES],
+            refusal: Cell::new(None),
         }
-        self.holder
     }
 
-    /// Removes all staged values and the last result.
-    pub(super) fn clear(&mut self) {
-        self.staged.clear();
-        self.refusal = None;
+    /// Returns the client that began the transaction.
+    pub(super) fn holder(&self) -> Option<Client> {
+        self.holder.get()
+    }
+
+    /// Sets the client that holds the transaction, and removes all staged values and the last
+    /// result.
+    pub(super) fn restart(&self, holder: Option<Client>) {
+        self.holder.set(holder);
+        for staged in &self.staged {
+            staged.address.set(FREE);
+        }
+        self.refusal.set(None);
         count_change();
     }
 
     /// Returns the staged value of the parameter with this address.
-    pub(super) fn find(&mut self, address: usize) -> Option<&mut StagedValue<TEXT>> {
-        self.staged.iter_mut().find(|staged| staged.address == address)
+    pub(super) fn find(&self, address: usize) -> Option<&StagedValue<TEXT>> {
+        self.staged.iter().find(|staged| staged.address.get() == address)
     }
 
-    /// Stages a value, replacing any staged value of the same parameter. Returns `false` if the
-    /// text is longer than `TEXT` bytes or if `VALUES` other values are already staged.
-    pub(super) fn stage(&mut self, address: usize, version: u32, text: &[u8]) -> bool {
+    /// Stages a value, replacing any staged value of the same parameter. Returns `None` if the text
+    /// is longer than `TEXT` bytes or if `VALUES` other values are already staged.
+    // Inlining this function would move more registers to the stack.
+    #[inline(never)]
+    pub(super) fn stage(&self, address: usize, version: u32, text: &[u8]) -> Option<()> {
         count_change();
-        let Ok(text) = Vec::from_slice(text) else { return false };
-        let value = StagedValue { address, version, changed_by: None, text };
-        match self.find(address) {
-            Some(staged) => {
-                *staged = value;
-                true
-            }
-            None => self.staged.push(value).is_ok(),
-        }
+        let text = StagedText::new(text)?;
+        let staged = self.find(address).or_else(|| self.find(FREE))?;
+        staged.address.set(address);
+        staged.version.set(version);
+        staged.changed_by.set(None);
+        staged.text.set(text);
+        Some(())
     }
 
     /// Records that `client` changed the parameter with this address.
-    pub(super) fn record_change(&mut self, address: usize, client: Client) {
+    pub(super) fn record_change(&self, address: usize, client: Client) {
         if let Some(staged) = self.find(address) {
-            staged.changed_by = Some(client);
+            staged.changed_by.set(Some(client));
         }
     }
 
     /// Records the result of a request from `client`, if the client holds the transaction.
-    pub(super) fn record(&mut self, client: Client, result: &Result<()>) {
-        if self.holder == Some(client) {
-            self.refusal = result.clone().err();
+    pub(super) fn record(&self, client: Client, result: &Result<()>) {
+        if self.holder.get() == Some(client) {
+            self.refusal.set(result.clone().err());
         }
     }
 
     /// Writes the number of changes or the last refusal, followed by a newline.
     pub(super) fn render(&self, out: &mut dyn Write) -> fmt::Result {
-        if let Some(refusal) = &self.refusal {
-            return writeln!(out, "{refusal}");
-        }
-        let count = self.staged.len();
-        write!(out, "{}", Decimal::from(count))?;
-        out.write_str(if count == 1 { " change\n" } else { " changes\n" })
+        let refusal = self.refusal.take();
+        self.refusal.set(refusal.clone());
+        let count = self.staged.iter().filter(|staged| staged.address.get() != FREE).count();
+        let number = Decimal::from(count);
+        let (text, end): (&dyn fmt::Display, &str) = match &refusal {
+            Some(refusal) => (refusal, "\n"),
+            None if count == 1 => (&number, " change\n"),
+            None => (&number, " changes\n"),
+        };
+        write!(out, "{text}")?;
+        out.write_str(end)
     }
 }

@@ -119,7 +119,7 @@ fn a_transaction_shows_only_parameters() {
         names
     };
     assert_eq!(list("transactions"), ["0", "1"]);
-    assert_eq!(list("transactions/1"), ["ctl", "limits", "name", "secret", "fixed"]);
+    assert_eq!(list("transactions/1"), ["limits", "name", "secret", "fixed", "ctl"]);
     assert_eq!(list("transactions/1/limits"), ["low", "high"]);
     for hidden in ["transactions", "help", "empty", "limits/note", "2", "ctl/x"] {
         let path = std::format!("transactions/0/{hidden}");
