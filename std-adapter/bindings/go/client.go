@@ -115,7 +115,13 @@ func (c *Client) Tree(id string) *Tree {
 // Fetch makes the server fetch a branch of another repository and returns the head of that branch.
 // Fetch changes no branch of this database. The server protects the commit from garbage collection
 // only until Fetch returns, so point a branch to the commit soon, for example with FastForward.
+// Fetch fails with ErrInvalidBranch if the name of the branch is not valid. If the server cannot
+// fetch the branch, the error contains Git's reason.
 func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error) {
+	// The server ignores an empty command, so head would never contain a hash.
+	if err := checkBranch(branch); err != nil {
+		return nil, err
+	}
 	dir := "remotes/" + uniqueName()
 	// If the next request is cancelled, the server may already have created the directory. The
 	// original DataKit server cannot remove it, so the error from Remove is ignored.
@@ -125,7 +131,7 @@ func (c *Client) Fetch(ctx context.Context, url, branch string) (*Commit, error)
 	}
 	err := c.files.WriteFile(ctx, dir+"/url", []byte(url))
 	if err == nil {
-		err = c.command(ctx, dir+"/fetch", branch)
+		err = c.explainedCommand(ctx, dir+"/fetch", branch)
 	}
 	var head string
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -334,5 +335,30 @@ func TestFetchReturnsACommitOfAnotherRepository(t *testing.T) {
 	for !noRemotes() {
 		check(t, ctx.Err())
 		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestFailedFetchReportsTheWholeReason(t *testing.T) {
+	// An error reply truncates the text, and has no text in 9P2000.L.
+	for _, dialect := range []p9.Dialect{p9.DialectU, p9.DialectL, p9.Dialect0} {
+		ctx := within(t)
+		client := connect(t, dialect)
+		_, err := client.Fetch(ctx, "/nonexistent/repository", "main")
+		const start = "fetch /nonexistent/repository: error: cannot fetch /nonexistent/repository: fatal: "
+		if err == nil || !strings.HasPrefix(err.Error(), start) || !strings.HasSuffix(err.Error(), "and the repository exists.") {
+			t.Fatalf("%s: %v", dialect, err)
+		}
+		var reply *p9.Error
+		if !errors.As(err, &reply) {
+			t.Fatalf("%s: the cause is not an error reply: %v", dialect, err)
+		}
+		// The server ignores an empty command.
+		for _, branch := range []string{"", " ", "a..b"} {
+			short, cancel := context.WithTimeout(ctx, 20*time.Second)
+			if _, err := client.Fetch(short, "/nonexistent", branch); !errors.Is(err, datakit.ErrInvalidBranch) {
+				t.Fatalf("%s: %q: %v", dialect, branch, err)
+			}
+			cancel()
+		}
 	}
 }

@@ -139,6 +139,24 @@ func (c *Client) command(ctx context.Context, path, command string) error {
 	return c.explain(ctx, path, c.files.Command(ctx, path, command))
 }
 
+// explainedCommand writes a command to a file that contains the reason for the last failure. If the
+// command fails, the returned error contains that reason, because an error reply contains only the
+// beginning of the reason, or no text at all in 9P2000.L.
+func (c *Client) explainedCommand(ctx context.Context, path, command string) error {
+	err := c.files.Command(ctx, path, command)
+	var reply *p9.Error
+	if !errors.As(err, &reply) {
+		return err
+	}
+	reason, readErr := c.readText(ctx, path)
+	reason = strings.TrimRight(reason, " \n")
+	// The original DataKit server does not explain failures.
+	if readErr != nil || reason == "" {
+		return err
+	}
+	return &p9.Error{Errno: reply.Errno, Text: reason}
+}
+
 // invalid returns the error for an invalid argument. No request was sent to the server.
 func invalid(op, object, reason string, kind error) error {
 	return &Error{Op: op, Object: object, Err: errors.New(reason), kind: kind}

@@ -14,6 +14,9 @@ import { Commit, Database } from 'datakit';
 
 import { serve } from './server.js';
 
+/** @type {import('datakit').Dialect[]} */
+const DIALECTS = ['9P2000', '9P2000.u', '9P2000.L'];
+
 /**
  * @param {import('node:test').TestContext} t
  * @param {import('datakit').ConnectOptions} [options]
@@ -183,3 +186,27 @@ test('fetches a branch of another repository', async (t) => {
   await assert.rejects(database.fetch(dir, 'nope'), { name: 'ServerError' });
   assert.deepEqual(await database.client.readdir('/remotes'), []);
 });
+
+for (const dialect of DIALECTS) {
+  test(`a failed fetch reports the whole reason in ${dialect}`, async (t) => {
+    // An error reply truncates the text, and has no text in 9P2000.L.
+    const { database } = await master(t, { dialect });
+    await assert.rejects(
+      database.fetch('/nonexistent/repository', 'main'),
+      (/** @type {any} */ error) => {
+        assert.equal(error.name, 'ServerError');
+        assert.match(error.text, /^error: cannot fetch \/nonexistent\/repository: fatal: /);
+        assert.match(error.text, /and the repository exists\.$/);
+        assert.match(error.path, /^\/remotes\/\d+\/fetch$/);
+        return true;
+      },
+    );
+    // The server ignores an empty command.
+    for (const branch of ['', ' ', 'a..b']) {
+      const signal = AbortSignal.timeout(20_000);
+      const fetching = database.fetch('/nonexistent', branch, { signal });
+      await assert.rejects(fetching, { kind: 'invalid_branch' });
+    }
+    assert.deepEqual(await database.client.readdir('/remotes'), []);
+  });
+}

@@ -11,9 +11,11 @@ import unittest
 from typing import Awaitable, Callable
 
 from datakit import (
+    Client,
     Commit,
     Conflict,
     Database,
+    Dialect,
     DoesNotExist,
     Error,
     InvalidBranch,
@@ -21,6 +23,7 @@ from datakit import (
     InvalidPath,
     NewFile,
     OpenConflicts,
+    ServerError,
     TransactionEnded,
 )
 from datakit.names import branch_of_file_name, branch_to_file_name, check_hash, parse_path
@@ -151,6 +154,28 @@ class Blocks(unittest.TestCase):
                 self.assertEqual(await database.client.entries("/remotes"), [])
 
             self.run_database(test)
+
+    def test_a_failed_fetch_reports_the_whole_reason(self) -> None:
+        async def test(address: str, dialect: Dialect) -> None:
+            async with await Client.connect(address, dialect=dialect) as client:
+                database = Database(client)
+                with self.assertRaises(ServerError) as caught:
+                    await database.fetch("/nonexistent/repository", "main")
+                # An error reply truncates the text, and has no text in 9P2000.L.
+                text = str(caught.exception)
+                start = "error: cannot fetch /nonexistent/repository: fatal: "
+                self.assertTrue(text.startswith(start), text)
+                self.assertTrue(text.endswith("and the repository exists."), text)
+                # The server ignores an empty command.
+                for branch in ("", " ", "a..b"):
+                    with self.assertRaises(InvalidBranch):
+                        await asyncio.wait_for(database.fetch("/nonexistent", branch), 20)
+                self.assertEqual(await client.entries("/remotes"), [])
+
+        with Server() as server:
+            for dialect in Dialect:
+                with self.subTest(dialect.value):
+                    asyncio.run(asyncio.wait_for(test(server.address, dialect), 60))
 
 
 class Names(unittest.TestCase):

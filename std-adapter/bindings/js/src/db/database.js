@@ -6,7 +6,13 @@
 import { connect } from '../client.js';
 import { Branch } from './branch.js';
 import { Commit, parseCommit } from './commit.js';
-import { branchFromFileName, branchToFileName, checkHash, sortByBytes } from './names.js';
+import {
+  branchFromFileName,
+  branchToFileName,
+  checkBranch,
+  checkHash,
+  sortByBytes,
+} from './names.js';
 import { RemotePath, uniqueName } from './remote_path.js';
 import { Tree } from './tree.js';
 
@@ -106,19 +112,22 @@ export class Database {
    * Makes the server fetch a branch of another repository and returns the head of that branch. Does
    * not change any branch of this database. The server protects the commit from garbage collection
    * only until this method returns, so point a branch to the commit soon, for example with
-   * `fastForward`.
+   * `fastForward`. Fails with kind `invalid_branch` if Git does not allow the name. If the server
+   * cannot fetch the branch, the `text` of the error contains Git's reason.
    * @param {string} url
    * @param {string} branch
    * @param {{ signal?: AbortSignal }} [options]
    */
   async fetch(url, branch, { signal } = {}) {
+    // The server ignores an empty command, so `head` would never contain a hash.
+    checkBranch(branch);
     const name = uniqueName();
     const remote = this.#path('remotes', name);
     await this.#path('remotes').mkdir(name);
     try {
       await remote.join('url').replace(Buffer.from(url));
-      await remote.join('fetch').command(branch, signal);
-      return parseCommit(this.#client, await remote.join('head').readText());
+      await remote.join('fetch').explainedCommand(branch, signal);
+      return parseCommit(this.#client, await remote.join('head').readText(signal));
     } finally {
       // The original DataKit server cannot remove remotes, so errors are ignored.
       await remote.remove().catch(() => {});

@@ -72,17 +72,25 @@ export function checkHash(text) {
 const COMPONENT_MAX = 250;
 
 /**
- * Returns the name of a branch's directory on the server. In this name, `/` is written as `%2F` and
- * `%` as `%25`. Throws an error of kind `invalid_branch` if the name violates a rule of `git
- * check-ref-format --branch`.
+ * Throws an error of kind `invalid_branch` if the name violates a rule of `git check-ref-format
+ * --branch`.
  * @param {string} name
  */
-export function branchToFileName(name) {
+export function checkBranch(name) {
   const reason = brokenBranchRule(name);
   if (reason) {
     const text = `invalid branch name ${JSON.stringify(name)}: ${reason}`;
     throw new InvalidArgumentError(text, 'invalid_branch');
   }
+}
+
+/**
+ * Returns the name of a branch's directory on the server. In this name, `/` is written as `%2F` and
+ * `%` as `%25`. Throws an error of kind `invalid_branch` if the name is not valid.
+ * @param {string} name
+ */
+export function branchToFileName(name) {
+  checkBranch(name);
   return name.replaceAll('%', '%25').replaceAll('/', '%2F');
 }
 

@@ -172,6 +172,25 @@ export class RemotePath {
   }
 
   /**
+   * Writes a command to a file that contains the reason for the last failure. If the command fails,
+   * the error contains that reason, because an error reply contains only the beginning of the
+   * reason, or no text at all in 9P2000.L.
+   * @param {string} text
+   * @param {AbortSignal} [signal]
+   */
+  async explainedCommand(text, signal) {
+    try {
+      await this.command(text, signal);
+    } catch (error) {
+      if (!(error instanceof ServerError)) throw error;
+      const reason = await this.readText(signal).catch(() => '');
+      // The original DataKit server does not explain failures.
+      if (reason.trimEnd() === '') throw error;
+      throw new ServerError(error.errno, reason.trimEnd()).locate('command', String(this));
+    }
+  }
+
+  /**
    * Writes a command to the file and reads the reply.
    * @param {string} text
    */

@@ -9,7 +9,7 @@ from .address import Address
 from .client import Client
 from .commit import Commit
 from .errors import Error, InvalidPath, OpenConflicts
-from .names import branch_of_file_name, branch_to_file_name, check_hash, parse_path
+from .names import branch_of_file_name, branch_to_file_name, check_branch, check_hash, parse_path
 from .remote_path import RemotePath
 from .transaction import Transaction, unique_name
 from .tree import Tree
@@ -111,14 +111,17 @@ class Database:
     async def fetch(self, url: str, branch: str) -> Commit:
         """Makes the server fetch a branch from another repository. Returns the head of that branch.
 
-        Does not change any branch of this database.
+        Does not change any branch of this database. Raises InvalidBranch if the name is not a valid
+        Git branch name, and ServerError with Git's reason if the server cannot fetch the branch.
         """
+        # The server ignores an empty command, so `head` would never contain a hash.
+        check_branch(branch)
         remotes, name = self._entry("remotes"), unique_name()
         remote = remotes.join(name)
         await remotes.mkdir(name)
         try:
             await remote.join("url").replace(url.encode())
-            await remote.join("fetch").command(branch)
+            await remote.join("fetch").explained_command(branch)
             return Commit(self.client, await remote.join("head").read_text())
         finally:
             try:

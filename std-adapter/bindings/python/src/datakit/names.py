@@ -47,12 +47,17 @@ def check_hash(text: str) -> str:
     raise InvalidHash(22, f'invalid-hash "{digits}": {reason}')
 
 
-def branch_to_file_name(branch: str) -> str:
-    """Returns the name of a branch's directory. Replaces `/` with `%2F` and `%` with `%25`."""
+def check_branch(branch: str) -> str:
+    """Returns the name. Raises InvalidBranch if it is not a valid Git branch name."""
     reason = _broken_rule(branch)
     if reason is not None:
         raise InvalidBranch(22, f'invalid branch name "{branch}": {reason}')
-    return branch.replace("%", "%25").replace("/", "%2F")
+    return branch
+
+
+def branch_to_file_name(branch: str) -> str:
+    """Returns the name of a branch's directory. Replaces `/` with `%2F` and `%` with `%25`."""
+    return check_branch(branch).replace("%", "%25").replace("/", "%2F")
 
 
 def branch_of_file_name(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Sequence
 
 from .client import Client
-from .errors import IsDirectory
+from .errors import Error, IsDirectory, ServerError, server_error
 from .fid import Fid
 from .file import MAX_FILE, OpenMode
 
@@ -77,6 +77,27 @@ class RemotePath:
             async with await fid.open(OpenMode.WRITE) as file:
                 await file.write_all(text.encode())
                 await file.finish()
+
+    async def explained_command(self, text: str) -> None:
+        """Writes a command to a file that contains the reason for the last failure.
+
+        If the command fails, the exception contains that reason, because an error reply contains
+        only the beginning of the reason, or no text at all in 9P2000.L.
+        """
+        try:
+            await self.command(text)
+        except ServerError as error:
+            reason = await self._last_failure()
+            # The original server does not explain failures.
+            if not reason:
+                raise
+            raise server_error(error.errno or 0, reason, error.path) from None
+
+    async def _last_failure(self) -> str:
+        try:
+            return (await self.read_text()).rstrip()
+        except Error:
+            return ""
 
     async def command_with_reply(self, text: str) -> str:
         """Writes a command to the file and reads the reply."""
