@@ -10,12 +10,15 @@ import (
 // A Mode specifies the access for which a file is opened.
 type Mode byte
 
-// The modes. Truncate can be added to WriteOnly and ReadWrite.
+// The modes. Truncate can be added to WriteOnly and ReadWrite. Append makes the server write at the
+// end of the file, regardless of the offset. ReadOnly|Append makes reads of a parameter wait for
+// the next value (see Client.Watch).
 const (
 	ReadOnly  Mode = 0
 	WriteOnly Mode = 1
 	ReadWrite Mode = 2
 	Truncate  Mode = 0x10
+	Append    Mode = 0x80
 )
 
 // linux converts the mode to Tlopen flags.
@@ -23,6 +26,9 @@ func (m Mode) linux() uint32 {
 	flags := uint32(m & 3)
 	if m&Truncate != 0 {
 		flags |= 0o1000
+	}
+	if m&Append != 0 {
+		flags |= 0o2000
 	}
 	return flags
 }

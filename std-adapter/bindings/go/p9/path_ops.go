@@ -33,6 +33,27 @@ func (c *Client) Open(ctx context.Context, path string, mode Mode) (*File, error
 	return file, nil
 }
 
+// Watch opens a stream file or a parameter. The deliveries of a parameter are its current value and
+// each value that is set afterwards. The caller must call Release.
+func (c *Client) Watch(ctx context.Context, path string) (*Deliveries, error) {
+	file, err := c.Walk(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	// The append flag makes reads of a parameter wait for the next value. A server that supports the
+	// flag only for writes may refuse to open the file.
+	err = file.Open(ctx, ReadOnly|Append)
+	var refused *Error
+	if errors.As(err, &refused) {
+		err = file.Open(ctx, ReadOnly)
+	}
+	if err != nil {
+		file.Release()
+		return nil, err
+	}
+	return file.Deliveries(), nil
+}
+
 // Create creates a file in an existing directory and opens it. In 9P2000.L, the call fails with
 // fs.ErrExist if the file exists. In the other dialects, the server decides what happens to an
 // existing file. The DataKit server truncates an existing file in a transaction's tree.

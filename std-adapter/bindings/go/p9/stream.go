@@ -13,7 +13,8 @@ const streamBuffer = 8 << 10
 const maxDelivery = 1 << 24
 
 // Deliveries reads a stream file. A stream file sends text in pieces called deliveries. An empty
-// read marks the end of a delivery, and two empty reads in a row mark the end of the stream.
+// read marks the end of a delivery, and two empty reads in a row mark the end of the stream. The
+// deliveries of a parameter are its values.
 type Deliveries struct {
 	file   *File
 	offset int64
@@ -23,6 +24,10 @@ type Deliveries struct {
 	// marked is set if the last read was empty.
 	marked bool
 }
+
+// Release closes the file without waiting for the server. Release does nothing if the file is
+// already closed.
+func (d *Deliveries) Release() { d.file.Release() }
 
 // Next waits for the next delivery. At the end of the stream, it returns io.EOF. If ctx is done,
 // Next fails but no delivery is lost, and a later call continues where this one stopped.

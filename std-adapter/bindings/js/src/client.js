@@ -8,7 +8,7 @@ import { ServerError } from './errors.js';
 import { FileHandle, locate, toOptions, writeContent } from './file_handle.js';
 import { readDirectory } from './listing.js';
 import { READ } from './messages.js';
-import { openFile } from './open_file.js';
+import { openFile, openToWatch } from './open_file.js';
 import { show, split, splitLast } from './paths.js';
 import { MAX_FILE, readToEnd } from './transfer.js';
 import { renameEntry } from './rename.js';
@@ -370,9 +370,9 @@ export class Client {
   }
 
   /**
-   * Watches a stream file, which sends its data in pieces called deliveries. Returns an async
-   * iterator over the deliveries. The first delivery is the current value. The iterator does not
-   * reconnect.
+   * Watches a stream file, which sends its data in pieces called deliveries, or a parameter, whose
+   * deliveries are its values. Returns an async iterator over the deliveries. The first delivery is
+   * the current value. The iterator does not reconnect.
    * @overload
    * @param {Path} path
    * @param {{ encoding?: null } & SignalOption} [options]
@@ -392,11 +392,7 @@ export class Client {
   watch(path, options) {
     const { encoding, signal } = toOptions(options);
     const open = (/** @type {AbortSignal} */ stop) =>
-      locate(
-        'watch',
-        show(path),
-        openFile(this.#root, path, { flags: 'r', mode: 0, signal: stop }),
-      );
+      locate('watch', show(path), openToWatch(this.#root, path, stop));
     return new Watch(open, (data) => [encoding ? data.toString(encoding) : data], signal);
   }
 }

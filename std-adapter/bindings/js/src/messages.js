@@ -40,17 +40,19 @@ const O_CREAT = 0o100;
 export class OpenMode {
   /**
    * @param {number} access 0 for reading, 1 for writing, 2 for both.
-   * @param {{ truncate?: boolean, exclusive?: boolean }} [options]
+   * @param {{ truncate?: boolean, append?: boolean, exclusive?: boolean }} [options]
    */
-  constructor(access, { truncate = false, exclusive = false } = {}) {
+  constructor(access, { truncate = false, append = false, exclusive = false } = {}) {
     /** The mode byte of Topen and Tcreate. */
-    this.byte = access | (truncate ? 0x10 : 0);
+    this.byte = access | (truncate ? 0x10 : 0) | (append ? 0x80 : 0);
     /** The flags of Tlopen and Tlcreate. */
-    this.flags = access | (truncate ? 0o1000 : 0) | (exclusive ? 0o200 : 0);
+    this.flags = access | (truncate ? 0o1000 : 0) | (append ? 0o2000 : 0) | (exclusive ? 0o200 : 0);
   }
 }
 
 export const READ = new OpenMode(0);
+/** The mode for reading in which reads of a parameter wait for the next value. */
+export const FOLLOW = new OpenMode(0, { append: true });
 export const WRITE = new OpenMode(1);
 export const READ_WRITE = new OpenMode(2);
 

@@ -4,7 +4,7 @@
  */
 
 import { InvalidArgumentError, ServerError } from './errors.js';
-import { OpenMode } from './messages.js';
+import { FOLLOW, OpenMode, READ } from './messages.js';
 import { split, splitLast } from './paths.js';
 
 /** @typedef {import('./fid.js').Fid} Fid */
@@ -52,6 +52,28 @@ export async function openFile(root, path, { flags, mode, signal }) {
     if (!exists || exclusive) throw error;
     const opened = await openExisting(root, path, { openMode, exclusive, creates: false, signal });
     return /** @type {Fid} */ (opened);
+  }
+}
+
+/**
+ * Opens a stream file or a parameter for reading its deliveries. Fails with `EISDIR` if the path is
+ * a directory.
+ * @param {Fid} root
+ * @param {Path} path
+ * @param {AbortSignal} signal
+ */
+export async function openToWatch(root, path, signal) {
+  const fid = await root.walk(split(path), signal);
+  try {
+    if (fid.isDirectory) throw ServerError.of('EISDIR');
+    return await fid.open(FOLLOW, signal).catch((error) => {
+      if (!(error instanceof ServerError)) throw error;
+      // A server that supports the append flag only for writes may refuse to open the file.
+      return fid.open(READ, signal);
+    });
+  } catch (error) {
+    fid.release();
+    throw error;
   }
 }
 

@@ -10,6 +10,8 @@ import { HEADER, Reader, Writer } from '../src/wire.js';
 
 /** The message types. */
 export const T = Object.freeze({
+  LERROR: 7,
+  LOPEN: 12,
   VERSION: 100,
   ATTACH: 104,
   ERROR: 107,

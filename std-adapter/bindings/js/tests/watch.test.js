@@ -10,7 +10,10 @@ import { setImmediate } from 'node:timers/promises';
 import { Database, connect } from 'datakit';
 
 import { FakeServer, T, opened, walked } from './fake_server.js';
-import { serve } from './server.js';
+import { serve, serveSettings, settingsMissing } from './server.js';
+
+/** @type {import('datakit').Dialect[]} */
+const DIALECTS = ['9P2000', '9P2000.u', '9P2000.L'];
 
 /** @param {import('node:test').TestContext} t */
 async function master(t) {
@@ -171,3 +174,77 @@ test('one empty read ends a delivery, and two empty reads end the stream', async
   assert.deepEqual(offsets, [0, 2, 3, 3, 6, 6]);
   await server.serve(T.CLUNK);
 });
+
+for (const dialect of DIALECTS) {
+  test(
+    `a watch of a parameter returns every value in ${dialect}`,
+    { skip: settingsMissing },
+    async (t) => {
+      const client = await connect(await serveSettings(t), { dialect });
+      t.after(() => client.close());
+      const values = client.watch('/params/pool/most', 'utf8');
+      assert.deepEqual(await values.next(), { done: false, value: '10\n' });
+      for (const value of ['20', '30']) {
+        await client.writeFile('/params/pool/most', value);
+        assert.deepEqual(await values.next(), { done: false, value: `${value}\n` });
+      }
+      await values.return();
+    },
+  );
+
+  const linux = dialect === '9P2000.L';
+
+  /**
+   * Takes a request to open a file. Returns the request and its mode.
+   * @param {FakeServer} server
+   */
+  const takeOpen = async (server) => {
+    const request = await server.take(linux ? T.LOPEN : T.OPEN);
+    request.fields.u32();
+    return { request, mode: linux ? request.fields.u32() : request.fields.u8() };
+  };
+
+  /**
+   * @param {FakeServer} server
+   * @param {import('./fake_server.js').Request} request
+   */
+  const refuse = (server, request) =>
+    server.send(linux ? T.LERROR : T.ERROR, request.tag, (w) => {
+      if (!linux) w.text('Operation not permitted');
+      if (dialect !== '9P2000') w.u32(1);
+    });
+
+  test(`a watch sets the append flag unless the server refuses it in ${dialect}`, async (t) => {
+    const server = await FakeServer.start(t);
+    const connecting = connect(server.address, { dialect });
+    const [client] = await Promise.all([connecting, server.handshake({ version: dialect })]);
+    t.after(() => client.close());
+    const follow = linux ? 0o2000 : 0x80;
+    for (const modes of [[follow], [follow, 0]]) {
+      const watch = client.watch('/f', 'utf8');
+      const next = watch.next();
+      await server.serve(T.WALK, walked());
+      for (const [index, expected] of modes.entries()) {
+        const { request, mode } = await takeOpen(server);
+        assert.equal(mode, expected);
+        if (index === modes.length - 1) server.answer(request, opened);
+        else refuse(server, request);
+      }
+      for (const text of ['one', '']) {
+        await server.serve(T.READ, (w) => w.data(Buffer.from(text)));
+      }
+      assert.deepEqual(await next, { done: false, value: 'one' });
+      await Promise.all([watch.return(), server.serve(T.CLUNK)]);
+    }
+    const failing = client.watch('/f').next();
+    failing.catch(() => {});
+    await server.serve(T.WALK, walked());
+    for (const expected of [follow, 0]) {
+      const { request, mode } = await takeOpen(server);
+      assert.equal(mode, expected);
+      refuse(server, request);
+    }
+    await server.serve(T.CLUNK);
+    await assert.rejects(failing, { code: 'EPERM', path: '/f', syscall: 'watch' });
+  });
+}

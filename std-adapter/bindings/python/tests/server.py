@@ -1,4 +1,4 @@
-"""Starts a server. The DATAKIT environment variable contains the path of the `datakit` program.
+"""Starts servers. The DATAKIT environment variable contains the path of the `datakit` program.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from types import TracebackType
 from typing import Optional
 
 PROGRAM = os.environ.get("DATAKIT", "datakit")
+# An example that serves parameters. Cargo builds the examples into a directory next to the
+# programs.
+SETTINGS = os.path.join(os.path.dirname(PROGRAM), "examples", "settings")
 
 
 class Server:
     """A server on a port chosen by the operating system. It stops at the end of a `with` block."""
 
     def __init__(self, *options: str) -> None:
-        command = [PROGRAM, "serve", "--listen-9p", "tcp://127.0.0.1:0", *options]
+        self._start(PROGRAM, "serve", "--listen-9p", "tcp://127.0.0.1:0", *options)
+
+    def _start(self, *command: str) -> None:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -47,3 +52,10 @@ class Server:
         trace: Optional[TracebackType],
     ) -> None:
         self.stop()
+
+
+class SettingsServer(Server):
+    """The `settings` example, which serves parameters."""
+
+    def __init__(self) -> None:
+        self._start(SETTINGS, "tcp://127.0.0.1:0")

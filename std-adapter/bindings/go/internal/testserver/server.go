@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,28 @@ func Run(options ...string) (address string, stop func(), err error) {
 		return "", nil, fmt.Errorf("the environment variable DATAKIT must name the program datakit")
 	}
 	args := append([]string{"serve", "--listen-9p", "tcp://127.0.0.1:0", "-q"}, options...)
+	return run(program, args...)
+}
+
+// StartSettings runs the settings example, which serves parameters, until the test ends.
+// StartSettings returns the address on which the example listens. It skips the test if the example
+// has not been built. Cargo builds the examples into a directory next to the programs.
+func StartSettings(t testing.TB) string {
+	t.Helper()
+	program := filepath.Join(filepath.Dir(os.Getenv("DATAKIT")), "examples", "settings")
+	if _, err := os.Stat(program); err != nil {
+		t.Skip(err)
+	}
+	address, stop, err := run(program, "tcp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return address
+}
+
+// run starts a program that prints the address on which it listens.
+func run(program string, args ...string) (address string, stop func(), err error) {
 	server := exec.Command(program, args...)
 	server.Stderr = os.Stderr
 	endWithParent(server)

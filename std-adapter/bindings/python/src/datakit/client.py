@@ -306,8 +306,17 @@ class Client:
             await fid.set_name(new_name)
 
     async def watch(self, path: str) -> Deliveries:
-        """Opens a stream file. Use the result with ``async with`` and ``async for``."""
-        return Deliveries(await self.open(path))
+        """Opens a stream file or a parameter. Use the result with ``async with`` and ``async for``.
+
+        The deliveries of a parameter are its current value and each value that is set afterwards.
+        """
+        async with await self.walk(path) as fid:
+            try:
+                # The append flag makes reads of a parameter wait for the next value.
+                return Deliveries(await fid.open(OpenMode.READ | OpenMode.APPEND))
+            except ServerError:
+                # A server that supports the flag only for writes may refuse to open the file.
+                return Deliveries(await fid.open())
 
 
 async def attach(connection: Connection, uname: Optional[str], aname: str) -> Fid:

@@ -38,16 +38,22 @@ async def run_together(calls: Iterable[Coroutine[object, object, Result]]) -> li
 
 
 class OpenMode(enum.IntFlag):
-    """The mode for opening a file. TRUNCATE can be combined with WRITE or READ_WRITE."""
+    """The mode for opening a file. TRUNCATE can be combined with WRITE or READ_WRITE.
+
+    APPEND makes the server write at the end of the file, regardless of the offset. ``READ |
+    APPEND`` makes reads of a parameter wait for the next value (see :meth:`Client.watch`).
+    """
 
     READ = 0
     WRITE = 1
     READ_WRITE = 2
     TRUNCATE = 0x10
+    APPEND = 0x80
 
     def linux_flags(self) -> int:
         """Returns the flags for Tlopen and Tlcreate."""
-        return int(self) & 3 | (0o1000 if self & OpenMode.TRUNCATE else 0)
+        truncate = 0o1000 if self & OpenMode.TRUNCATE else 0
+        return int(self) & 3 | truncate | (0o2000 if self & OpenMode.APPEND else 0)
 
 
 class OwnedFid:
@@ -249,6 +255,8 @@ class File(OwnedFid):
 
 class Deliveries:
     """An async iterator over the pieces of data, called deliveries, that a stream file sends.
+
+    The deliveries of a parameter are its values.
 
     An empty read marks the end of a delivery. Two empty reads in a row mark the end of the stream.
     If a call to ``__anext__`` is cancelled, no data is lost: the next call continues with the same
