@@ -12,7 +12,7 @@ use super::artifacts::{self, Artifact, Artifacts};
 use super::execute::TaskError;
 use super::files::FileLimits;
 use super::names::task_branch;
-use super::steps::StepKey;
+use super::step_key::StepKey;
 use crate::SharedDb;
 
 /// The limits for the artifacts that a task can read.

@@ -27,6 +27,7 @@ mod plan;
 mod read;
 mod settings;
 mod source;
+mod step_key;
 mod steps;
 mod template;
 mod terms;
@@ -46,7 +47,8 @@ pub use plan::{Plan, Skipped, Task, Trigger, UnknownStep};
 pub use read::{FILE_MAX, STEPS_MAX};
 pub use settings::{DEFAULT_POOL, Settings};
 pub use source::{Checkout, GitCheckout, Request, Source, SourceError};
-pub use steps::{StepBuilder, StepKey, StepResult};
+pub use step_key::StepKey;
+pub use steps::{StepBuilder, StepResult};
 pub use terms::Pipelines;
 pub use trust::Trust;
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use datakit_client::db::{self, Database, Path, TreeOps};
-use datakit_github::Commit;
 use serde::{Deserialize, Serialize};
 
 use super::artifacts::{self, ARTIFACT_LIMITS, Artifact};
@@ -16,26 +15,11 @@ use super::names::task_branch;
 use super::plan::Task;
 use super::settings::{DEFAULT_POOL, Settings};
 use super::source::{Checkout, Request, Source, SourceError};
-use super::trust::Trust;
+use super::step_key::StepKey;
+use crate::SharedDb;
 use crate::build::{Build, Builder, LogLimits};
 use crate::command::Sandbox;
 use crate::pool::{Holder, PoolGuard};
-use crate::{SharedDb, Target};
-
-/// A task for a commit.
-#[derive(Debug, Clone)]
-pub struct StepKey {
-    /// The task.
-    pub task: Arc<Task>,
-    /// The commit.
-    pub commit: Commit,
-    /// A target whose head is the commit.
-    pub target: Target,
-    /// Whether the commit is trusted.
-    pub trust: Trust,
-    /// The images that `podman` can download if the commit is not trusted.
-    pub images: Arc<[String]>,
-}
 
 /// The result of a successful task, stored as JSON in `value/result`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

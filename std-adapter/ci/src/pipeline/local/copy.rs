@@ -4,13 +4,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use super::super::files::{self, FileLimits};
+use super::git;
 use super::git_dir::GitDir;
-use crate::git::OUTER_GIT;
 
 /// The limits for a work tree.
 const LIMITS: FileLimits = FileLimits { count: 1_000_000, bytes: 20 << 30 };
@@ -41,7 +40,7 @@ pub(super) struct WorkTree {
 fn copy_files(dir: &Path, to: &Path) -> io::Result<()> {
     let mut limits = LIMITS;
     let args = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-    let Some(listed) = git(dir, &args) else {
+    let Some(listed) = git::output(dir, &args) else {
         for entry in std::fs::read_dir(dir)? {
             let name = entry?.file_name();
             if name != ".git" {
@@ -72,15 +71,4 @@ fn copy_files(dir: &Path, to: &Path) -> io::Result<()> {
 
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Runs `git` in a directory and returns its output, or `None` if it fails.
-pub(super) fn git(dir: &Path, args: &[&str]) -> Option<Vec<u8>> {
-    let mut command = Command::new("git");
-    for variable in OUTER_GIT {
-        command.env_remove(variable);
-    }
-    command.args(args).current_dir(dir).stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output().ok()?;
-    output.status.success().then_some(output.stdout)
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::copy::git;
+use super::git;
 
 /// The maximum number of object directories that a repository can share with others.
 const ALTERNATES_MAX: usize = 16;
@@ -23,15 +23,17 @@ impl GitDir {
     /// Creates a git directory at `path` for the copy `tree` of the work tree `from`. Returns
     /// `None` if `from` is not in a repository, or if the repository has no commit.
     pub(super) fn create(from: &Path, path: &Path, tree: &Path) -> io::Result<Option<GitDir>> {
-        let Some(head) = git(from, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]) else {
+        let Some(head) = git::output(from, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
+        else {
             return Ok(None);
         };
         let head = String::from_utf8_lossy(head.trim_ascii()).into_owned();
-        let format = git(from, &["rev-parse", "--show-object-format"]);
+        let format = git::output(from, &["rev-parse", "--show-object-format"]);
         let format = format.unwrap_or_else(|| b"sha1".to_vec());
         let format = String::from_utf8_lossy(format.trim_ascii()).into_owned();
         let location = |name| {
-            let found = git(from, &["rev-parse", "--path-format=absolute", "--git-path", name]);
+            let found =
+                git::output(from, &["rev-parse", "--path-format=absolute", "--git-path", name]);
             let found = found.ok_or_else(|| failed("rev-parse"))?;
             Ok::<_, io::Error>(PathBuf::from(OsStr::from_bytes(found.trim_ascii_end())))
         };
@@ -87,7 +89,7 @@ fn alternates(first: PathBuf) -> io::Result<Vec<PathBuf>> {
 
 fn run(dir: &Path, args: &[&str]) -> io::Result<()> {
     let name = args.iter().find(|arg| !arg.starts_with('-') && !arg.contains('='));
-    git(dir, args).map(drop).ok_or_else(|| failed(name.unwrap_or(&"git")))
+    git::output(dir, args).map(drop).ok_or_else(|| failed(name.unwrap_or(&"git")))
 }
 
 fn failed(command: &str) -> io::Error {

@@ -1,6 +1,7 @@
 //! Runs a pipeline on a work tree, without a server and without a database.
 
 mod copy;
+mod git;
 mod git_dir;
 mod output;
 mod run;
@@ -245,7 +246,7 @@ fn local_target(dir: &Path) -> Option<Target> {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let directory = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let repo = Repo::new("local", &directory).ok()?;
-    let branch = copy::git(&dir, &["symbolic-ref", "--short", "HEAD"]);
+    let branch = git::output(&dir, &["symbolic-ref", "--short", "HEAD"]);
     let branch = branch.unwrap_or_else(|| b"none".to_vec());
     let name = RefName::new(RefKind::Heads, branch.trim_ascii_end()).ok()?;
     Some(Target::Ref(RefId { repo, name }))

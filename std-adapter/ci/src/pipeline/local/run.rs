@@ -20,6 +20,7 @@ use super::super::plan::Task;
 use super::super::{DEFAULT_POOL, Plan, Settings, Trust};
 use super::ExitStatus;
 use super::copy::{self, WorkTree};
+use super::git;
 use super::output::Printer;
 use crate::Target;
 use crate::build::BuildLog;
@@ -197,7 +198,7 @@ impl Run<'_> {
         };
         let copied = tokio::task::spawn_blocking(copy).await.map_err(io::Error::other);
         let (copied, inputs) = copied.and_then(|copied| copied).map_err(setup)?;
-        let head = copy::git(&self.dir, &["rev-parse", "--verify", "--quiet", "HEAD"]);
+        let head = git::output(&self.dir, &["rev-parse", "--verify", "--quiet", "HEAD"]);
         let head = String::from_utf8_lossy(head.as_deref().unwrap_or_default()).trim().to_owned();
         let sandbox = match (self.settings.sandbox.clone(), &copied.git) {
             (Sandbox::Isolated(isolation), Some(git)) => {
