@@ -80,12 +80,12 @@ impl HttpsClient {
         let failed = |reason| HttpsError { host: host.clone(), reason };
         let exchange = async {
             let sent = self.0.request(request.map(Full::new)).await;
-            let response = sent.map_err(|error| Reason::Connection(error.into()))?;
+            let response = sent.map_err(|error| HttpsErrorCause::Connection(error.into()))?;
             let (parts, body) = response.into_parts();
-            let body = Limited::new(body, limit).collect().await.map_err(Reason::Body)?;
+            let body = Limited::new(body, limit).collect().await.map_err(HttpsErrorCause::Body)?;
             Ok(Response::from_parts(parts, body.to_bytes()))
         };
-        let result = timeout(time, exchange).await.unwrap_or(Err(Reason::TimedOut(time)));
+        let result = timeout(time, exchange).await.unwrap_or(Err(HttpsErrorCause::TimedOut(time)));
         result.map_err(failed)
     }
 
@@ -103,9 +103,9 @@ impl HttpsClient {
         let response = match timeout(time, self.0.request(request.map(Full::new))).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                return Err(HttpsError { host, reason: Reason::Connection(error.into()) });
+                return Err(HttpsError { host, reason: HttpsErrorCause::Connection(error.into()) });
             }
-            Err(_) => return Err(HttpsError { host, reason: Reason::TimedOut(time) }),
+            Err(_) => return Err(HttpsError { host, reason: HttpsErrorCause::TimedOut(time) }),
         };
         let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let seconds = seconds.and_then(|text| text.trim().parse().ok());
@@ -127,13 +127,13 @@ impl fmt::Debug for HttpsClient {
 #[derive(Debug)]
 pub(crate) struct HttpsError {
     host: String,
-    reason: Reason,
+    reason: HttpsErrorCause,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug)]
-enum Reason {
+enum HttpsErrorCause {
     Connection(BoxError),
     /// The body is too large or incomplete.
     Body(BoxError),
@@ -144,7 +144,7 @@ impl fmt::Display for HttpsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = &self.host;
         match &self.reason {
-            Reason::Connection(error) | Reason::Body(error) => {
+            HttpsErrorCause::Connection(error) | HttpsErrorCause::Body(error) => {
                 write!(f, "{host}: {error}")?;
                 // The outermost hyper error message does not contain the reason.
                 let mut source = error.source();
@@ -154,7 +154,9 @@ impl fmt::Display for HttpsError {
                 }
                 Ok(())
             }
-            Reason::TimedOut(time) => write!(f, "{host}: no response within {} s", time.as_secs()),
+            HttpsErrorCause::TimedOut(time) => {
+                write!(f, "{host}: no response within {} s", time.as_secs())
+            }
         }
     }
 }
@@ -162,8 +164,8 @@ impl fmt::Display for HttpsError {
 impl std::error::Error for HttpsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.reason {
-            Reason::Connection(error) | Reason::Body(error) => Some(&**error),
-            Reason::TimedOut(_) => None,
+            HttpsErrorCause::Connection(error) | HttpsErrorCause::Body(error) => Some(&**error),
+            HttpsErrorCause::TimedOut(_) => None,
         }
     }
 }

@@ -136,9 +136,9 @@ impl<D: Database> Lease<D> {
         loop {
             let transaction = branch.transaction().await?;
             let free = match read(&transaction.tree(), HOLDER).await? {
-                Found::Nothing => true,
-                Found::Server(holder) => holder == id || id.knows_end_of(&holder),
-                Found::Invalid => return Err(LeaseError::Held { holder: None }),
+                LeaseFile::Nothing => true,
+                LeaseFile::Server(holder) => holder == id || id.knows_end_of(&holder),
+                LeaseFile::Invalid => return Err(LeaseError::Held { holder: None }),
             };
             let taken = if free {
                 set_holder(&transaction, &id).await?
@@ -172,11 +172,13 @@ impl<D: Database> Lease<D> {
             head?;
             let transaction = self.branch.transaction().await?;
             match read(&transaction.tree(), HOLDER).await? {
-                Found::Server(holder) if holder == self.id => {}
-                Found::Server(holder) => return Err(LeaseError::Held { holder: Some(holder) }),
-                Found::Nothing | Found::Invalid => return Err(LeaseError::Held { holder: None }),
+                LeaseFile::Server(holder) if holder == self.id => {}
+                LeaseFile::Server(holder) => return Err(LeaseError::Held { holder: Some(holder) }),
+                LeaseFile::Nothing | LeaseFile::Invalid => {
+                    return Err(LeaseError::Held { holder: None });
+                }
             }
-            if let Found::Server(challenger) = read(&transaction.tree(), CHALLENGER).await? {
+            if let LeaseFile::Server(challenger) = read(&transaction.tree(), CHALLENGER).await? {
                 tracing::warn!(%challenger, "another CI server is trying to use the database");
                 transaction.remove(&file(CHALLENGER)?).await?;
                 // If the branch has moved, the watch will report the new head.
@@ -195,7 +197,8 @@ impl<D: Database> Lease<D> {
     /// Returns any error that the database reports.
     pub async fn release(&self) -> Result<()> {
         let transaction = self.branch.transaction().await?;
-        if matches!(read(&transaction.tree(), HOLDER).await?, Found::Server(id) if id == self.id) {
+        if matches!(read(&transaction.tree(), HOLDER).await?, LeaseFile::Server(id) if id == self.id)
+        {
             transaction.remove(&file(HOLDER)?).await?;
             commit(&transaction, "The CI server has stopped").await?;
         }
@@ -211,16 +214,16 @@ impl<D: Database> fmt::Debug for Lease<D> {
 }
 
 /// The content of the `holder` or `challenger` file.
-enum Found {
+enum LeaseFile {
     Nothing,
     Server(ServerId),
     Invalid,
 }
 
-async fn read<T: TreeOps>(tree: &T, name: &str) -> Result<Found> {
+async fn read<T: TreeOps>(tree: &T, name: &str) -> Result<LeaseFile> {
     match tree.read_file(&file(name)?).await {
-        Ok(json) => Ok(serde_json::from_slice(&json).map_or(Found::Invalid, Found::Server)),
-        Err(Error::NotFound) => Ok(Found::Nothing),
+        Ok(json) => Ok(serde_json::from_slice(&json).map_or(LeaseFile::Invalid, LeaseFile::Server)),
+        Err(Error::NotFound) => Ok(LeaseFile::Nothing),
         Err(error) => Err(error),
     }
 }
@@ -228,7 +231,7 @@ async fn read<T: TreeOps>(tree: &T, name: &str) -> Result<Found> {
 /// Makes `id` the holder. Returns `false` if the branch has moved since the transaction started.
 async fn set_holder<T: TransactionOps>(transaction: &T, id: &ServerId) -> Result<bool> {
     write(transaction, HOLDER, id).await?;
-    if !matches!(read(&transaction.tree(), CHALLENGER).await?, Found::Nothing) {
+    if !matches!(read(&transaction.tree(), CHALLENGER).await?, LeaseFile::Nothing) {
         transaction.remove(&file(CHALLENGER)?).await?;
     }
     commit(transaction, &format!("The CI server is {id}")).await
@@ -255,21 +258,21 @@ async fn outlasts_holder<B: BranchOps>(
         loop {
             let Some(head) = heads.next().await.ok_or(Error::StreamEnded)?? else { continue };
             match read(&head.tree(), CHALLENGER).await? {
-                Found::Server(challenger) if challenger == *id => challenged = true,
-                Found::Nothing if challenged => return read(&head.tree(), HOLDER).await,
-                _ if challenged => return Ok(Found::Nothing),
+                LeaseFile::Server(challenger) if challenger == *id => challenged = true,
+                LeaseFile::Nothing if challenged => return read(&head.tree(), HOLDER).await,
+                _ if challenged => return Ok(LeaseFile::Nothing),
                 _ => {}
             }
         }
     });
     match answered.await {
-        Ok(Ok(Found::Server(holder))) => Err(LeaseError::Held { holder: Some(holder) }),
-        Ok(Ok(Found::Nothing | Found::Invalid)) => Ok(false),
+        Ok(Ok(LeaseFile::Server(holder))) => Err(LeaseError::Held { holder: Some(holder) }),
+        Ok(Ok(LeaseFile::Nothing | LeaseFile::Invalid)) => Ok(false),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => {
             let transaction = branch.transaction().await?;
             let asked = read(&transaction.tree(), CHALLENGER).await?;
-            let still = matches!(asked, Found::Server(challenger) if challenger == *id);
+            let still = matches!(asked, LeaseFile::Server(challenger) if challenger == *id);
             let taken = still && set_holder(&transaction, id).await?;
             transaction.abort().await;
             Ok(taken)

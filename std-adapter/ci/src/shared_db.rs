@@ -18,10 +18,10 @@ use tokio::sync::watch;
 /// A database that is not connected through a server, such as `DirectDb` in the `datakit-db` crate,
 /// can be converted with `into`.
 pub struct SharedDb<D> {
-    state: Arc<watch::Sender<State<D>>>,
+    state: Arc<watch::Sender<SharedDbState<D>>>,
 }
 
-struct State<D> {
+struct SharedDbState<D> {
     db: Option<D>,
     /// The number of connections so far.
     connections: u64,
@@ -33,10 +33,10 @@ impl<D: Database> SharedDb<D> {
     /// Creates a handle without a connection.
     #[must_use]
     pub fn disconnected() -> SharedDb<D> {
-        SharedDb::with(State { db: None, connections: 0, ends: 0 })
+        SharedDb::with(SharedDbState { db: None, connections: 0, ends: 0 })
     }
 
-    fn with(state: State<D>) -> SharedDb<D> {
+    fn with(state: SharedDbState<D>) -> SharedDb<D> {
         SharedDb { state: Arc::new(watch::Sender::new(state)) }
     }
 
@@ -112,7 +112,7 @@ impl<D: Database> SharedDb<D> {
     /// Waits until a connection is no longer used.
     async fn replaced(&self, number: u64) {
         let mut states = self.state.subscribe();
-        let unused = |state: &State<D>| state.db.is_none() || state.connections != number;
+        let unused = |state: &SharedDbState<D>| state.db.is_none() || state.connections != number;
         let _ = states.wait_for(unused).await;
     }
 
@@ -132,7 +132,7 @@ impl<D: Database> SharedDb<D> {
 
 impl<D: Database> From<D> for SharedDb<D> {
     fn from(db: D) -> SharedDb<D> {
-        SharedDb::with(State { db: Some(db), connections: 1, ends: 0 })
+        SharedDb::with(SharedDbState { db: Some(db), connections: 1, ends: 0 })
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::Request;
 use datakit_ci::build::{BuildLog, Builds, LiveLogs, LogLimits};
 use datakit_ci::pool::Pools;
 use datakit_ci::web::auth::{Auth, Options as AuthOptions, Policy};
-use datakit_ci::web::{State, router};
+use datakit_ci::web::{WebState, router};
 use datakit_ci::{Engine, Options};
 use datakit_client::db::{BranchOps, CommitOps, Database as _, TransactionOps};
 use datakit_db::store::MemoryStore;
@@ -29,7 +29,7 @@ const LARGE: usize = 100_000_000;
 struct Site {
     db: DirectDb,
     live: LiveLogs,
-    state: State,
+    state: WebState,
     _secrets: TempDir,
 }
 
@@ -42,7 +42,7 @@ impl Site {
         options.can_read = Policy::Everyone;
         let auth = Auth::open(options).unwrap();
         let (builds, pools) = (Builds::new(), Pools::new());
-        let state = State::new(db.clone(), engine.view(), live.clone(), builds, pools, auth);
+        let state = WebState::new(db.clone(), engine.view(), live.clone(), builds, pools, auth);
         Site { db, live, state, _secrets: secrets }
     }
 

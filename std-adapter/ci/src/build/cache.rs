@@ -32,20 +32,20 @@ type Built<B> = std::result::Result<<B as Builder>::Value, String>;
 /// The results of a builder. Create only one cache for each builder: two caches could build the
 /// same key at the same time.
 pub struct Cache<D: Database, B: Builder> {
-    shared: Arc<Shared<D, B>>,
+    shared: Arc<CacheInner<D, B>>,
 }
 
-struct Shared<D: Database, B: Builder> {
+struct CacheInner<D: Database, B: Builder> {
     db: SharedDb<D>,
     builder: B,
     logs: LiveLogs,
     /// The builds that terms depend on, by branch.
-    builds: Mutex<BTreeMap<String, Entry<B>>>,
+    builds: Mutex<BTreeMap<String, CachedBuild<B>>>,
     counts: Mutex<BuildCounts>,
 }
 
 /// A build that terms depend on.
-struct Entry<B: Builder> {
+struct CachedBuild<B: Builder> {
     external: Weak<External<B::Value>>,
     switch: Switch,
 }
@@ -89,7 +89,7 @@ impl<D: Database, B: Builder> Cache<D, B> {
     pub fn new(db: impl Into<SharedDb<D>>, builder: B, logs: LiveLogs) -> Cache<D, B> {
         let counts = BuildCounts { name: builder.name().to_owned(), ..BuildCounts::default() };
         let (db, builds, counts) = (db.into(), Mutex::default(), Mutex::new(counts));
-        Cache { shared: Arc::new(Shared { db, builder, logs, builds, counts }) }
+        Cache { shared: Arc::new(CacheInner { db, builder, logs, builds, counts }) }
     }
 
     /// Returns the build counts.
@@ -119,7 +119,7 @@ impl<D: Database, B: Builder> Cache<D, B> {
                 shared.find_or_build(&key, progress, &switch).await
             }
         }));
-        let entry = Entry { external: Arc::downgrade(&external), switch: entry_switch };
+        let entry = CachedBuild { external: Arc::downgrade(&external), switch: entry_switch };
         builds.insert(branch, entry);
         keep(external)
     }
@@ -179,14 +179,14 @@ fn keep<T: Clone + Send + Sync + 'static>(external: Arc<External<T>>) -> Term<T>
 /// A build that has ended, and whose result has not been stored yet.
 struct Unstored<'c, B: Builder> {
     result: Built<B>,
-    output: Output,
+    output: BuildOutput,
     counted: Counted<'c>,
     /// Keeps the log among the live logs until the result is stored.
     _live: LiveLog,
 }
 
 /// The files of a result.
-struct Output {
+struct BuildOutput {
     log: String,
     failure: Option<String>,
     /// Whether the failure is temporary.
@@ -196,7 +196,7 @@ struct Output {
     repository: Option<String>,
 }
 
-impl<D: Database, B: Builder> Shared<D, B> {
+impl<D: Database, B: Builder> CacheInner<D, B> {
     /// Reads the result for a key, or builds the value.
     async fn find_or_build(&self, key: &B::Key, progress: Progress, switch: &Switch) -> Built<B> {
         let name = self.builder.branch(key);
@@ -333,7 +333,7 @@ impl<D: Database, B: Builder> Shared<D, B> {
         }
         let failure = result.as_ref().err().cloned();
         let log = log.finish();
-        let output = Output { log, failure, temporary, files, executables, repository };
+        let output = BuildOutput { log, failure, temporary, files, executables, repository };
         Ok(Unstored { result, output, counted, _live: live })
     }
 
@@ -396,7 +396,7 @@ async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
 }
 
 /// Replaces the last result and commits the new one. A temporary failure is marked for rebuild.
-async fn store<T: TransactionOps>(transaction: &T, output: &Output) -> Result<T::Commit> {
+async fn store<T: TransactionOps>(transaction: &T, output: &BuildOutput) -> Result<T::Commit> {
     clear(transaction).await?;
     transaction.write_files(&output.files).await?;
     for (path, content) in &output.executables {

@@ -32,9 +32,9 @@ impl Default for LogLimits {
 
 /// A log that is still being written. All clones refer to the same log.
 #[derive(Clone)]
-pub struct BuildLog(Arc<Shared>);
+pub struct BuildLog(Arc<BuildLogInner>);
 
-struct Shared {
+struct BuildLogInner {
     text: Mutex<LogText>,
     /// The length of the text, and whether the log is complete.
     progress: watch::Sender<(usize, bool)>,
@@ -53,7 +53,7 @@ struct LogText {
 impl BuildLog {
     /// Creates a log whose first line is `=== TITLE`. The log never contains any of the secrets.
     pub fn new(title: &str, secrets: Vec<String>, limits: LogLimits) -> BuildLog {
-        let shared = Shared {
+        let shared = BuildLogInner {
             text: Mutex::default(),
             progress: watch::Sender::new((0, false)),
             mask: Mask::new(secrets),

@@ -40,7 +40,7 @@ pub(super) fn options(
     dir: &Path,
     env: &[(OsString, OsString)],
 ) -> io::Result<Vec<OsString>> {
-    let mut line = Line(Vec::new());
+    let mut line = CommandLine(Vec::new());
     line.add(["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"]);
     line.add(["--cap-drop", "ALL", "--clearenv"]);
     if !isolation.user_namespaces {
@@ -56,10 +56,10 @@ pub(super) fn options(
     for mount in &mounts.list {
         let target = mount.target.as_os_str();
         match &mount.kind {
-            Kind::Bind(option, source) => {
+            MountKind::Bind(option, source) => {
                 line.add([OsStr::new(option), source.as_os_str(), target])
             }
-            Kind::Private | Kind::Hidden => {
+            MountKind::Private | MountKind::Hidden => {
                 line.add(["--size", &size]);
                 line.add([OsStr::new("--tmpfs"), target]);
             }
@@ -91,11 +91,11 @@ struct Mounts {
 
 struct Mount {
     target: PathBuf,
-    kind: Kind,
+    kind: MountKind,
 }
 
 #[derive(PartialEq, Eq)]
-enum Kind {
+enum MountKind {
     /// An empty directory to which the command can write.
     Private,
     /// An empty directory to which the command cannot write.
@@ -113,11 +113,11 @@ impl Mounts {
         };
         let private = PRIVATE.map(PathBuf::from).into_iter().filter(is_private);
         let mut list: Vec<Mount> =
-            private.map(|target| Mount { target, kind: Kind::Private }).collect();
+            private.map(|target| Mount { target, kind: MountKind::Private }).collect();
         if root.is_host() {
             let hidden = isolation.hidden.iter().filter_map(|dir| fs::canonicalize(dir).ok());
             let hidden = hidden.filter(|dir| dir.is_dir());
-            list.extend(hidden.map(|target| Mount { target, kind: Kind::Hidden }));
+            list.extend(hidden.map(|target| Mount { target, kind: MountKind::Hidden }));
         }
         let empty: Vec<PathBuf> = list.iter().map(|mount| mount.target.clone()).collect();
         let is_inside =
@@ -132,7 +132,7 @@ impl Mounts {
                 .then(|| fs::canonicalize(&bind.target).ok())
                 .flatten();
             let target = real.unwrap_or(bind.target);
-            list.push(Mount { target, kind: Kind::Bind(option, source) });
+            list.push(Mount { target, kind: MountKind::Bind(option, source) });
         }
         // The sort is stable, so a bind replaces an empty directory with the same path.
         list.sort_by_key(|mount| mount.target.components().count());
@@ -147,9 +147,9 @@ impl Mounts {
     fn read_only(&self) -> Vec<&Path> {
         let is_bound = |path: &Path| {
             let mut same = self.list.iter().filter(|mount| mount.target == path);
-            same.any(|mount| matches!(mount.kind, Kind::Bind(..)))
+            same.any(|mount| matches!(mount.kind, MountKind::Bind(..)))
         };
-        let hidden = self.list.iter().filter(|mount| mount.kind == Kind::Hidden);
+        let hidden = self.list.iter().filter(|mount| mount.kind == MountKind::Hidden);
         let hidden = hidden.map(|mount| mount.target.as_path()).filter(|path| !is_bound(path));
         let root = (!self.missing.is_empty()).then_some(Path::new("/"));
         hidden.chain([Path::new("/dev")]).chain(root).collect()
@@ -170,9 +170,9 @@ fn binds(isolation: &Isolation, root: &Root, dir: &Path) -> Vec<(&'static str, B
     binds
 }
 
-struct Line(Vec<OsString>);
+struct CommandLine(Vec<OsString>);
 
-impl Line {
+impl CommandLine {
     fn add<A: AsRef<OsStr>>(&mut self, options: impl IntoIterator<Item = A>) {
         self.0.extend(options.into_iter().map(|option| option.as_ref().to_owned()));
     }

@@ -164,10 +164,10 @@ async fn run(command: &mut Command, log: Option<&BuildLog>) -> Result<String, Co
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let mut process = Process::spawn(command)
         .map_err(|source| CommandError::Start { program: program.clone(), source })?;
-    let mut out = Output(Vec::new());
+    let mut out = CappedOutput(Vec::new());
     let mut err: Box<dyn Sink + Send> = match log {
         Some(log) => Box::new(LogSink::new(log, None)),
-        None => Box::new(Output(Vec::new())),
+        None => Box::new(CappedOutput(Vec::new())),
     };
     let ended = tokio::time::timeout(TIMEOUT, process.wait(&mut out, &mut *err)).await;
     let Ok(status) = ended else {
@@ -182,9 +182,9 @@ async fn run(command: &mut Command, log: Option<&BuildLog>) -> Result<String, Co
     Err(CommandError::Failed { status: format!("{program}: {status}") })
 }
 
-struct Output(Vec<u8>);
+struct CappedOutput(Vec<u8>);
 
-impl Sink for Output {
+impl Sink for CappedOutput {
     fn write(&mut self, bytes: &[u8]) {
         let room = OUTPUT_MAX.saturating_sub(self.0.len());
         self.0.extend_from_slice(bytes.get(..room).unwrap_or(bytes));

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counts the work of an engine. Clones share the counters.
 #[derive(Debug, Clone, Default)]
-pub struct Counters(Arc<Inner>);
+pub struct Counters(Arc<CountersInner>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct CountersInner {
     evaluations: AtomicU64,
     metadata_updates: AtomicU64,
     status_updates: AtomicU64,

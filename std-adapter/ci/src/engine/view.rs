@@ -21,10 +21,10 @@ const CHANGES_MAX: usize = 1024;
 /// after the engine is dropped.
 #[derive(Clone)]
 pub struct View {
-    shared: Arc<Shared>,
+    shared: Arc<ViewInner>,
 }
 
-struct Shared {
+struct ViewInner {
     targets: RwLock<BTreeMap<Target, Arc<TargetView>>>,
     changes: broadcast::Sender<Target>,
 }
@@ -75,7 +75,7 @@ impl View {
     #[must_use]
     pub fn new() -> View {
         let changes = broadcast::Sender::new(CHANGES_MAX);
-        View { shared: Arc::new(Shared { targets: RwLock::default(), changes }) }
+        View { shared: Arc::new(ViewInner { targets: RwLock::default(), changes }) }
     }
 
     /// Returns all targets in order.

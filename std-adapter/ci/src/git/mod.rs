@@ -96,9 +96,9 @@ impl fmt::Debug for RepositoryOptions {
 
 /// A local clone of a remote repository. All clones of this value refer to the same directory.
 #[derive(Clone)]
-pub struct Repository(Arc<Shared>);
+pub struct Repository(Arc<RepositoryInner>);
 
-struct Shared {
+struct RepositoryInner {
     url: RemoteUrl,
     dir: PathBuf,
     options: RepositoryOptions,
@@ -141,7 +141,7 @@ impl Repository {
         let dir = std::path::absolute(&dir).map_err(GitError::at(&dir))?;
         let lock = open::prepare(dir.clone()).await?;
         let shown = dir.display();
-        let repository = Repository(Arc::new(Shared {
+        let repository = Repository(Arc::new(RepositoryInner {
             fetching: Pool::lock(shown.to_string()),
             worktrees: Pool::new(format!("worktrees of {shown}"), options.worktrees),
             created: AtomicU64::new(0),

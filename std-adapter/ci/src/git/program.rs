@@ -89,7 +89,7 @@ pub(super) struct Git<'a> {
 }
 
 /// The output of a command.
-pub(super) struct Output {
+pub(super) struct GitOutput {
     pub(super) stdout: Vec<u8>,
     pub(super) truncated: bool,
     pub(super) code: Option<i32>,
@@ -98,7 +98,7 @@ pub(super) struct Output {
 
 impl Git<'_> {
     /// Runs the command and returns its standard output.
-    pub(super) async fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Result<Output, GitError> {
+    pub(super) async fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Result<GitOutput, GitError> {
         let output = self.status(args).await?;
         if output.code == Some(0) {
             return Ok(output);
@@ -107,7 +107,7 @@ impl Git<'_> {
     }
 
     /// Runs the command and returns its standard output even if the command fails.
-    pub(super) async fn status<A: AsRef<OsStr>>(&self, args: &[A]) -> Result<Output, GitError> {
+    pub(super) async fn status<A: AsRef<OsStr>>(&self, args: &[A]) -> Result<GitOutput, GitError> {
         if find_program("git").is_none() {
             return Err(GitError::NotInstalled);
         }
@@ -150,7 +150,7 @@ impl Git<'_> {
             text => text.to_owned(),
         };
         let (stdout, truncated) = (stdout.bytes, stdout.truncated);
-        Ok(Output { stdout, truncated, code: status.code(), message })
+        Ok(GitOutput { stdout, truncated, code: status.code(), message })
     }
 
     fn command<A: AsRef<OsStr>>(&self, args: &[A], group: Option<&Cgroup>) -> Command {

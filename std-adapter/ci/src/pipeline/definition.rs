@@ -11,7 +11,7 @@ use super::model::Pipeline;
 use super::names::pipeline_branch;
 use super::plan::{Plan, Trigger};
 use super::read::FILE_MAX;
-use super::source::{Request, Source, SourceError};
+use super::source::{CheckoutRequest, Source, SourceError};
 use super::{FILE, error::ERRORS_MAX};
 use crate::Target;
 use crate::build::{Build, Builder};
@@ -90,7 +90,7 @@ impl<S: Source> DefinitionBuilder<S> {
 
     async fn read(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         key: &DefinitionKey,
     ) -> Result<Definition, SourceError> {
         let text = match self.source.read_file(request, FILE, FILE_MAX).await? {
@@ -108,7 +108,7 @@ impl<S: Source> DefinitionBuilder<S> {
         let (mut changed, mut images) = (None, Vec::new());
         if let Some((branch, Some(base))) = &key.base {
             changed = self.source.changed_paths(request, branch, base, CHANGED_MAX).await?;
-            images = self.images(&Request { commit: base, ..request.clone() }).await;
+            images = self.images(&CheckoutRequest { commit: base, ..request.clone() }).await;
         }
         Ok(Definition { text: text.map(Into::into), changed, images })
     }
@@ -116,13 +116,13 @@ impl<S: Source> DefinitionBuilder<S> {
     /// Returns `true` if the base branch of a pull request has no pipeline file.
     async fn base_has_none(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         key: &DefinitionKey,
     ) -> Result<bool, SourceError> {
         let Some((branch, Some(base))) = &key.base else { return Ok(false) };
         // This fetches the commit.
         self.source.changed_paths(request, branch, base, 0).await?;
-        let request = Request { commit: base, ..request.clone() };
+        let request = CheckoutRequest { commit: base, ..request.clone() };
         match self.source.read_file(&request, FILE, FILE_MAX).await {
             Err(error) if error.is_temporary => Err(error),
             file => Ok(matches!(file, Ok(None))),
@@ -130,7 +130,7 @@ impl<S: Source> DefinitionBuilder<S> {
     }
 
     /// Returns the images in a commit's pipeline, or an empty list if the pipeline cannot be read.
-    async fn images(&self, request: &Request<'_>) -> Vec<String> {
+    async fn images(&self, request: &CheckoutRequest<'_>) -> Vec<String> {
         let content = self.source.read_file(request, FILE, FILE_MAX).await;
         let text = content.ok().flatten().and_then(|content| String::from_utf8(content).ok());
         let pipeline = text.and_then(|text| Pipeline::parse(FILE, &text).ok());
@@ -196,7 +196,8 @@ impl<S: Source> Builder for DefinitionBuilder<S> {
             build.set_temporary();
             error.to_string()
         })?;
-        let request = Request { target: &key.target, commit: &key.commit, job: FILE, build };
+        let request =
+            CheckoutRequest { target: &key.target, commit: &key.commit, job: FILE, build };
         let read = self.read(&request, key).await;
         let definition = read.map_err(|error| {
             if error.is_temporary {

@@ -19,7 +19,7 @@ use crate::command::{Command, CommandError, Image, Limits, Network, Sandbox};
 
 /// A task for a commit.
 #[derive(Debug, Clone)]
-pub(super) struct Job {
+pub(super) struct TaskRun {
     pub(super) task: Arc<Task>,
     pub(super) repo: Repo,
     /// The hash of the commit.
@@ -60,7 +60,7 @@ impl fmt::Display for TaskError {
 /// A cache to store if the task succeeds, and its directory.
 type Unsaved = Vec<(CacheSpec, PathBuf)>;
 
-impl Job {
+impl TaskRun {
     /// Restores the caches, runs the commands, and stores new caches.
     ///
     /// If the future is dropped, all processes are killed.
@@ -252,10 +252,10 @@ mod tests {
     use super::*;
     use crate::pipeline::{Pipeline, Plan};
 
-    fn job(trust: Trust, images: &[&str]) -> Job {
+    fn job(trust: Trust, images: &[&str]) -> TaskRun {
         let pipeline = Pipeline::parse("f", "[step.a]\nrun='x'\nimage='debian:12'\n").unwrap();
         let settings = Settings { podman: Some(PathBuf::from("/images")), ..Settings::default() };
-        Job {
+        TaskRun {
             task: Plan::all(&pipeline).tasks[0].clone(),
             repo: "me/app".parse().unwrap(),
             commit: String::new(),
@@ -286,7 +286,8 @@ mod tests {
         let text = "timeout='20h'\n[step.a]\nrun='x'\n\
                     limits={memory='1000GiB', disk='1MiB', processes=100000, cpu='20h'}\n";
         let pipeline = Pipeline::parse("f", text).unwrap();
-        let with = |trust| Job { task: Plan::all(&pipeline).tasks[0].clone(), ..job(trust, &[]) };
+        let with =
+            |trust| TaskRun { task: Plan::all(&pipeline).tasks[0].clone(), ..job(trust, &[]) };
         let (trusted, untrusted) = (with(Trust::Trusted), with(Trust::Untrusted));
         assert_eq!(trusted.limits().memory, Some(1000 << 30));
         assert_eq!(trusted.timeout(), Duration::from_secs(20 * 3600));

@@ -46,7 +46,7 @@ pub use pattern::{Pattern, selects};
 pub use plan::{Plan, Skipped, Task, Trigger, UnknownStep};
 pub use read::{FILE_MAX, STEPS_MAX};
 pub use settings::{DEFAULT_POOL, Settings};
-pub use source::{Checkout, GitCheckout, Request, Source, SourceError};
+pub use source::{Checkout, CheckoutRequest, GitCheckout, Source, SourceError};
 pub use step_key::StepKey;
 pub use steps::{StepBuilder, StepResult};
 pub use terms::Pipelines;

@@ -15,7 +15,7 @@ use crate::pool::Holder;
 
 /// The commit that a job tests.
 #[derive(Debug, Clone)]
-pub struct Request<'b> {
+pub struct CheckoutRequest<'b> {
     /// The target. The commit is its head.
     pub target: &'b Target,
     /// The commit.
@@ -92,7 +92,7 @@ pub trait Source: Send + Sync + 'static {
     /// has more than `max` bytes.
     fn read_file(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         path: &str,
         max: usize,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, SourceError>> + Send;
@@ -105,7 +105,7 @@ pub trait Source: Send + Sync + 'static {
     /// Returns an error if one of the commits cannot be read.
     fn changed_paths(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         branch: &str,
         base: &Commit,
         max: usize,
@@ -117,7 +117,7 @@ pub trait Source: Send + Sync + 'static {
     /// Returns an error if the commit cannot be read or the files cannot be written.
     fn checkout(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
     ) -> impl Future<Output = Result<Self::Checkout, SourceError>> + Send;
 }
 
@@ -127,7 +127,7 @@ impl Source for Repository {
 
     async fn read_file(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         path: &str,
         max: usize,
     ) -> Result<Option<Vec<u8>>, SourceError> {
@@ -137,7 +137,7 @@ impl Source for Repository {
 
     async fn changed_paths(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         branch: &str,
         base: &Commit,
         max: usize,
@@ -146,7 +146,7 @@ impl Source for Repository {
         let name = RefName::new(RefKind::Heads, branch)
             .map_err(|error| SourceError::permanent(error.to_string()))?;
         let target = Target::Ref(RefId { repo: base.repo.clone(), name });
-        fetch(self, &Request { target: &target, commit: base, ..request.clone() }).await?;
+        fetch(self, &CheckoutRequest { target: &target, commit: base, ..request.clone() }).await?;
         let Some(base) = self.merge_base(base, request.commit).await? else {
             return Ok(None);
         };
@@ -154,7 +154,7 @@ impl Source for Repository {
         Ok((!changed.truncated).then_some(changed.paths))
     }
 
-    async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, SourceError> {
+    async fn checkout(&self, request: &CheckoutRequest<'_>) -> Result<GitCheckout, SourceError> {
         fetch(self, request).await?;
         let holder = Holder::new(request.commit.repo.to_string(), request.job);
         let progress = request.build.progress();
@@ -162,8 +162,8 @@ impl Source for Repository {
     }
 }
 
-async fn fetch(repository: &Repository, request: &Request<'_>) -> Result<(), GitError> {
-    let Request { target, commit, build, .. } = request;
+async fn fetch(repository: &Repository, request: &CheckoutRequest<'_>) -> Result<(), GitError> {
+    let CheckoutRequest { target, commit, build, .. } = request;
     repository.fetch(target, commit, build.progress(), build.log()).await
 }
 

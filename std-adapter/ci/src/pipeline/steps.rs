@@ -8,13 +8,13 @@ use datakit_client::db::{self, Database, Path, TreeOps};
 use serde::{Deserialize, Serialize};
 
 use super::artifacts::{self, ARTIFACT_LIMITS, Artifact};
-use super::execute::{Job, TaskError};
+use super::execute::{TaskError, TaskRun};
 use super::files;
 use super::inputs;
 use super::names::task_branch;
 use super::plan::Task;
 use super::settings::{DEFAULT_POOL, Settings};
-use super::source::{Checkout, Request, Source, SourceError};
+use super::source::{Checkout, CheckoutRequest, Source, SourceError};
 use super::step_key::StepKey;
 use crate::SharedDb;
 use crate::build::{Build, Builder, LogLimits};
@@ -82,8 +82,12 @@ impl<D: Database, S: Source> StepBuilder<D, S> {
         build: &Build,
         key: &StepKey,
     ) -> Result<BTreeMap<String, u64>, TaskError> {
-        let request =
-            Request { target: &key.target, commit: &key.commit, job: &key.task.name, build };
+        let request = CheckoutRequest {
+            target: &key.target,
+            commit: &key.commit,
+            job: &key.task.name,
+            build,
+        };
         // Remove the artifacts from an earlier attempt.
         build.remove_files();
         build.progress().text(format!("Checking out {}", key.commit));
@@ -96,7 +100,7 @@ impl<D: Database, S: Source> StepBuilder<D, S> {
             Sandbox::Isolated(isolation) => checkout.isolate(isolation).into(),
             other => other,
         };
-        let job = Job {
+        let job = TaskRun {
             sandbox,
             task: key.task.clone(),
             repo: key.commit.repo.clone(),

@@ -80,21 +80,21 @@ impl Holder {
 /// A resource that a limited number of jobs can use at the same time. All clones refer to the same
 /// resource.
 #[derive(Clone)]
-pub struct Pool(Arc<Shared>);
+pub struct Pool(Arc<PoolInner>);
 
-struct Shared {
+struct PoolInner {
     name: Arc<str>,
     capacity: usize,
     queue_limits: QueueLimits,
     /// The status text of a waiting job.
     waiting: Arc<str>,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Notifies waiting jobs when the holders or the queue change.
     changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     next_id: u64,
     holders: BTreeMap<u64, Held>,
     queue: Queue,
@@ -210,7 +210,7 @@ impl Pool {
     ) -> Pool {
         let (capacity, changed) = (capacity.max(1), watch::Sender::new(()));
         let state = Mutex::default();
-        Pool(Arc::new(Shared { name, capacity, queue_limits, waiting, state, changed }))
+        Pool(Arc::new(PoolInner { name, capacity, queue_limits, waiting, state, changed }))
     }
 
     /// Returns the name of the pool.
@@ -325,7 +325,7 @@ impl Pool {
     }
 }
 
-impl State {
+impl PoolState {
     fn grant(&mut self, waiter: Waiter) {
         self.waits.add(waiter.began);
         let held = Held { name: waiter.name, since: SystemTime::now(), began: Instant::now() };

@@ -18,11 +18,11 @@ use super::AnyError;
 pub(super) struct Contact {
     /// The lease timeout.
     limit: Duration,
-    state: watch::Sender<State>,
+    state: watch::Sender<ContactState>,
 }
 
 #[derive(Clone, Copy)]
-struct State {
+struct ContactState {
     /// Whether this server holds the lease on the current connection.
     holds_lease: bool,
     /// The last time at which this server is known to have held the lease.
@@ -31,12 +31,15 @@ struct State {
 
 impl Contact {
     pub(super) fn new(limit: Duration) -> Contact {
-        Contact { limit, state: watch::Sender::new(State { holds_lease: false, last: None }) }
+        Contact {
+            limit,
+            state: watch::Sender::new(ContactState { holds_lease: false, last: None }),
+        }
     }
 
     /// Records that this server has acquired the lease.
     pub(super) fn acquired(&self) {
-        self.state.send_replace(State { holds_lease: true, last: Some(Instant::now()) });
+        self.state.send_replace(ContactState { holds_lease: true, last: Some(Instant::now()) });
     }
 
     /// Records that the connection is no longer used.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datakit_ci::SharedDb;
 use datakit_ci::git::{Repository, RepositoryOptions};
-use datakit_ci::pipeline::{GitCheckout, Request, Source, SourceError};
+use datakit_ci::pipeline::{CheckoutRequest, GitCheckout, Source, SourceError};
 use datakit_client::db::Db;
 use datakit_github::{Commit, Repo, read_clone_url};
 use parking_lot::Mutex;
@@ -124,7 +124,7 @@ impl Source for LazyClone {
 
     async fn read_file(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         path: &str,
         max: usize,
     ) -> Result<Option<Vec<u8>>, SourceError> {
@@ -133,7 +133,7 @@ impl Source for LazyClone {
 
     async fn changed_paths(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         branch: &str,
         base: &Commit,
         max: usize,
@@ -141,7 +141,7 @@ impl Source for LazyClone {
         Source::changed_paths(self.repository().await?, request, branch, base, max).await
     }
 
-    async fn checkout(&self, request: &Request<'_>) -> Result<GitCheckout, SourceError> {
+    async fn checkout(&self, request: &CheckoutRequest<'_>) -> Result<GitCheckout, SourceError> {
         self.repository().await?.checkout(request).await
     }
 }

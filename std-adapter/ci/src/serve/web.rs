@@ -12,7 +12,7 @@ use axum::routing::get;
 use datakit_ci::SharedDb;
 use datakit_ci::web::auth::{self, Auth};
 use datakit_ci::web::tls::Tls;
-use datakit_ci::web::{State, router, server as http};
+use datakit_ci::web::{WebState, router, server as http};
 use datakit_client::db::Db;
 use datakit_program::{Endpoint, HttpAddress, metrics_text};
 use parking_lot::{Mutex, RwLock};
@@ -61,7 +61,7 @@ impl Listener {
 pub(super) struct Web {
     auth: Auth,
     registry: Arc<Registry>,
-    current: Arc<RwLock<Current>>,
+    current: Arc<RwLock<CurrentHandler>>,
     /// The line to be printed when the pages are announced.
     line: Mutex<Option<String>>,
     stop: watch::Sender<bool>,
@@ -69,7 +69,7 @@ pub(super) struct Web {
 }
 
 /// The handler of all requests.
-enum Current {
+enum CurrentHandler {
     /// The server has not connected to the database yet.
     Starting,
     Pages(Router),
@@ -97,7 +97,7 @@ impl Web {
             let registry = registry.clone();
             tokio::spawn(endpoint.serve(move || metrics_text(&registry)));
         }
-        let current = Arc::new(RwLock::new(Current::Starting));
+        let current = Arc::new(RwLock::new(CurrentHandler::Starting));
         let shown = current.clone();
         let db = server.db.clone();
         let app = Router::new()
@@ -126,7 +126,7 @@ impl Web {
     pub(super) fn connected(&self, server: &Server, db: Db) {
         let (view, live) = (server.view.clone(), server.live.clone());
         let (builds, pools) = (server.builds.clone(), server.pools.clone());
-        let mut state = State::new(db, view, live, builds, pools, self.auth.clone());
+        let mut state = WebState::new(db, view, live, builds, pools, self.auth.clone());
         let dashboards = server.config.projects.iter();
         let dashboards = dashboards
             .filter_map(|(RepoName(repo), project)| targets(repo, &project.dashboards).ok());
@@ -135,7 +135,7 @@ impl Web {
             let registry = self.registry.clone();
             state = state.metrics(hash, move || metrics_text(&registry));
         }
-        *self.current.write() = Current::Pages(router(state));
+        *self.current.write() = CurrentHandler::Pages(router(state));
         self.announce();
     }
 
@@ -166,10 +166,13 @@ fn health(db: &SharedDb<Db>) -> (StatusCode, &'static str) {
 }
 
 /// Forwards a request to the current pages.
-async fn respond(current: Arc<RwLock<Current>>, request: Request) -> Result<Response, Infallible> {
+async fn respond(
+    current: Arc<RwLock<CurrentHandler>>,
+    request: Request,
+) -> Result<Response, Infallible> {
     let pages = match &*current.read() {
-        Current::Starting => None,
-        Current::Pages(pages) => Some(pages.clone()),
+        CurrentHandler::Starting => None,
+        CurrentHandler::Pages(pages) => Some(pages.clone()),
     };
     match pages {
         Some(pages) => pages.oneshot(request).await,

@@ -333,7 +333,7 @@ async fn page(router: &axum::Router, path: &str) -> String {
 async fn pages_show_histories_and_logs() {
     use crate::build::Builds;
     use crate::pool::Pools;
-    use crate::web::{State, auth, router};
+    use crate::web::{WebState, auth, router};
 
     let original = Original::new().await;
     let dir = TempDir::new().unwrap();
@@ -342,7 +342,7 @@ async fn pages_show_histories_and_logs() {
     let auth = auth::Auth::open(options).unwrap();
     let (live, builds, pools) = (LiveLogs::new(), Builds::new(), Pools::new());
     let view = crate::View::new();
-    let router = router(State::new(original.db.clone(), view, live, builds, pools, auth));
+    let router = router(WebState::new(original.db.clone(), view, live, builds, pools, auth));
 
     let commit = page(&router, &format!("/me/my-app/commit/{}", hash('3'))).await;
     let link = format!("/me/my-app/ref/heads/fix/c++?history={}", original.ref_history);

@@ -44,7 +44,7 @@ impl JobStatus {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Output {
+struct JobOutput {
     result: ResultJson,
     #[serde(default)]
     logs: LogsJson,
@@ -117,7 +117,7 @@ impl JobResult {
     #[must_use]
     pub fn to_json(&self) -> String {
         let result = ResultJson { status: self.status, descr: self.text.clone() };
-        let output = Output { result, logs: (&self.logs).into() };
+        let output = JobOutput { result, logs: (&self.logs).into() };
         // The conversion fails only for maps with non-string keys, which do not occur here.
         serde_json::to_string(&output).unwrap_or_default()
     }
@@ -129,7 +129,7 @@ impl JobResult {
     pub fn from_json(text: &[u8]) -> Result<JobResult, InvalidOutput> {
         // The original CI does not replace invalid UTF-8 in descriptions.
         let text = String::from_utf8_lossy(text);
-        let Output { result, logs } = serde_json::from_str(&text).map_err(InvalidOutput)?;
+        let JobOutput { result, logs } = serde_json::from_str(&text).map_err(InvalidOutput)?;
         Ok(JobResult { status: result.status, text: result.descr, logs: logs.into() })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::node::{AnyNode, Compute, Kind, Node};
+use super::node::{AnyNode, Compute, NodeKind, TermNode};
 use super::{Evaluation, Logs, Outcome, Term};
 
 /// A constant outcome.
@@ -135,11 +135,11 @@ where
 
 impl<T: Clone + Send + Sync + 'static> Term<T> {
     pub(super) fn with_compute(
-        kind: Kind,
+        kind: NodeKind,
         label: impl Into<Arc<str>>,
         compute: impl Compute<T> + 'static,
     ) -> Term<T> {
-        Term(Node::new(kind, label.into(), compute))
+        Term(TermNode::new(kind, label.into(), compute))
     }
 
     /// A term that succeeds with `value`.
@@ -163,12 +163,12 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
     /// A term with a constant outcome.
     #[must_use]
     pub fn constant(outcome: Outcome<T>) -> Term<T> {
-        Term::with_compute(Kind::Constant, "", Constant(outcome))
+        Term::with_compute(NodeKind::Constant, "", Constant(outcome))
     }
 
     fn function<U: Clone + Send + Sync + 'static>(
         &self,
-        kind: Kind,
+        kind: NodeKind,
         label: impl Into<Arc<str>>,
         function: impl Fn(Evaluation<T>) -> Evaluation<U> + Send + Sync + 'static,
     ) -> Term<U> {
@@ -178,7 +178,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
     /// Sets the name to show for the term in graphs, explanations and messages.
     #[must_use]
     pub fn label(&self, label: impl Into<Arc<str>>) -> Term<T> {
-        self.function(Kind::Function, label, |evaluation| evaluation)
+        self.function(NodeKind::Function, label, |evaluation| evaluation)
     }
 
     /// Applies `f` to the value.
@@ -187,7 +187,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         &self,
         f: impl Fn(T) -> U + Send + Sync + 'static,
     ) -> Term<U> {
-        self.function(Kind::Function, "", move |Evaluation { outcome, logs }| Evaluation {
+        self.function(NodeKind::Function, "", move |Evaluation { outcome, logs }| Evaluation {
             outcome: outcome.map(&f),
             logs,
         })
@@ -203,7 +203,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
     /// The result contains the logs of both terms.
     #[must_use]
     pub fn pair<U: Clone + Send + Sync + 'static>(&self, other: &Term<U>) -> Term<(T, U)> {
-        Term::with_compute(Kind::All, "", Pair(self.clone(), other.clone()))
+        Term::with_compute(NodeKind::All, "", Pair(self.clone(), other.clone()))
     }
 
     /// Applies the function computed by `self` to the value of `to`. Both terms are computed in
@@ -222,7 +222,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
     /// the first such term. The result contains the logs of all terms.
     #[must_use]
     pub fn all(terms: impl IntoIterator<Item = Term<T>>) -> Term<Vec<T>> {
-        Term::with_compute(Kind::All, "", All(terms.into_iter().collect()))
+        Term::with_compute(NodeKind::All, "", All(terms.into_iter().collect()))
     }
 
     /// Applies `f` to every item and computes the resulting terms in parallel.
@@ -245,13 +245,13 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         T: PartialEq,
     {
         let bind = Bind { of: self.clone(), next, current: Mutex::new(None) };
-        Term::with_compute(Kind::Bind, "", bind)
+        Term::with_compute(NodeKind::Bind, "", bind)
     }
 
     /// Turns the outcome into a value. The new term always succeeds.
     #[must_use]
     pub fn state(&self) -> Term<Outcome<T>> {
-        self.function(Kind::Observe, "", |Evaluation { outcome, logs }| Evaluation {
+        self.function(NodeKind::Observe, "", |Evaluation { outcome, logs }| Evaluation {
             outcome: Outcome::Success(outcome),
             logs,
         })
@@ -261,7 +261,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
     /// pending.
     #[must_use]
     pub fn catch(&self) -> Term<Result<T, Arc<str>>> {
-        self.function(Kind::Observe, "", |Evaluation { outcome, logs }| Evaluation {
+        self.function(NodeKind::Observe, "", |Evaluation { outcome, logs }| Evaluation {
             outcome: match outcome {
                 Outcome::Success(value) => Outcome::Success(Ok(value)),
                 Outcome::Failure(text) => Outcome::Success(Err(text)),
@@ -274,7 +274,7 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
     /// Discards the logs.
     #[must_use]
     pub fn without_logs(&self) -> Term<T> {
-        self.function(Kind::Function, "", |Evaluation { outcome, .. }| outcome.into())
+        self.function(NodeKind::Function, "", |Evaluation { outcome, .. }| outcome.into())
     }
 }
 
@@ -282,7 +282,7 @@ impl<T: Clone + Send + Sync + 'static> Term<Outcome<T>> {
     /// Turns a value back into an outcome. This is the inverse of [`Term::state`].
     #[must_use]
     pub fn of_state(&self) -> Term<T> {
-        self.function(Kind::Function, "", |Evaluation { outcome, logs }| Evaluation {
+        self.function(NodeKind::Function, "", |Evaluation { outcome, logs }| Evaluation {
             outcome: outcome.value().unwrap_or_else(|problem| problem),
             logs,
         })

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{AnyNode, Kind, Logs, State};
+use super::{AnyNode, Logs, NodeKind, State};
 
 /// The subgraph of a term, without nodes that have children but no label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Explanation {
     /// The number of the node.
     pub id: u64,
     /// The kind of the node.
-    pub kind: Kind,
+    pub kind: NodeKind,
     /// The label, or an empty string if the node has no label.
     pub label: String,
     /// The state after the last evaluation.
@@ -44,7 +44,7 @@ fn explain_node(node: &Arc<dyn AnyNode>, seen: &mut HashSet<u64>) -> Explanation
         kind: node.kind(),
         label: node.label().to_owned(),
         state: node.state(),
-        logs: if node.kind() == Kind::External { node.logs() } else { Logs::None },
+        logs: if node.kind() == NodeKind::External { node.logs() } else { Logs::None },
         children: children.iter().map(|child| explain_node(child, seen)).collect(),
         repeated,
     }

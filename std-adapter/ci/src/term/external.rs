@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::node::{AnyNode, Compute, Kind};
+use super::node::{AnyNode, Compute, NodeKind};
 use super::{Evaluation, Logs, Outcome, Pending, Term, Wait};
 
 /// A computation that runs as a Tokio task. The task is spawned when the term is first evaluated.
@@ -18,23 +18,23 @@ use super::{Evaluation, Logs, Outcome, Pending, Term, Wait};
 ///
 /// The task is aborted when both the term and the handle are dropped.
 pub struct External<T: Clone + Send + Sync + 'static> {
-    run: Arc<Run<T>>,
+    run: Arc<Computation<T>>,
     term: Term<T>,
 }
 
-type Job<T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send>>;
+type RunFuture<T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send>>;
 
 /// A computation and its state.
-struct Run<T> {
+struct Computation<T> {
     label: Arc<str>,
-    start: Box<dyn Fn(Progress) -> Job<T> + Send + Sync>,
-    state: Arc<Mutex<RunState<T>>>,
+    start: Box<dyn Fn(Progress) -> RunFuture<T> + Send + Sync>,
+    state: Arc<Mutex<ComputationState<T>>>,
     node: Arc<OnceLock<Weak<dyn AnyNode>>>,
     timeout: Option<Duration>,
     retry: Retry,
 }
 
-struct RunState<T> {
+struct ComputationState<T> {
     /// How many times the computation has been started. A task that was started earlier must not
     /// change the state.
     started: u64,
@@ -106,14 +106,14 @@ impl fmt::Debug for Progress {
 /// The task of a running computation.
 struct Reporter<T> {
     number: u64,
-    state: Arc<Mutex<RunState<T>>>,
+    state: Arc<Mutex<ComputationState<T>>>,
     node: Arc<OnceLock<Weak<dyn AnyNode>>>,
 }
 
 impl<T> Reporter<T> {
     /// Changes the state and marks the node as stale, unless the computation has been cancelled or
     /// restarted.
-    fn update(&self, change: impl FnOnce(&mut RunState<T>)) {
+    fn update(&self, change: impl FnOnce(&mut ComputationState<T>)) {
         {
             let mut state = self.state.lock();
             if state.started != self.number {
@@ -164,8 +164,8 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
         F: Future<Output = Result<T, String>> + Send + 'static,
     {
         let label = label.into();
-        let state = RunState { started: 0, phase: Phase::Idle, logs: Logs::None };
-        let run = Arc::new(Run {
+        let state = ComputationState { started: 0, phase: Phase::Idle, logs: Logs::None };
+        let run = Arc::new(Computation {
             label: label.clone(),
             start: Box::new(move |progress| Box::pin(start(progress))),
             state: Arc::new(Mutex::new(state)),
@@ -173,7 +173,7 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
             timeout,
             retry,
         });
-        let term = Term::with_compute(Kind::External, label, run.clone());
+        let term = Term::with_compute(NodeKind::External, label, run.clone());
         // This cannot fail: the term has just been created, so the cell is empty.
         let _ = run.node.set(Arc::downgrade(&term.node()));
         External { run, term }
@@ -221,7 +221,7 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Compute<T> for Arc<Run<T>> {
+impl<T: Clone + Send + Sync + 'static> Compute<T> for Arc<Computation<T>> {
     fn compute(&self, _: &Weak<dyn AnyNode>) -> Evaluation<T> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Idle) {
@@ -242,9 +242,12 @@ impl<T: Clone + Send + Sync + 'static> Compute<T> for Arc<Run<T>> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Run<T> {
+impl<T: Clone + Send + Sync + 'static> Computation<T> {
     /// Returns the task, which runs the attempts and stores the outcome.
-    fn attempts(self: &Arc<Run<T>>, number: u64) -> impl Future<Output = ()> + Send + 'static {
+    fn attempts(
+        self: &Arc<Computation<T>>,
+        number: u64,
+    ) -> impl Future<Output = ()> + Send + 'static {
         // The task must not hold a strong reference to the computation; otherwise, dropping the
         // last term would not abort the task.
         let run = Arc::downgrade(self);
@@ -276,7 +279,10 @@ impl<T: Clone + Send + Sync + 'static> Run<T> {
 }
 
 /// Waits for a job to end. A panic in the job is treated as a failure.
-async fn finish<T: Send + 'static>(job: Job<T>, limit: Option<Duration>) -> Result<T, String> {
+async fn finish<T: Send + 'static>(
+    job: RunFuture<T>,
+    limit: Option<Duration>,
+) -> Result<T, String> {
     // Run the job in a separate task, because the runtime catches panics in tasks.
     let task = AbortOnDrop(tokio::spawn(job));
     let ended = match limit {
@@ -312,7 +318,7 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-impl<T> Drop for Run<T> {
+impl<T> Drop for Computation<T> {
     fn drop(&mut self) {
         if let Phase::Running(task, _) = &self.state.lock().phase {
             task.abort();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::node::{AnyNode, Compute, Kind};
+use super::node::{AnyNode, Compute, NodeKind};
 use super::{Evaluation, Outcome, Term};
 
 /// A value that is changed by code outside the graph, such as the head of a branch. When the
@@ -28,7 +28,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Input<T> {
     #[must_use]
     pub fn new(label: impl Into<Arc<str>>, initial: Outcome<T>) -> Input<T> {
         let cell = Arc::new(Cell(Mutex::new(initial)));
-        let term = Term::with_compute(Kind::Input, label, cell.clone());
+        let term = Term::with_compute(NodeKind::Input, label, cell.clone());
         Input { cell, term }
     }
 

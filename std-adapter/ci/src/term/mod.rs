@@ -34,16 +34,16 @@ use std::sync::Arc;
 pub use explain::{Explanation, explain};
 pub use external::{External, Progress, Retry};
 pub use input::Input;
-pub use node::{AnyNode, Kind};
+pub use node::{AnyNode, NodeKind};
 pub use outcome::{Evaluation, Logs, Outcome, Pending, SavedLog, State, Wait};
 pub use wait::{wait_for, wait_for_all};
 pub use watch::{Registration, StaleSet, Watcher};
 
-use node::Node;
+use node::TermNode;
 
 /// A computation that produces a value of type `T`. Clones refer to the same computation, which is
 /// evaluated only once.
-pub struct Term<T>(Arc<Node<T>>);
+pub struct Term<T>(Arc<TermNode<T>>);
 
 impl<T> Clone for Term<T> {
     fn clone(&self) -> Term<T> {

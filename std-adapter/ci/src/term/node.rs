@@ -16,7 +16,7 @@ use super::{Evaluation, Logs, Outcome, State};
 /// The kind of a node, for graphs and explanations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum NodeKind {
     /// A constant.
     Constant,
     /// A function of other terms.
@@ -33,18 +33,18 @@ pub enum Kind {
     Observe,
 }
 
-impl Kind {
+impl NodeKind {
     /// Returns the name of the kind in lowercase.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Constant => "constant",
-            Kind::Function => "function",
-            Kind::All => "all",
-            Kind::Bind => "bind",
-            Kind::Input => "input",
-            Kind::External => "external",
-            Kind::Observe => "observe",
+            NodeKind::Constant => "constant",
+            NodeKind::Function => "function",
+            NodeKind::All => "all",
+            NodeKind::Bind => "bind",
+            NodeKind::Input => "input",
+            NodeKind::External => "external",
+            NodeKind::Observe => "observe",
         }
     }
 }
@@ -55,12 +55,12 @@ pub trait AnyNode: Send + Sync {
     fn id(&self) -> u64;
 
     /// Returns the kind of the node.
-    fn kind(&self) -> Kind;
+    fn kind(&self) -> NodeKind;
 
     /// Returns the label, or an empty string if the node has no label.
     fn label(&self) -> &str;
 
-    /// Returns the nodes that this node depends on. A [`Kind::Bind`] node has a second child once
+    /// Returns the nodes that this node depends on. A [`NodeKind::Bind`] node has a second child once
     /// the first child has a value.
     fn children(&self) -> Vec<Arc<dyn AnyNode>>;
 
@@ -89,25 +89,25 @@ pub(crate) trait Compute<T>: Send + Sync {
 }
 
 /// A node with a value of type `T`.
-pub(crate) struct Node<T> {
+pub(crate) struct TermNode<T> {
     id: u64,
-    kind: Kind,
+    kind: NodeKind,
     label: Arc<str>,
     compute: Box<dyn Compute<T>>,
     stale: AtomicBool,
     last: Mutex<Option<Evaluation<T>>>,
     parents: Mutex<Vec<Weak<dyn AnyNode>>>,
-    this: Weak<Node<T>>,
+    this: Weak<TermNode<T>>,
 }
 
-impl<T: Clone + Send + Sync + 'static> Node<T> {
+impl<T: Clone + Send + Sync + 'static> TermNode<T> {
     pub(crate) fn new(
-        kind: Kind,
+        kind: NodeKind,
         label: Arc<str>,
         compute: impl Compute<T> + 'static,
-    ) -> Arc<Node<T>> {
+    ) -> Arc<TermNode<T>> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let node = Arc::new_cyclic(|this| Node {
+        let node = Arc::new_cyclic(|this| TermNode {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             kind,
             label,
@@ -149,12 +149,12 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("the term panicked: {}", text.unwrap_or("no message"))
 }
 
-impl<T: Clone + Send + Sync + 'static> AnyNode for Node<T> {
+impl<T: Clone + Send + Sync + 'static> AnyNode for TermNode<T> {
     fn id(&self) -> u64 {
         self.id
     }
 
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> NodeKind {
         self.kind
     }
 

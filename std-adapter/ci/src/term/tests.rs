@@ -21,7 +21,7 @@ async fn settle<T: Clone + Send + Sync + 'static>(term: &Term<T>) -> Outcome<T> 
 
 fn log(branch: &str) -> Term<u32> {
     let branch: Arc<str> = branch.into();
-    Term::with_compute(Kind::Constant, "", LogOnly(Logs::Live { branch }))
+    Term::with_compute(NodeKind::Constant, "", LogOnly(Logs::Live { branch }))
 }
 
 struct LogOnly(Logs);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::node::{AnyNode, Kind};
+use super::node::{AnyNode, NodeKind};
 use super::{Logs, State, Term};
 
 /// Reports when a term should be evaluated again.
@@ -55,8 +55,8 @@ impl AnyNode for Signal {
         0
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Observe
+    fn kind(&self) -> NodeKind {
+        NodeKind::Observe
     }
 
     fn label(&self) -> &str {

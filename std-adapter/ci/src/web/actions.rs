@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Query, State as Extract};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::auth::Builder;
 use super::pages::error::error_page;
-use super::{State, urls};
+use super::{WebState, urls};
 use crate::Target;
 use crate::build::RebuildError;
 use crate::term::Logs;
@@ -29,7 +29,7 @@ pub(super) struct Then {
 /// Marks the result in a branch as unusable and rebuilds it.
 pub(super) async fn rebuild(
     builder: Builder,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     uri: Uri,
     Query(then): Query<Then>,
 ) -> Response {
@@ -45,7 +45,7 @@ pub(super) async fn rebuild(
 /// Cancels the build that is running on a branch.
 pub(super) async fn cancel(
     builder: Builder,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     uri: Uri,
     Query(then): Query<Then>,
 ) -> Response {
@@ -72,7 +72,7 @@ async fn wait_until(mut changes: broadcast::Receiver<Target>, reached: impl Fn()
 }
 
 /// Returns `true` if a job shows the log of the branch as unfinished.
-fn is_live(state: &State, branch: &str) -> bool {
+fn is_live(state: &WebState, branch: &str) -> bool {
     let is_log = |logs: &&Logs| matches!(logs, Logs::Live { branch: live } if **live == *branch);
     let targets = state.0.view.targets();
     let mut jobs = targets.iter().flat_map(|target| &target.jobs);

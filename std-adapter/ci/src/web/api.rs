@@ -1,6 +1,6 @@
 //! The HTTP API, which is documented in `docs/api.md`.
 
-use axum::extract::{OriginalUri, Query, Request, State as Extract};
+use axum::extract::{OriginalUri, Query, Request, State};
 use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auth::Reader;
-use super::log::saved::Source;
+use super::log::saved::ReadableLog;
 use super::log::whole_chars;
 use super::model::{kind_name, overall};
 use super::pages::target::repo_page;
-use super::waits::{Reason, reasons};
-use super::{State, time, urls};
+use super::waits::{WaitReason, reasons};
+use super::{WebState, time, urls};
 use crate::pool::PoolStatus;
 use crate::state::JobStatus;
 use crate::term::{Logs, explain};
@@ -28,7 +28,7 @@ const LOG_MAX: usize = 1 << 20;
 /// The maximum number of history commits in one response.
 const HISTORY_MAX: usize = 200;
 
-pub(super) fn router() -> Router<State> {
+pub(super) fn router() -> Router<WebState> {
     Router::new()
         .route("/targets", get(targets))
         .route("/targets/{*target}", get(target))
@@ -42,7 +42,7 @@ pub(super) fn router() -> Router<State> {
 
 /// Handles paths without a resource. `/api/v1/pr/N` is a page of the repository `api/v1`.
 async fn unknown(
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     OriginalUri(uri): OriginalUri,
     mut request: Request,
 ) -> Response {
@@ -91,7 +91,7 @@ struct JobJson {
 #[derive(Serialize)]
 struct ReasonJson {
     #[serde(flatten)]
-    reason: Reason,
+    reason: WaitReason,
     since: Option<String>,
 }
 
@@ -101,7 +101,8 @@ impl ReasonJson {
             JobStatus::Pending => reasons(&explain(&job.node)),
             _ => Vec::new(),
         };
-        let json = |reason: Reason| ReasonJson { since: reason.since.map(time::machine), reason };
+        let json =
+            |reason: WaitReason| ReasonJson { since: reason.since.map(time::machine), reason };
         reasons.into_iter().map(json).collect()
     }
 }
@@ -158,7 +159,7 @@ struct Selection {
 
 async fn targets(
     _: Reader,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     Query(selection): Query<Selection>,
 ) -> Response {
     let targets = state.0.view.targets();
@@ -179,7 +180,7 @@ fn parse_target(uri: &OriginalUri, prefix: &str) -> Result<Target, String> {
     text.parse::<Target>().map_err(|error| error.to_string())
 }
 
-async fn target(_: Reader, Extract(state): Extract<State>, uri: OriginalUri) -> Response {
+async fn target(_: Reader, State(state): State<WebState>, uri: OriginalUri) -> Response {
     let target = match parse_target(&uri, "/api/v1/targets/") {
         Ok(target) => target,
         Err(error) => return failure(StatusCode::BAD_REQUEST, &error),
@@ -199,7 +200,7 @@ struct HistoryPart {
 
 async fn history(
     _: Reader,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     uri: OriginalUri,
     Query(part): Query<HistoryPart>,
 ) -> Response {
@@ -242,20 +243,20 @@ struct LogPart {
 
 async fn live_log(
     _: Reader,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     uri: OriginalUri,
     Query(part): Query<LogPart>,
 ) -> Response {
     let branch = rest(&uri, "/api/v1/logs/live/");
     match branch.and_then(|branch| state.0.tails.live(&branch)) {
-        Some(log) => log_json(&Source::Live(log), &part, true).await,
+        Some(log) => log_json(&ReadableLog::Live(log), &part, true).await,
         None => failure(StatusCode::NOT_FOUND, "no build is running on this branch"),
     }
 }
 
 async fn saved_log(
     _: Reader,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     uri: OriginalUri,
     Query(part): Query<LogPart>,
 ) -> Response {
@@ -266,7 +267,7 @@ async fn saved_log(
     }
 }
 
-async fn log_json(source: &Source, part: &LogPart, is_live: bool) -> Response {
+async fn log_json(source: &ReadableLog, part: &LogPart, is_live: bool) -> Response {
     let offset = part.offset.unwrap_or(0);
     let length = part.length.unwrap_or(LOG_MAX).clamp(4, LOG_MAX);
     let read = async {
@@ -289,7 +290,7 @@ async fn log_json(source: &Source, part: &LogPart, is_live: bool) -> Response {
     }
 }
 
-async fn pools(_: Reader, Extract(state): Extract<State>) -> Response {
+async fn pools(_: Reader, State(state): State<WebState>) -> Response {
     let pools: Vec<Value> = state.0.pools.status().into_iter().map(pool_json).collect();
     Json(json!({ "pools": pools })).into_response()
 }
@@ -308,7 +309,7 @@ fn pool_json(status: PoolStatus) -> Value {
     })
 }
 
-async fn waiting(_: Reader, Extract(state): Extract<State>) -> Response {
+async fn waiting(_: Reader, State(state): State<WebState>) -> Response {
     let mut waiting = Vec::new();
     for view in state.0.view.targets() {
         let pending = view.jobs.iter().filter(|job| job.result.status == JobStatus::Pending);

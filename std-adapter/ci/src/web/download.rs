@@ -7,14 +7,14 @@ use axum::response::{IntoResponse, Response};
 use datakit_client::db::Error;
 use tokio::sync::mpsc;
 
-use super::log::saved::Source;
+use super::log::saved::ReadableLog;
 use super::pages::error::database_error;
 
 /// The maximum number of bytes kept in memory at once.
 const CHUNK: u64 = 256 << 10;
 
 /// Sends a log, or only the requested range of it.
-pub(super) async fn send(source: Source, name: &str, headers: &HeaderMap) -> Response {
+pub(super) async fn send(source: ReadableLog, name: &str, headers: &HeaderMap) -> Response {
     let len = match source.len().await {
         Ok(len) => len,
         Err(error) => return database_error(&error),
@@ -50,7 +50,7 @@ pub(super) async fn send(source: Source, name: &str, headers: &HeaderMap) -> Res
 }
 
 /// Reads a log in chunks, as fast as the client receives them.
-fn body(source: Source, start: u64, end: u64) -> Body {
+fn body(source: ReadableLog, start: u64, end: u64) -> Body {
     let (sender, receiver) = mpsc::channel::<Result<Bytes, Error>>(1);
     tokio::spawn(async move {
         let mut offset = start;

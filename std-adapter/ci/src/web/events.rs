@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State as Extract};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
@@ -17,9 +17,9 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::State;
+use super::WebState;
 use super::auth::Reader;
-use super::log::tail::{Next, Position, Tail};
+use super::log::tail::{Next, Tail, TailPosition};
 use super::urls;
 use crate::Target;
 use crate::term::Logs;
@@ -71,7 +71,7 @@ impl Sender {
 }
 
 /// Starts a stream of the events sent by `run`.
-fn stream<F>(state: &State, run: impl FnOnce(Sender) -> F) -> Response
+fn stream<F>(state: &WebState, run: impl FnOnce(Sender) -> F) -> Response
 where
     F: Future<Output = Result<(), Closed>> + Send + 'static,
 {
@@ -95,10 +95,10 @@ where
 }
 
 /// Sends the lines after an offset of a log as they are written, followed by an `end` event.
-pub(super) fn log(state: &State, headers: &HeaderMap, tail: Arc<Tail>, from: u64) -> Response {
+pub(super) fn log(state: &WebState, headers: &HeaderMap, tail: Arc<Tail>, from: u64) -> Response {
     // After a lost connection, the browser reconnects with the id of the last event.
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let mut position = Position::at(last.unwrap_or(from));
+    let mut position = TailPosition::at(last.unwrap_or(from));
     stream(state, |sender| async move {
         loop {
             match sender.wait(tail.next(position)).await? {
@@ -132,7 +132,7 @@ pub(super) struct Wanted {
 /// Returns the URL of the event stream for a page that shows a target or all targets. A page must
 /// call this function before it reads the state. The URL contains a fingerprint of the state, so no
 /// change is lost between sending the page and receiving the request for events.
-pub(super) fn url(state: &State, target: Option<&Target>) -> String {
+pub(super) fn url(state: &WebState, target: Option<&Target>) -> String {
     let seen = fingerprint(state, target);
     match target {
         Some(target) => {
@@ -143,7 +143,7 @@ pub(super) fn url(state: &State, target: Option<&Target>) -> String {
 }
 
 /// Returns a hash of what the pages show for a target or for all targets.
-fn fingerprint(state: &State, target: Option<&Target>) -> String {
+fn fingerprint(state: &WebState, target: Option<&Target>) -> String {
     let mut hasher = DefaultHasher::new();
     let targets = match target {
         Some(target) => state.0.view.target(target).into_iter().collect(),
@@ -169,7 +169,7 @@ fn fingerprint(state: &State, target: Option<&Target>) -> String {
 /// Sends an event whenever a target changes.
 pub(super) async fn targets(
     _: Reader,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     Query(Wanted { target, seen }): Query<Wanted>,
 ) -> Response {
     let wanted: Option<Target> = match target.map(|text| text.parse()).transpose() {

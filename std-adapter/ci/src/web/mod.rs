@@ -50,10 +50,10 @@ use axum::Router;
 use axum::middleware::{from_fn, map_response};
 use axum::routing::{get, post};
 
-pub use state::State;
+pub use state::WebState;
 
 /// Returns the router for all pages, accounts and the API.
-pub fn router(state: State) -> Router {
+pub fn router(state: WebState) -> Router {
     let auth = state.0.auth.clone();
     let pages = Router::new()
         .route("/", get(pages::home::home))

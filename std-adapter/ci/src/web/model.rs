@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{State, time, urls};
+use super::{WebState, time, urls};
 use crate::state::{JobResult, JobStatus};
 use crate::term::Logs;
 use crate::{JobView, Target, TargetView};
@@ -162,7 +162,7 @@ pub(super) struct LogRow {
 
 impl LogRow {
     /// Returns the logs of a job and reads their durations.
-    pub(super) async fn all(state: &State, logs: &Logs) -> Vec<LogRow> {
+    pub(super) async fn all(state: &WebState, logs: &Logs) -> Vec<LogRow> {
         let mut rows = Vec::new();
         // A pipeline with thousands of logs would otherwise need thousands of reads.
         for log in logs.leaves().into_iter().take(LOGS_MAX) {
@@ -171,7 +171,7 @@ impl LogRow {
         rows
     }
 
-    async fn new(state: &State, log: &Logs) -> Option<LogRow> {
+    async fn new(state: &WebState, log: &Logs) -> Option<LogRow> {
         let row = |title: &str, branch: &str, status: JobStatus, url: String| LogRow {
             title: title.to_owned(),
             branch: branch.to_owned(),

@@ -1,10 +1,10 @@
 //! Routes for monitoring.
 
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::State;
+use super::WebState;
 
 /// Reports that the server is handling requests.
 pub(super) async fn health() -> &'static str {
@@ -12,7 +12,7 @@ pub(super) async fn health() -> &'static str {
 }
 
 /// Returns the metrics to a client that sends the configured token.
-pub(super) async fn metrics(Extract(state): Extract<State>, headers: HeaderMap) -> Response {
+pub(super) async fn metrics(State(state): State<WebState>, headers: HeaderMap) -> Response {
     let header = headers.get("authorization").and_then(|value| value.to_str().ok());
     let token = header.and_then(|header| header.strip_prefix("Bearer "));
     let metrics = state.0.metrics.as_ref();

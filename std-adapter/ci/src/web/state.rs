@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::auth::Auth;
 use super::log::saved::SavedLogs;
 use super::log::tail::Tails;
-use super::store::{DatabaseStore, Store};
+use super::store::{DatabaseStore, WebStore};
 use crate::build::{Builds, LiveLogs};
 use crate::pool::Pools;
 use crate::{Target, View};
@@ -19,14 +19,14 @@ const STREAMS_MAX: usize = 4000;
 
 /// The data that the pages show, and the builds that they control. Clones are cheap.
 #[derive(Clone)]
-pub struct State(pub(super) Arc<Shared>);
+pub struct WebState(pub(super) Arc<WebStateInner>);
 
-pub(super) struct Shared {
+pub(super) struct WebStateInner {
     pub(super) view: View,
     pub(super) builds: Builds,
     pub(super) pools: Pools,
     pub(super) auth: Auth,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn WebStore>,
     pub(super) saved: SavedLogs,
     pub(super) tails: Tails,
     /// The permits for connections that receive server-sent events.
@@ -41,7 +41,7 @@ pub(super) struct Metrics {
     pub(super) text: Box<dyn Fn() -> String + Send + Sync>,
 }
 
-impl State {
+impl WebState {
     /// Creates the state. The pages show the jobs of `view` and the logs in `live` and in the
     /// database.
     pub fn new<D: Database>(
@@ -51,9 +51,9 @@ impl State {
         builds: Builds,
         pools: Pools,
         auth: Auth,
-    ) -> State {
-        let store: Arc<dyn Store> = Arc::new(DatabaseStore::new(db));
-        State(Arc::new(Shared {
+    ) -> WebState {
+        let store: Arc<dyn WebStore> = Arc::new(DatabaseStore::new(db));
+        WebState(Arc::new(WebStateInner {
             saved: SavedLogs::new(store.clone()),
             tails: Tails::new(live, view.clone()),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -70,7 +70,7 @@ impl State {
     /// Sets the targets to show on the home page. By default, these are the branches `master` and
     /// `main` of all repositories. Has no effect if the state has already been cloned.
     #[must_use]
-    pub fn dashboards(mut self, targets: Vec<Target>) -> State {
+    pub fn dashboards(mut self, targets: Vec<Target>) -> WebState {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.dashboards = targets;
         }
@@ -84,7 +84,7 @@ impl State {
         mut self,
         token_sha256: [u8; 32],
         text: impl Fn() -> String + Send + Sync + 'static,
-    ) -> State {
+    ) -> WebState {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.metrics = Some(Metrics { token_sha256, text: Box::new(text) });
         }
@@ -99,8 +99,8 @@ impl State {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for WebState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("view", &self.0.view).finish_non_exhaustive()
+        f.debug_struct("WebState").field("view", &self.0.view).finish_non_exhaustive()
     }
 }

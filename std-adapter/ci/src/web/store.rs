@@ -43,7 +43,7 @@ pub(super) struct HistoryPart {
 }
 
 /// The database, independent of its type.
-pub(super) trait Store: Send + Sync {
+pub(super) trait WebStore: Send + Sync {
     /// Returns the hash of a branch's head. Unlike [`Database::branch`], this does not create a
     /// handle for a nonexistent branch, because the name can come from any visitor.
     fn head<'s>(&'s self, branch: &'s str) -> Read<'s, Option<String>>;
@@ -82,7 +82,7 @@ const SEARCH_MAX: usize = 5000;
 /// The maximum number of history commits to remember, together with their branches.
 const FOUND_MAX: usize = 100_000;
 
-/// A [`Store`] for any type of database.
+/// A [`WebStore`] for any type of database.
 pub(super) struct DatabaseStore<D> {
     db: D,
     /// Branches that are known to exist. A database with many builds has a long list of branches,
@@ -146,7 +146,7 @@ impl<D: Database> DatabaseStore<D> {
     }
 }
 
-impl<D: Database> Store for DatabaseStore<D> {
+impl<D: Database> WebStore for DatabaseStore<D> {
     fn head<'s>(&'s self, branch: &'s str) -> Read<'s, Option<String>> {
         Box::pin(async move {
             let head = self.head_commit(branch).await?;

@@ -29,19 +29,19 @@ const CHECK: Duration = Duration::from_secs(10);
 /// If the files change, for example because the certificate is renewed, later connections use the
 /// new files. All clones share the configuration.
 #[derive(Clone)]
-pub struct Tls(Arc<Shared>);
+pub struct Tls(Arc<TlsInner>);
 
-struct Shared {
-    files: Files,
-    current: Mutex<Current>,
+struct TlsInner {
+    files: TlsFiles,
+    current: Mutex<LoadedConfig>,
 }
 
-struct Files {
+struct TlsFiles {
     key: PathBuf,
     certificate: PathBuf,
 }
 
-struct Current {
+struct LoadedConfig {
     config: Arc<ServerConfig>,
     /// The modification times of the files.
     changed: [Option<SystemTime>; 2],
@@ -57,15 +57,15 @@ impl Tls {
     /// Returns an error if a file cannot be read or written, if the key and the certificate do not
     /// match, or if other users of the system can read the key.
     pub fn open(secrets_dir: &Path, web_url: &str) -> io::Result<Tls> {
-        let files = Files {
+        let files = TlsFiles {
             key: secrets_dir.join("server.key"),
             certificate: secrets_dir.join("server.crt"),
         };
         files.create_missing(web_url)?;
         let changed = files.changed();
         let config = files.load()?;
-        let current = Mutex::new(Current { config, changed, checked: Instant::now() });
-        Ok(Tls(Arc::new(Shared { files, current })))
+        let current = Mutex::new(LoadedConfig { config, changed, checked: Instant::now() });
+        Ok(Tls(Arc::new(TlsInner { files, current })))
     }
 
     /// Returns the acceptor for the next connection.
@@ -79,7 +79,7 @@ impl Tls {
     }
 }
 
-impl Files {
+impl TlsFiles {
     fn create_missing(&self, web_url: &str) -> io::Result<()> {
         match (self.key.exists(), self.certificate.exists()) {
             (true, true) => Ok(()),
@@ -151,7 +151,7 @@ impl Files {
     /// Reads the files again if they have changed. If the key and the certificate do not match, for
     /// example because only one of the files has been replaced so far, the old ones remain in use
     /// until the next change.
-    fn reload(&self, current: &mut Current) {
+    fn reload(&self, current: &mut LoadedConfig) {
         let changed = self.changed();
         if changed == current.changed {
             return;

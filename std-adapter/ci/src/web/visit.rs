@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use super::auth::{Admin, Builder, CsrfToken, Reader};
-use super::{State, assets, urls};
+use super::{WebState, assets, urls};
 
 /// The visitor, and the information about the visitor that each page shows.
 #[derive(Debug)]
@@ -29,10 +29,10 @@ impl Visit {
     }
 }
 
-impl FromRequestParts<State> for Visit {
+impl FromRequestParts<WebState> for Visit {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Visit, Response> {
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Visit, Response> {
         let reader = parts.extract_with_state::<Reader, _>(state).await;
         let reader = reader.map_err(IntoResponse::into_response)?;
         let builder = parts.extract_with_state::<Option<Builder>, _>(state).await;

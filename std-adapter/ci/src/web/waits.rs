@@ -12,7 +12,7 @@ const REASONS_MAX: usize = 20;
 
 /// A reason why a job is pending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Reason {
+pub(super) struct WaitReason {
     /// The waiting step, or an empty string.
     pub(super) step: String,
     /// Describes the wait.
@@ -29,7 +29,7 @@ pub(super) struct Reason {
 }
 
 /// Returns the reasons, which are the pending nodes that do not depend on other pending nodes.
-pub(super) fn reasons(explained: &Explanation) -> Vec<Reason> {
+pub(super) fn reasons(explained: &Explanation) -> Vec<WaitReason> {
     let (mut reasons, mut rest) = (Vec::new(), vec![(explained, "")]);
     let mut seen = HashSet::new();
     while let Some((node, above)) = rest.pop() {
@@ -42,7 +42,7 @@ pub(super) fn reasons(explained: &Explanation) -> Vec<Reason> {
         let pending: Vec<&Explanation> = node.children.iter().filter(is_pending).collect();
         match &node.state {
             State::Pending(reason) if pending.is_empty() && !node.repeated => {
-                reasons.push(Reason::new(step, reason));
+                reasons.push(WaitReason::new(step, reason));
             }
             _ => rest.extend(pending.into_iter().rev().map(|child| (child, step))),
         }
@@ -53,10 +53,10 @@ pub(super) fn reasons(explained: &Explanation) -> Vec<Reason> {
     reasons
 }
 
-impl Reason {
-    fn new(step: &str, pending: &Pending) -> Reason {
+impl WaitReason {
+    fn new(step: &str, pending: &Pending) -> WaitReason {
         let wait = pending.wait.as_deref();
-        Reason {
+        WaitReason {
             step: step.to_owned(),
             text: pending.text.to_string(),
             resource: wait.map(|wait| wait.resource.to_string()),

@@ -34,13 +34,13 @@ pub(super) struct ReceiverConfig {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    receivers: Vec<Entry>,
+struct ReceiversFile {
+    receivers: Vec<ReceiverEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct ReceiverEntry {
     url: String,
     secret: String,
     #[serde(default)]
@@ -62,18 +62,18 @@ pub(super) fn open(directory: &Path) -> io::Result<Vec<ReceiverConfig>> {
 }
 
 fn parse(text: &str) -> Result<Vec<ReceiverConfig>, String> {
-    let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let file: ReceiversFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let count = file.receivers.len();
     if count > MAX_RECEIVERS {
         return Err(format!("{count} receivers: at most {MAX_RECEIVERS} are allowed"));
     }
-    let named = |(number, entry): (usize, Entry)| {
+    let named = |(number, entry): (usize, ReceiverEntry)| {
         entry.check().map_err(|reason| format!("receiver {}: {reason}", number + 1))
     };
     file.receivers.into_iter().enumerate().map(named).collect()
 }
 
-impl Entry {
+impl ReceiverEntry {
     fn check(self) -> Result<ReceiverConfig, String> {
         let uri = self.url.parse::<Uri>().ok();
         let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("https" | "http")));
@@ -98,7 +98,7 @@ impl Entry {
         if let Some(project) = self.projects.iter().find(|text| text.parse::<Repo>().is_err()) {
             return Err(format!("invalid project {project:?}: expected USER/REPO"));
         }
-        let Entry { secret, states, projects, .. } = self;
+        let ReceiverEntry { secret, states, projects, .. } = self;
         Ok(ReceiverConfig { url, host: authority, secret, states, projects })
     }
 }

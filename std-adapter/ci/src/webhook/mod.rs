@@ -35,9 +35,9 @@ pub use statuses::StatusWatcher;
 /// Delivers events to the configured receivers. All clones share the same queues. Deliveries stop
 /// when the last clone is dropped.
 #[derive(Clone)]
-pub struct Webhooks(Arc<Shared>);
+pub struct Webhooks(Arc<WebhooksInner>);
 
-struct Shared {
+struct WebhooksInner {
     receivers: Vec<Arc<Receiver>>,
     checkpoints: Arc<Checkpoints>,
     _tasks: JoinSet<()>,
@@ -76,7 +76,7 @@ impl Webhooks {
     pub fn open(secrets_dir: &Path, work_dir: &Path) -> io::Result<Webhooks> {
         let receivers = config::open(secrets_dir)?;
         if receivers.is_empty() {
-            return Ok(Webhooks(Arc::new(Shared {
+            return Ok(Webhooks(Arc::new(WebhooksInner {
                 receivers: Vec::new(),
                 checkpoints: Checkpoints::in_memory().into(),
                 _tasks: JoinSet::new(),
@@ -104,7 +104,7 @@ impl Webhooks {
         let receivers: Vec<Arc<Receiver>> = configs.into_iter().map(start).collect();
         let ids: Vec<String> = receivers.iter().map(|receiver| receiver.id().to_owned()).collect();
         checkpoints.retain(&ids);
-        Webhooks(Arc::new(Shared { receivers, checkpoints, _tasks: tasks }))
+        Webhooks(Arc::new(WebhooksInner { receivers, checkpoints, _tasks: tasks }))
     }
 
     /// Queues an event for the receivers that want it. Does not wait.

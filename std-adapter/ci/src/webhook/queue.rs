@@ -53,14 +53,14 @@ impl Delivery {
 /// A bounded queue.
 #[derive(Debug)]
 pub(super) struct Queue {
-    waiting: Mutex<VecDeque<Entry>>,
+    waiting: Mutex<VecDeque<QueuedDelivery>>,
     /// The length of the queue.
     length: watch::Sender<usize>,
     dropped: Mutex<u64>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct QueuedDelivery {
     delivery: Arc<Delivery>,
     /// The metadata commit whose events end with this one.
     last_of: Option<String>,
@@ -77,7 +77,7 @@ impl Queue {
             waiting.pop_front();
             *self.dropped.lock() += 1;
         }
-        waiting.push_back(Entry { delivery, last_of: None });
+        waiting.push_back(QueuedDelivery { delivery, last_of: None });
         self.length.send_replace(waiting.len());
     }
 

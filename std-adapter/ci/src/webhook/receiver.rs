@@ -53,11 +53,11 @@ pub(super) struct Receiver {
     /// secret.
     id: String,
     checkpoints: Arc<Checkpoints>,
-    state: Mutex<State>,
+    state: Mutex<ReceiverState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ReceiverState {
     delivered: u64,
     refused: u64,
     failing_since: Option<SystemTime>,

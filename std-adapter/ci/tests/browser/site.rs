@@ -10,7 +10,7 @@ use datakit_ci::state::JobStatus;
 use datakit_ci::term::{Term, wait_for_all};
 use datakit_ci::web::auth::{Auth, Options as AuthOptions, Policy};
 use datakit_ci::web::server::{Limits, serve};
-use datakit_ci::web::{State, router};
+use datakit_ci::web::{WebState, router};
 use datakit_ci::{Engine, Options, Project, Target, TargetView, View};
 use datakit_client::db::{BranchExt, TransactionOps, TreeOps};
 use datakit_db::store::MemoryStore;
@@ -129,7 +129,7 @@ impl Site {
         options.can_read = Policy::Everyone;
         let auth = Auth::open(options).unwrap();
         let intro = format!("{url}{}", auth.intro_path().unwrap());
-        let state = State::new(db.clone(), view.clone(), live, builds, pools, auth);
+        let state = WebState::new(db.clone(), view.clone(), live, builds, pools, auth);
         let dashboards = ["heads/master", "heads/broken", "tags/v1.0"];
         let dashboards = dashboards.map(|name| format!("me/app/{name}").parse().unwrap());
         let router = router(state.dashboards(dashboards.to_vec()));

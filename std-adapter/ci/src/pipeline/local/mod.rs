@@ -26,7 +26,7 @@ use super::{
 use crate::Target;
 use crate::causes::with_causes;
 use crate::pool::Pools;
-use run::Run;
+use run::LocalRun;
 
 /// The result of a local run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -201,7 +201,7 @@ pub async fn run(
     let _ = pools.get_or_add(DEFAULT_POOL, jobs.map_or(1, NonZeroUsize::get));
     let (settings, output) = (Arc::new(settings), Mutex::new(output));
     let dir = dir.to_owned();
-    let run = Run { dir, target, settings, pools, artifacts, output };
+    let run = LocalRun { dir, target, settings, pools, artifacts, output };
     run.all(&plan).await.unwrap_or(ExitStatus::Error)
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::super::artifacts::{self, ARTIFACT_LIMITS};
-use super::super::execute::{Job, TaskError};
+use super::super::execute::{TaskError, TaskRun};
 use super::super::files;
 use super::super::inputs::{self, INPUT_LIMITS};
 use super::super::plan::Task;
@@ -29,7 +29,7 @@ use crate::git::remove_tree;
 use crate::pool::{Holder, Pool, Pools};
 
 /// A local run.
-pub(super) struct Run<'a> {
+pub(super) struct LocalRun<'a> {
     pub(super) dir: PathBuf,
     pub(super) target: Target,
     pub(super) settings: Arc<Settings>,
@@ -58,7 +58,7 @@ enum Ended {
     NotRun(Arc<str>),
 }
 
-impl Run<'_> {
+impl LocalRun<'_> {
     /// Runs all tasks of a plan. Each task starts when the tasks that it needs have passed and its
     /// pool has capacity.
     pub(super) async fn all(&self, plan: &Plan) -> io::Result<ExitStatus> {
@@ -207,7 +207,7 @@ impl Run<'_> {
             }
             (sandbox, _) => sandbox,
         };
-        let job = Job {
+        let job = TaskRun {
             task: task.clone(),
             repo: self.target.repo().clone(),
             commit: head,

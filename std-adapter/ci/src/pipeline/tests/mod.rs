@@ -69,7 +69,7 @@ impl Source for Commits {
 
     async fn read_file(
         &self,
-        request: &Request<'_>,
+        request: &CheckoutRequest<'_>,
         path: &str,
         max: usize,
     ) -> Result<Option<Vec<u8>>, SourceError> {
@@ -87,7 +87,7 @@ impl Source for Commits {
 
     async fn changed_paths(
         &self,
-        _: &Request<'_>,
+        _: &CheckoutRequest<'_>,
         _: &str,
         _: &Commit,
         _: usize,
@@ -95,7 +95,7 @@ impl Source for Commits {
         Ok(self.changed.clone())
     }
 
-    async fn checkout(&self, request: &Request<'_>) -> Result<Dir, SourceError> {
+    async fn checkout(&self, request: &CheckoutRequest<'_>) -> Result<Dir, SourceError> {
         self.checkouts.fetch_add(1, Ordering::Relaxed);
         let dir = tempfile::tempdir().unwrap();
         for (path, text) in self.files(request.commit)? {

@@ -17,26 +17,26 @@ pub struct LoginCounts {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    local: Pair,
-    github: Pair,
+pub(super) struct LoginCounters {
+    local: LoginCounter,
+    github: LoginCounter,
 }
 
 /// The numbers of successful and rejected logins.
 #[derive(Debug, Default)]
-struct Pair {
+struct LoginCounter {
     ok: AtomicU64,
     rejected: AtomicU64,
 }
 
-impl Pair {
+impl LoginCounter {
     fn add(&self, ok: bool) {
         let counter = if ok { &self.ok } else { &self.rejected };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Counters {
+impl LoginCounters {
     /// Counts a login with a password.
     pub(super) fn add_local(&self, ok: bool) {
         self.local.add(ok);

@@ -13,9 +13,9 @@ use tracing::{info, warn};
 use super::hasher::HashError;
 use super::local_path::local_or_root;
 use super::passwords::{MAX_LENGTH, MIN_LENGTH};
-use super::peer::Peer;
+use super::peer::PeerAddr;
 use super::session::Session;
-use super::templates::{Frame, LoginPage, LogoutPage, ProfilePage, failure, message, page};
+use super::templates::{LoginPage, LogoutPage, PageFrame, ProfilePage, failure, message, page};
 use super::throttle::Attempt;
 use super::user::{GithubRights, User};
 use super::{Auth, CsrfToken};
@@ -53,7 +53,7 @@ fn show_login(
         let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
         format!("/auth/github?back={back}")
     });
-    let visit = Frame::new(session, back);
+    let visit = PageFrame::new(session, back);
     page(status, &LoginPage { visit, csrf, error, name, back, github })
 }
 
@@ -68,7 +68,7 @@ struct Login {
 async fn login(
     session: Session,
     csrf: CsrfToken,
-    Peer(address): Peer,
+    PeerAddr(address): PeerAddr,
     Form(form): Form<Login>,
 ) -> Response {
     let auth = session.auth();
@@ -149,7 +149,7 @@ pub(super) fn too_many(wait: Duration) -> Response {
 }
 
 async fn logout_page(session: Session, csrf: CsrfToken) -> Response {
-    let (user, visit) = (session.user(), Frame::new(&session, "/"));
+    let (user, visit) = (session.user(), PageFrame::new(&session, "/"));
     page(StatusCode::OK, &LogoutPage { visit, csrf: &csrf, user: user.as_ref().map(User::name) })
 }
 
@@ -173,7 +173,7 @@ fn show_profile(
     error: Option<&str>,
 ) -> Response {
     let has_password = user.github_login().is_none();
-    let visit = Frame::new(session, "/");
+    let visit = PageFrame::new(session, "/");
     page(status, &ProfilePage { visit, csrf, error, user: user.name(), has_password })
 }
 
@@ -191,7 +191,7 @@ struct NewPassword {
 async fn change_password(
     session: Session,
     csrf: CsrfToken,
-    Peer(address): Peer,
+    PeerAddr(address): PeerAddr,
     Form(form): Form<NewPassword>,
 ) -> Response {
     let auth = session.auth();

@@ -21,9 +21,9 @@ const MAX_WAITING: usize = 16;
 
 /// Computes hashes on the blocking thread pool.
 #[derive(Clone)]
-pub(super) struct Hasher(Arc<Shared>);
+pub(super) struct Hasher(Arc<HasherInner>);
 
-struct Shared {
+struct HasherInner {
     argon2: Argon2<'static>,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -55,7 +55,7 @@ impl Hasher {
         };
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let dummy = hash(&argon2, &random_bytes::<16>()?)?;
-        Ok(Hasher(Arc::new(Shared {
+        Ok(Hasher(Arc::new(HasherInner {
             argon2,
             permits: Arc::new(Semaphore::new(PARALLEL)),
             waiting: AtomicUsize::new(0),
@@ -99,9 +99,9 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> io::Result<T> + Send + 'static,
+        work: impl FnOnce(&HasherInner) -> io::Result<T> + Send + 'static,
     ) -> Result<T, HashError> {
-        let waiting = Waiting::enter(&self.0).ok_or(HashError::Busy)?;
+        let waiting = WaitGuard::enter(&self.0).ok_or(HashError::Busy)?;
         let closed = |_| HashError::Failed(io::Error::other("the hasher is closed"));
         let permit = self.0.permits.clone().acquire_owned().await.map_err(closed)?;
         drop(waiting);
@@ -130,18 +130,18 @@ pub(super) enum Cost {
 }
 
 /// A request that is waiting for a permit.
-struct Waiting(Arc<Shared>);
+struct WaitGuard(Arc<HasherInner>);
 
-impl Waiting {
+impl WaitGuard {
     /// Returns `None` if too many requests are waiting.
-    fn enter(shared: &Arc<Shared>) -> Option<Waiting> {
+    fn enter(shared: &Arc<HasherInner>) -> Option<WaitGuard> {
         let before = shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(shared.clone());
+        let waiting = WaitGuard(shared.clone());
         (before < MAX_WAITING).then_some(waiting)
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }

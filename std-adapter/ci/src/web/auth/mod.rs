@@ -58,7 +58,7 @@ use axum::http::Uri;
 use axum::middleware::{Next, from_fn};
 use tracing::warn;
 
-use counts::Counters;
+use counts::LoginCounters;
 use github::Github;
 use hasher::{Cost, Hasher};
 use intro::Intro;
@@ -117,10 +117,10 @@ impl Options {
 
 /// The accounts and sessions of a server. All clones share them.
 #[derive(Debug, Clone)]
-pub struct Auth(Arc<Shared>);
+pub struct Auth(Arc<AuthInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct AuthInner {
     options: Options,
     origin: Origin,
     sessions: Sessions,
@@ -131,7 +131,7 @@ struct Shared {
     /// The path of the one-time URL. `None` if the user `admin` exists.
     intro_path: Option<String>,
     github: Github,
-    counters: Counters,
+    counters: LoginCounters,
 }
 
 /// The scheme, host and port of the public URL.
@@ -166,7 +166,7 @@ impl Auth {
             (Intro::new(token), Some(path))
         };
         let (sessions, hasher) = (Sessions::new(&options.sessions), Hasher::new(options.cost)?);
-        Ok(Auth(Arc::new(Shared {
+        Ok(Auth(Arc::new(AuthInner {
             options,
             origin,
             sessions,
@@ -176,7 +176,7 @@ impl Auth {
             intro,
             intro_path,
             github,
-            counters: Counters::default(),
+            counters: LoginCounters::default(),
         })))
     }
 

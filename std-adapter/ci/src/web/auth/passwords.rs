@@ -27,19 +27,19 @@ pub(super) const MAX_LENGTH: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Passwords {
     path: PathBuf,
-    users: RwLock<BTreeMap<String, Entry>>,
+    users: RwLock<BTreeMap<String, PasswordEntry>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    users: BTreeMap<String, Entry>,
+struct PasswordFile {
+    users: BTreeMap<String, PasswordEntry>,
 }
 
 /// A local user's password.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(super) struct PasswordEntry {
     /// The hash, in the PHC string format.
     pub(super) hash: String,
     /// A random string that changes with the password. Sessions that were started with another
@@ -47,9 +47,9 @@ pub(super) struct Entry {
     pub(super) version: String,
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for PasswordEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").finish_non_exhaustive()
+        f.debug_struct("PasswordEntry").finish_non_exhaustive()
     }
 }
 
@@ -63,7 +63,7 @@ impl Passwords {
         let users = match secret_file::read(&path)? {
             None => BTreeMap::new(),
             Some(text) => {
-                let file: Result<File, _> = serde_json::from_str(&text);
+                let file: Result<PasswordFile, _> = serde_json::from_str(&text);
                 file.map_err(|error| secret_file::named(&path, error.into()))?.users
             }
         };
@@ -74,7 +74,7 @@ impl Passwords {
         Ok(Passwords { path, users: RwLock::new(users) })
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Entry> {
+    pub(super) fn get(&self, name: &str) -> Option<PasswordEntry> {
         self.users.read().get(name).cloned()
     }
 
@@ -95,7 +95,7 @@ impl Passwords {
     /// valid.
     pub(super) fn set(&self, user: &User, hash: String, must_be_new: bool) -> io::Result<String> {
         let version = random_token()?;
-        let entry = Entry { hash, version: version.clone() };
+        let entry = PasswordEntry { hash, version: version.clone() };
         self.change(|users| {
             let exists = users.contains_key(user.name());
             if exists && must_be_new {
@@ -128,12 +128,12 @@ impl Passwords {
     /// Modifies a copy of the users, writes it to the file, and then replaces the users.
     fn change(
         &self,
-        edit: impl FnOnce(&mut BTreeMap<String, Entry>) -> io::Result<()>,
+        edit: impl FnOnce(&mut BTreeMap<String, PasswordEntry>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut users = self.users.write();
         let mut changed = users.clone();
         edit(&mut changed)?;
-        let file = File { users: changed };
+        let file = PasswordFile { users: changed };
         secret_file::write(&self.path, &serde_json::to_vec_pretty(&file)?)?;
         *users = file.users;
         Ok(())

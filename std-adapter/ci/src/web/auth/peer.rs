@@ -11,18 +11,18 @@ use super::session::Session;
 
 /// The client's address, or `None` if the request was not received over a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Peer(pub(super) Option<IpAddr>);
+pub(super) struct PeerAddr(pub(super) Option<IpAddr>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Peer {
+impl<S: Send + Sync> FromRequestParts<S> for PeerAddr {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Peer, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<PeerAddr, Infallible> {
         let socket = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let address = socket.map(|info| info.0.ip().to_canonical());
         let session = parts.extensions.get::<Session>();
         let proxies = session.map(|session| &session.auth().0.options.trusted_proxies[..]);
         let client = address.map(|address| client(address, &parts.headers, proxies.unwrap_or(&[])));
-        Ok(Peer(client))
+        Ok(PeerAddr(client))
     }
 }
 

@@ -43,13 +43,13 @@ pub struct CurrentUser(pub Option<User>);
 /// The reason why a request is denied, and where to redirect the visitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
-    reason: Reason,
+    reason: DenialReason,
     /// Whether the client is a program, which receives a status code instead of a redirect.
     program: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Reason {
+enum DenialReason {
     /// The visitor must log in first. Contains the path of the page to return to.
     LoginNeeded(String),
     PermissionDenied,
@@ -62,7 +62,7 @@ enum Reason {
 }
 
 impl Denied {
-    fn new(parts: &Parts, reason: Reason) -> Denied {
+    fn new(parts: &Parts, reason: DenialReason) -> Denied {
         // In a nested router, the URI does not include the router's prefix.
         let original = parts.extensions.get::<OriginalUri>();
         let uri = original.map_or(&parts.uri, |OriginalUri(uri)| uri);
@@ -79,24 +79,24 @@ fn is_program(uri: &Uri, headers: &HeaderMap) -> bool {
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         let (status, text, page) = match &self.reason {
-            Reason::LoginNeeded(back) => {
+            DenialReason::LoginNeeded(back) => {
                 let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
                 (StatusCode::UNAUTHORIZED, "login needed", format!("/auth/login?back={back}"))
             }
-            Reason::PermissionDenied => {
+            DenialReason::PermissionDenied => {
                 (StatusCode::FORBIDDEN, "permission denied", "/error/permission-denied".into())
             }
-            Reason::LogoutNeeded => (
+            DenialReason::LogoutNeeded => (
                 StatusCode::FORBIDDEN,
                 "log out and log in again to refresh your GitHub permissions",
                 "/error/logout-needed".into(),
             ),
-            Reason::Unavailable => {
+            DenialReason::Unavailable => {
                 let text = "The session store is not responding. Try again later.\n";
                 return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "5")], text)
                     .into_response();
             }
-            Reason::NoSession => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            DenialReason::NoSession => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         };
         if self.program {
             return (status, Json(serde_json::json!({ "error": text }))).into_response();
@@ -121,7 +121,7 @@ fn page_after_login(parts: &Parts) -> String {
 
 fn session(parts: &Parts) -> Result<Session, Denied> {
     let session = parts.extensions.get().cloned();
-    session.ok_or_else(|| Denied::new(parts, Reason::NoSession))
+    session.ok_or_else(|| Denied::new(parts, DenialReason::NoSession))
 }
 
 /// Returns the user if the policy allows the request.
@@ -131,16 +131,16 @@ fn check(parts: &Parts, policy: impl Fn(&Session) -> &Policy) -> Result<Option<U
     match policy(&session).decide(data.as_ref()) {
         Decision::Allowed => Ok(data.map(|data| data.user)),
         _ if data.is_none() => Err(log_in_first(parts, &session)),
-        Decision::Denied => Err(Denied::new(parts, Reason::PermissionDenied)),
-        Decision::Unknown => Err(Denied::new(parts, Reason::LogoutNeeded)),
+        Decision::Denied => Err(Denied::new(parts, DenialReason::PermissionDenied)),
+        Decision::Unknown => Err(Denied::new(parts, DenialReason::LogoutNeeded)),
     }
 }
 
 fn log_in_first(parts: &Parts, session: &Session) -> Denied {
     let reason = if session.is_unavailable() {
-        Reason::Unavailable
+        DenialReason::Unavailable
     } else {
-        Reason::LoginNeeded(page_after_login(parts))
+        DenialReason::LoginNeeded(page_after_login(parts))
     };
     Denied::new(parts, reason)
 }
@@ -176,7 +176,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
         let session = session(parts)?;
         match session.user() {
             Some(user) if user.is_admin() => Ok(Admin { user }),
-            Some(_) => Err(Denied::new(parts, Reason::PermissionDenied)),
+            Some(_) => Err(Denied::new(parts, DenialReason::PermissionDenied)),
             None => Err(log_in_first(parts, &session)),
         }
     }
@@ -193,7 +193,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Admin {
 fn optional<R>(role: Result<R, Denied>) -> Result<Option<R>, Denied> {
     match role {
         Ok(role) => Ok(Some(role)),
-        Err(denied) if denied.reason == Reason::NoSession => Err(denied),
+        Err(denied) if denied.reason == DenialReason::NoSession => Err(denied),
         Err(_) => Ok(None),
     }
 }

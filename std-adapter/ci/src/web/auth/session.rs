@@ -17,16 +17,16 @@ use super::user::{GithubRights, SessionData, User};
 
 /// The session of a request. Handlers get it from the request extensions.
 #[derive(Debug, Clone)]
-pub(super) struct Session(Arc<Shared>);
+pub(super) struct Session(Arc<SessionInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct SessionInner {
     auth: Auth,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct SessionState {
     /// The id in the cookie. Visitors who are not logged in can also have an id.
     id: Option<SessionId>,
     /// The session, or `None` if the visitor is not logged in.
@@ -58,8 +58,8 @@ impl Session {
                 }
             },
         };
-        let state = State { id, data, unavailable, cookie: None };
-        Session(Arc::new(Shared { auth: auth.clone(), state: Mutex::new(state) }))
+        let state = SessionState { id, data, unavailable, cookie: None };
+        Session(Arc::new(SessionInner { auth: auth.clone(), state: Mutex::new(state) }))
     }
 
     pub(super) fn auth(&self) -> &Auth {

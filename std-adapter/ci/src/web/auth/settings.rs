@@ -11,7 +11,7 @@ use tracing::info;
 use super::forms::{check_new, set_password};
 use super::github::GithubConfig;
 use super::session::Session;
-use super::templates::{Frame, GithubPage, SettingsPage, failure, page};
+use super::templates::{GithubPage, PageFrame, SettingsPage, failure, page};
 use super::user::{ADMIN, User};
 use super::{Admin, CsrfToken};
 
@@ -36,7 +36,7 @@ fn show_settings(
     let auth = session.auth();
     let options = &auth.0.options;
     let settings = SettingsPage {
-        visit: Frame::new(session, "/settings"),
+        visit: PageFrame::new(session, "/settings"),
         csrf,
         error,
         users: &auth.0.passwords.names(),
@@ -126,7 +126,7 @@ fn show_github(
     error: Option<&str>,
 ) -> Response {
     let github = GithubPage {
-        visit: Frame::new(session, "/settings/github-auth"),
+        visit: PageFrame::new(session, "/settings/github-auth"),
         csrf,
         error,
         configured: session.auth().0.github.is_configured(),

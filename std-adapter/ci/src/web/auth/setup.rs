@@ -10,9 +10,9 @@ use tracing::{info, warn};
 
 use super::CsrfToken;
 use super::forms::{check_new, set_password, too_many};
-use super::peer::Peer;
+use super::peer::PeerAddr;
 use super::session::Session;
-use super::templates::{Frame, SetupPage, failure, message, page};
+use super::templates::{PageFrame, SetupPage, failure, message, page};
 use super::user::{ADMIN, GithubRights, User};
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -23,7 +23,7 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 
 async fn open_intro(
     session: Session,
-    Peer(address): Peer,
+    PeerAddr(address): PeerAddr,
     method: Method,
     Path(token): Path<String>,
 ) -> Response {
@@ -68,7 +68,7 @@ fn show_setup(
     status: StatusCode,
     error: Option<&str>,
 ) -> Response {
-    page(status, &SetupPage { visit: Frame::new(session, "/"), csrf, error })
+    page(status, &SetupPage { visit: PageFrame::new(session, "/"), csrf, error })
 }
 
 #[derive(Deserialize)]

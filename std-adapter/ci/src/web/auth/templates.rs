@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::web::assets;
 
 /// The data shown by the common page layout, where it is named `visit`.
-pub(super) struct Frame {
+pub(super) struct PageFrame {
     user: Option<String>,
     is_admin: bool,
     here: String,
@@ -18,11 +18,11 @@ pub(super) struct Frame {
     script_url: String,
 }
 
-impl Frame {
+impl PageFrame {
     /// `here` is the page to return to after a login.
-    pub(super) fn new(session: &Session, here: &str) -> Frame {
+    pub(super) fn new(session: &Session, here: &str) -> PageFrame {
         let user = session.user();
-        Frame {
+        PageFrame {
             is_admin: user.as_ref().is_some_and(|user| user.is_admin()),
             user: user.map(|user| user.name().to_owned()),
             here: here.to_owned(),
@@ -40,7 +40,7 @@ impl Frame {
 #[derive(Template)]
 #[template(path = "auth/login.html")]
 pub(super) struct LoginPage<'p> {
-    pub(super) visit: Frame,
+    pub(super) visit: PageFrame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
     pub(super) name: &'p str,
@@ -53,7 +53,7 @@ pub(super) struct LoginPage<'p> {
 #[derive(Template)]
 #[template(path = "auth/logout.html")]
 pub(super) struct LogoutPage<'p> {
-    pub(super) visit: Frame,
+    pub(super) visit: PageFrame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) user: Option<&'p str>,
 }
@@ -62,7 +62,7 @@ pub(super) struct LogoutPage<'p> {
 #[derive(Template)]
 #[template(path = "auth/setup.html")]
 pub(super) struct SetupPage<'p> {
-    pub(super) visit: Frame,
+    pub(super) visit: PageFrame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
 }
@@ -71,7 +71,7 @@ pub(super) struct SetupPage<'p> {
 #[derive(Template)]
 #[template(path = "auth/profile.html")]
 pub(super) struct ProfilePage<'p> {
-    pub(super) visit: Frame,
+    pub(super) visit: PageFrame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
     pub(super) user: &'p str,
@@ -82,7 +82,7 @@ pub(super) struct ProfilePage<'p> {
 #[derive(Template)]
 #[template(path = "auth/settings.html")]
 pub(super) struct SettingsPage<'p> {
-    pub(super) visit: Frame,
+    pub(super) visit: PageFrame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
     pub(super) users: &'p [String],
@@ -96,7 +96,7 @@ pub(super) struct SettingsPage<'p> {
 #[derive(Template)]
 #[template(path = "auth/github.html")]
 pub(super) struct GithubPage<'p> {
-    pub(super) visit: Frame,
+    pub(super) visit: PageFrame,
     pub(super) csrf: &'p CsrfToken,
     pub(super) error: Option<&'p str>,
     pub(super) configured: bool,

@@ -18,16 +18,16 @@ const SEQUENCE_MARK: &str = "<span class=\"mark\">[escape sequence too long]</sp
 /// sequence or line.
 #[derive(Debug, Clone, Default)]
 pub(in crate::web) struct Converter {
-    state: State,
+    state: ParserState,
     style: Style,
-    line: Line,
+    line: OutputLine,
     /// The last character was a carriage return. If no line feed follows, the next characters
     /// overwrite the line.
     returned: bool,
 }
 
 #[derive(Debug, Clone, Default)]
-enum State {
+enum ParserState {
     #[default]
     Text,
     /// After the escape character.
@@ -46,7 +46,7 @@ enum State {
 
 /// The line that is being converted.
 #[derive(Debug, Clone, Default)]
-struct Line {
+struct OutputLine {
     html: String,
     /// The visible characters.
     chars: usize,
@@ -66,7 +66,7 @@ impl Converter {
         for c in text.chars() {
             if c == '\n' {
                 line(self.end_line());
-                self.line = Line::default();
+                self.line = OutputLine::default();
             } else {
                 self.character(c);
             }
@@ -88,7 +88,7 @@ impl Converter {
 
     /// Returns `true` if the next character is text rather than part of an escape sequence.
     pub(in crate::web) fn is_in_text(&self) -> bool {
-        matches!(self.state, State::Text)
+        matches!(self.state, ParserState::Text)
     }
 
     /// Reads part of the text without converting it to HTML, and calls `text` with the pieces
@@ -96,7 +96,7 @@ impl Converter {
     pub(in crate::web) fn scan(&mut self, part: &str, mut text: impl FnMut(&str)) {
         let mut rest = part;
         while !rest.is_empty() {
-            if matches!(self.state, State::Text) {
+            if matches!(self.state, ParserState::Text) {
                 let (piece, after) = rest.split_at(rest.find('\x1b').unwrap_or(rest.len()));
                 text(piece);
                 rest = after;
@@ -104,7 +104,7 @@ impl Converter {
             // An escape sequence never contains a line feed.
             let mut chars = rest.chars();
             match chars.next() {
-                Some('\n') => self.state = State::Text,
+                Some('\n') => self.state = ParserState::Text,
                 Some(c) => {
                     self.character(c);
                     rest = chars.as_str();
@@ -112,12 +112,12 @@ impl Converter {
                 None => {}
             }
         }
-        self.line = Line::default();
+        self.line = OutputLine::default();
     }
 
     fn end_line(&mut self) -> &str {
         // Escape sequences never contain a line feed.
-        self.state = State::Text;
+        self.state = ParserState::Text;
         self.returned = false;
         self.line.close();
         &self.line.html
@@ -125,25 +125,25 @@ impl Converter {
 
     fn character(&mut self, c: char) {
         match std::mem::take(&mut self.state) {
-            State::Text => self.text(c),
-            State::Escape => {
+            ParserState::Text => self.text(c),
+            ParserState::Escape => {
                 self.state = match c {
-                    '[' => State::Control(String::new()),
-                    ']' | 'P' | '_' | '^' | 'X' => State::Command(0),
-                    '(' | ')' | '*' | '+' | '#' | '%' | ' ' => State::Charset,
-                    '\x1b' => State::Escape,
-                    _ => State::Text,
+                    '[' => ParserState::Control(String::new()),
+                    ']' | 'P' | '_' | '^' | 'X' => ParserState::Command(0),
+                    '(' | ')' | '*' | '+' | '#' | '%' | ' ' => ParserState::Charset,
+                    '\x1b' => ParserState::Escape,
+                    _ => ParserState::Text,
                 };
             }
-            State::Charset => {}
-            State::Control(parameters) => self.control(c, parameters),
-            State::Command(length) => self.command(c, length),
-            State::CommandEscape => match c {
+            ParserState::Charset => {}
+            ParserState::Control(parameters) => self.control(c, parameters),
+            ParserState::Command(length) => self.command(c, length),
+            ParserState::CommandEscape => match c {
                 '\\' => {}
-                '\x1b' => self.state = State::CommandEscape,
+                '\x1b' => self.state = ParserState::CommandEscape,
                 // Another escape sequence starts, so the command was never terminated.
                 _ => {
-                    self.state = State::Escape;
+                    self.state = ParserState::Escape;
                     self.character(c);
                 }
             },
@@ -152,7 +152,7 @@ impl Converter {
 
     fn text(&mut self, c: char) {
         match c {
-            '\x1b' => self.state = State::Escape,
+            '\x1b' => self.state = ParserState::Escape,
             '\r' => self.returned = true,
             '\t' => self.visible(c),
             c if c.is_control() => {}
@@ -162,7 +162,7 @@ impl Converter {
 
     fn visible(&mut self, c: char) {
         if std::mem::take(&mut self.returned) {
-            self.line = Line::default();
+            self.line = OutputLine::default();
         }
         self.line.push(c, self.style);
     }
@@ -170,12 +170,12 @@ impl Converter {
     /// Processes a character in a control sequence.
     fn control(&mut self, c: char, mut parameters: String) {
         match c {
-            '\x1b' => self.state = State::Escape,
+            '\x1b' => self.state = ParserState::Escape,
             'm' => self.style.apply(&parameters),
             '\x40'..='\x7e' => {}
             ' '..='?' if parameters.len() < SEQUENCE_MAX => {
                 parameters.push(c);
-                self.state = State::Control(parameters);
+                self.state = ParserState::Control(parameters);
             }
             ' '..='?' => self.line.mark(),
             // The sequence is broken.
@@ -187,14 +187,14 @@ impl Converter {
     fn command(&mut self, c: char, length: usize) {
         match c {
             '\x07' | '\u{9c}' => {}
-            '\x1b' => self.state = State::CommandEscape,
+            '\x1b' => self.state = ParserState::CommandEscape,
             _ if length >= SEQUENCE_MAX * 32 => self.line.mark(),
-            c => self.state = State::Command(length + c.len_utf8()),
+            c => self.state = ParserState::Command(length + c.len_utf8()),
         }
     }
 }
 
-impl Line {
+impl OutputLine {
     fn push(&mut self, c: char, style: Style) {
         self.chars += 1;
         if self.chars > LINE_MAX {

@@ -21,7 +21,7 @@ pub(in crate::web) fn push_line(html: &mut String, number: u64, url: &str, line:
 }
 
 /// A build command, which is announced by a line such as `[2026-11-28 09:30.05] $ make`.
-struct Step {
+struct BuildCommand {
     title: String,
     started: SystemTime,
     lines: String,
@@ -32,7 +32,7 @@ pub(in crate::web) struct Page<'u> {
     html: String,
     /// The lines outside steps that have not been added to `html` yet.
     lines: String,
-    step: Option<Step>,
+    step: Option<BuildCommand>,
     url: &'u str,
 }
 
@@ -64,7 +64,7 @@ impl<'u> Page<'u> {
             if let Some(command) = text.strip_prefix("$ ") {
                 self.flush();
                 let title = plain(command.trim_end());
-                self.step = Some(Step { title, started: time, lines: String::new() });
+                self.step = Some(BuildCommand { title, started: time, lines: String::new() });
             }
         }
         let lines = self.step.as_mut().map_or(&mut self.lines, |step| &mut step.lines);

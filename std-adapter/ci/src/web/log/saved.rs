@@ -12,7 +12,7 @@ use super::index::Index;
 use super::lines::Page;
 use super::whole_chars;
 use crate::build::BuildLog;
-use crate::web::store::Store;
+use crate::web::store::WebStore;
 use crate::web::time;
 
 /// The number of bytes to read at once when indexing or searching a log.
@@ -30,11 +30,11 @@ const ENDS: usize = 1024;
 
 /// A log that can be read in chunks.
 #[derive(Clone)]
-pub(in crate::web) enum Source {
+pub(in crate::web) enum ReadableLog {
     /// A log stored in a commit.
     Saved {
         /// The database.
-        store: Arc<dyn Store>,
+        store: Arc<dyn WebStore>,
         /// The hash of the commit.
         commit: String,
     },
@@ -42,20 +42,20 @@ pub(in crate::web) enum Source {
     Live(BuildLog),
 }
 
-impl Source {
+impl ReadableLog {
     /// Returns the current length in bytes.
     pub(in crate::web) async fn len(&self) -> Result<u64> {
         match self {
-            Source::Saved { store, commit } => store.log_len(commit).await,
-            Source::Live(log) => Ok(log.len() as u64),
+            ReadableLog::Saved { store, commit } => store.log_len(commit).await,
+            ReadableLog::Live(log) => Ok(log.len() as u64),
         }
     }
 
     /// Reads `length` bytes, or fewer at the end of the log.
     pub(in crate::web) async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
         match self {
-            Source::Saved { store, commit } => store.read_log(commit, offset, length).await,
-            Source::Live(log) => {
+            ReadableLog::Saved { store, commit } => store.read_log(commit, offset, length).await,
+            ReadableLog::Live(log) => {
                 Ok(usize::try_from(offset).map_or(Vec::new(), |at| log.read_at(at, length)))
             }
         }
@@ -102,7 +102,7 @@ impl Source {
 
 /// The indexes and durations of the most recently shown logs.
 pub(in crate::web) struct SavedLogs {
-    store: Arc<dyn Store>,
+    store: Arc<dyn WebStore>,
     /// The permits for reading whole logs.
     scans: Semaphore,
     indexes: Recent<Arc<Index>>,
@@ -110,13 +110,13 @@ pub(in crate::web) struct SavedLogs {
 }
 
 impl SavedLogs {
-    pub(in crate::web) fn new(store: Arc<dyn Store>) -> SavedLogs {
+    pub(in crate::web) fn new(store: Arc<dyn WebStore>) -> SavedLogs {
         let scans = Semaphore::new(SCANS_MAX);
         SavedLogs { store, scans, indexes: Recent::default(), durations: Recent::default() }
     }
 
-    pub(in crate::web) fn source(&self, commit: &str) -> Source {
-        Source::Saved { store: self.store.clone(), commit: commit.to_owned() }
+    pub(in crate::web) fn source(&self, commit: &str) -> ReadableLog {
+        ReadableLog::Saved { store: self.store.clone(), commit: commit.to_owned() }
     }
 
     /// Waits for a permit to read a whole log. The permits prevent a few visitors from using all

@@ -4,7 +4,7 @@ use datakit_client::db::Result;
 
 use super::ansi::plain;
 use super::index::Index;
-use super::saved::Source;
+use super::saved::ReadableLog;
 
 /// The maximum number of lines in a result.
 const FOUND_MAX: usize = 200;
@@ -14,7 +14,7 @@ const SHOWN_MAX: usize = 300;
 
 /// A line that contains the search text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::web) struct Found {
+pub(in crate::web) struct FoundLine {
     pub(in crate::web) line: u64,
     pub(in crate::web) page: usize,
     /// The start of the line, without escape sequences.
@@ -24,14 +24,14 @@ pub(in crate::web) struct Found {
 /// The result of a search.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::web) struct SearchResult {
-    pub(in crate::web) found: Vec<Found>,
+    pub(in crate::web) found: Vec<FoundLine>,
     /// The last line that was searched, if the search stopped before the end.
     pub(in crate::web) stopped: Option<u64>,
 }
 
 /// Searches the lines after the line `after` for a string. The search is not case-sensitive.
 pub(in crate::web) async fn search(
-    source: &Source,
+    source: &ReadableLog,
     index: &Index,
     text: &str,
     after: u64,
@@ -72,7 +72,7 @@ fn add(result: &mut SearchResult, index: &Index, number: u64, line: &[u8], wante
         return true;
     }
     let text = line.trim_end().chars().take(SHOWN_MAX).collect();
-    result.found.push(Found { line: number, page: index.page_of_line(number), text });
+    result.found.push(FoundLine { line: number, page: index.page_of_line(number), text });
     let is_full = result.found.len() >= FOUND_MAX;
     result.stopped = is_full.then_some(number);
     !is_full
@@ -96,7 +96,7 @@ mod tests {
     use crate::build::{BuildLog, LogLimits};
 
     async fn find(log: &BuildLog, text: &str, after: u64) -> SearchResult {
-        let source = Source::Live(log.clone());
+        let source = ReadableLog::Live(log.clone());
         let mut index = Index::new();
         index.feed(&source.read(0, usize::MAX).await.unwrap());
         search(&source, &index, text, after).await.unwrap()

@@ -38,7 +38,7 @@ const STORED: Duration = Duration::from_secs(30);
 
 /// The text between two offsets of a log, as a server-sent event.
 #[derive(Debug, Clone)]
-struct Event {
+struct TailEvent {
     start: u64,
     end: u64,
     text: Bytes,
@@ -47,7 +47,7 @@ struct Event {
 /// The state of a tail that is visible to its viewers.
 #[derive(Debug, Default)]
 struct Kept {
-    events: VecDeque<Event>,
+    events: VecDeque<TailEvent>,
     bytes: usize,
     /// The incomplete last line, as a server-sent event.
     rest: Bytes,
@@ -55,7 +55,7 @@ struct Kept {
 
 /// The position of a tail or viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::web) struct Position {
+pub(in crate::web) struct TailPosition {
     /// The end of the last event.
     pub(in crate::web) end: u64,
     /// The length of the text that has been read.
@@ -66,10 +66,10 @@ pub(in crate::web) struct Position {
     done: bool,
 }
 
-impl Position {
+impl TailPosition {
     /// Returns the position of a viewer that has received the lines up to an offset.
-    pub(in crate::web) fn at(end: u64) -> Position {
-        Position { end, ..Position::default() }
+    pub(in crate::web) fn at(end: u64) -> TailPosition {
+        TailPosition { end, ..TailPosition::default() }
     }
 }
 
@@ -78,7 +78,7 @@ pub(in crate::web) struct Tail {
     log: BuildLog,
     index: Mutex<Index>,
     kept: Mutex<Kept>,
-    progress: watch::Sender<Position>,
+    progress: watch::Sender<TailPosition>,
     /// How many times the log has been read.
     reads: AtomicUsize,
 }
@@ -87,7 +87,7 @@ pub(in crate::web) struct Tail {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::web) enum Next {
     /// Send these events, which end at the given position.
-    Events(Vec<Bytes>, Position),
+    Events(Vec<Bytes>, TailPosition),
     /// The viewer has fallen too far behind.
     Behind,
     /// The log is complete.
@@ -120,9 +120,9 @@ impl Tail {
     }
 
     /// Waits for events after a position.
-    pub(in crate::web) async fn next(&self, seen: Position) -> Next {
+    pub(in crate::web) async fn next(&self, seen: TailPosition) -> Next {
         let mut progress = self.progress.subscribe();
-        let is_new = |now: &Position| now.end > seen.end || now.rest > seen.rest || now.done;
+        let is_new = |now: &TailPosition| now.end > seen.end || now.rest > seen.rest || now.done;
         let Ok(now) = progress.wait_for(is_new).await.map(|now| *now) else { return Next::End };
         if now.end <= seen.end && now.rest <= seen.rest {
             return Next::End;
@@ -148,7 +148,10 @@ impl Tail {
         }
         Next::Events(
             texts,
-            Position { rest: if is_last { now.rest } else { seen.rest }, ..Position::at(end) },
+            TailPosition {
+                rest: if is_last { now.rest } else { seen.rest },
+                ..TailPosition::at(end)
+            },
         )
     }
 
@@ -210,7 +213,7 @@ impl Tail {
             }
             text.push('\n');
             kept.bytes += text.len();
-            kept.events.push_back(Event { start, end, text: text.into() });
+            kept.events.push_back(TailEvent { start, end, text: text.into() });
             while kept.bytes > KEPT_MAX && kept.events.len() > 1 {
                 let removed = kept.events.pop_front().map_or(0, |event| event.text.len());
                 kept.bytes -= removed;
@@ -252,7 +255,7 @@ impl Tails {
             log,
             index: Mutex::new(Index::new()),
             kept: Mutex::default(),
-            progress: watch::Sender::new(Position::default()),
+            progress: watch::Sender::new(TailPosition::default()),
             reads: AtomicUsize::new(0),
         });
         tails.insert(branch.to_owned(), tail.clone());

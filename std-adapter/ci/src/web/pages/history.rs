@@ -15,7 +15,7 @@ use crate::web::html::escape;
 use crate::web::model::{Badge, Moment, kind_name, short_hash, short_name};
 use crate::web::store::HistoryEntry;
 use crate::web::visit::Visit;
-use crate::web::{State, time, urls};
+use crate::web::{WebState, time, urls};
 
 /// The number of commits on a page.
 const COMMITS: usize = 100;
@@ -60,7 +60,7 @@ struct TestRow {
 /// Shows the history of a target, starting at the newest commit or at the commit `from`.
 pub(in crate::web) async fn list(
     visit: Visit,
-    state: &State,
+    state: &WebState,
     target: &Target,
     from: Option<&str>,
 ) -> Result<Response> {
@@ -102,7 +102,7 @@ impl EntryRow {
 
 /// A finished run of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
+struct TestRun {
     source: Option<Hash>,
     failed: bool,
     /// The time between the commit in which the test became pending and the commit with the result.
@@ -111,8 +111,8 @@ struct Run {
 
 /// Finds the runs of each test in part of a history, which starts with the newest commit. The runs
 /// are in chronological order.
-fn runs(entries: &[HistoryEntry]) -> BTreeMap<String, Vec<Run>> {
-    let mut runs: BTreeMap<String, Vec<Run>> = BTreeMap::new();
+fn runs(entries: &[HistoryEntry]) -> BTreeMap<String, Vec<TestRun>> {
+    let mut runs: BTreeMap<String, Vec<TestRun>> = BTreeMap::new();
     // The state of each test: the source commit, the status, and the start of the pending run.
     let mut last: BTreeMap<&str, (Option<Hash>, JobStatus, Option<SystemTime>)> = BTreeMap::new();
     for entry in entries.iter().rev() {
@@ -130,7 +130,7 @@ fn runs(entries: &[HistoryEntry]) -> BTreeMap<String, Vec<Run>> {
                 let duration =
                     began.zip(entry.time).and_then(|(from, to)| to.duration_since(from).ok());
                 let failed = job.status == JobStatus::Failure;
-                runs.entry(test.clone()).or_default().push(Run { source, failed, duration });
+                runs.entry(test.clone()).or_default().push(TestRun { source, failed, duration });
             }
             last.insert(test, (source, job.status, None));
         }
@@ -139,7 +139,7 @@ fn runs(entries: &[HistoryEntry]) -> BTreeMap<String, Vec<Run>> {
 }
 
 impl TestRow {
-    fn new(test: &str, runs: &[Run]) -> TestRow {
+    fn new(test: &str, runs: &[TestRun]) -> TestRow {
         let of = |failed: bool| -> BTreeSet<Option<Hash>> {
             runs.iter().filter(|run| run.failed == failed).map(|run| run.source).collect()
         };
@@ -163,7 +163,7 @@ impl TestRow {
 }
 
 /// Draws a chart of the durations and results of the latest runs.
-fn bars(test: &str, runs: &[Run]) -> String {
+fn bars(test: &str, runs: &[TestRun]) -> String {
     let shown = runs.get(runs.len().saturating_sub(BARS)..).unwrap_or_default();
     let longest = shown.iter().filter_map(|run| run.duration).max().unwrap_or_default();
     let failed = shown.iter().filter(|run| run.failed).count();

@@ -1,7 +1,7 @@
 //! The home page and the page for a wall-mounted screen.
 
 use askama::Template;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::response::Response;
 
 use super::page;
@@ -9,12 +9,12 @@ use crate::pool::PoolStatus;
 use crate::state::JobStatus;
 use crate::web::model::{Moment, TargetRow, overall};
 use crate::web::visit::Visit;
-use crate::web::{State, events};
+use crate::web::{WebState, events};
 use crate::{Target, TargetView};
 
 #[derive(Template)]
 #[template(path = "home.html")]
-struct Home {
+struct HomePage {
     visit: Visit,
     /// The URL of the event stream that reports changes.
     changes: String,
@@ -25,7 +25,7 @@ struct Home {
 
 #[derive(Template)]
 #[template(path = "wall.html")]
-struct Wall {
+struct WallPage {
     visit: Visit,
     /// The URL of the event stream that reports changes.
     changes: String,
@@ -78,16 +78,16 @@ impl PoolRow {
         }
     }
 
-    pub(in crate::web) fn all(state: &State) -> Vec<PoolRow> {
+    pub(in crate::web) fn all(state: &WebState) -> Vec<PoolRow> {
         state.0.pools.status().into_iter().map(PoolRow::new).collect()
     }
 }
 
 /// The first page.
-pub(in crate::web) async fn home(visit: Visit, Extract(state): Extract<State>) -> Response {
+pub(in crate::web) async fn home(visit: Visit, State(state): State<WebState>) -> Response {
     let changes = events::url(&state, None);
     let targets = state.0.view.targets();
-    page(&Home {
+    page(&HomePage {
         visit,
         changes,
         dashboards: dashboards(&state, &targets),
@@ -97,10 +97,10 @@ pub(in crate::web) async fn home(visit: Visit, Extract(state): Extract<State>) -
 }
 
 /// The page for a wall-mounted screen.
-pub(in crate::web) async fn wall(visit: Visit, Extract(state): Extract<State>) -> Response {
+pub(in crate::web) async fn wall(visit: Visit, State(state): State<WebState>) -> Response {
     let changes = events::url(&state, None);
     let targets = state.0.view.targets();
-    page(&Wall {
+    page(&WallPage {
         visit,
         changes,
         dashboards: dashboards(&state, &targets),
@@ -108,7 +108,7 @@ pub(in crate::web) async fn wall(visit: Visit, Extract(state): Extract<State>) -
     })
 }
 
-fn dashboards(state: &State, targets: &[std::sync::Arc<TargetView>]) -> Vec<TargetRow> {
+fn dashboards(state: &WebState, targets: &[std::sync::Arc<TargetView>]) -> Vec<TargetRow> {
     let configured = &state.0.dashboards;
     let is_shown = |target: &Target| match target {
         _ if !configured.is_empty() => configured.contains(target),

@@ -1,7 +1,7 @@
 //! The lists of pull requests, branches and tags.
 
 use askama::Template;
-use axum::extract::{Query, State as Extract};
+use axum::extract::{Query, State};
 use axum::response::Response;
 use datakit_github::RefKind;
 use serde::Deserialize;
@@ -11,14 +11,14 @@ use crate::Target;
 use crate::web::model::TargetRow;
 use crate::web::urls;
 use crate::web::visit::Visit;
-use crate::web::{State, events};
+use crate::web::{WebState, events};
 
 /// The number of targets on a page.
 const PAGE: usize = 100;
 
 #[derive(Template)]
 #[template(path = "list.html")]
-struct List {
+struct ListPage {
     visit: Visit,
     /// The URL of the event stream that reports changes.
     changes: String,
@@ -34,7 +34,7 @@ struct List {
 
 /// Which part of a list to show.
 #[derive(Debug, Deserialize)]
-pub(in crate::web) struct Part {
+pub(in crate::web) struct ListQuery {
     /// The page number, starting at 1.
     page: Option<usize>,
     /// A string that the name or title must contain.
@@ -44,8 +44,8 @@ pub(in crate::web) struct Part {
 /// The pull requests.
 pub(in crate::web) async fn prs(
     visit: Visit,
-    Extract(state): Extract<State>,
-    Query(part): Query<Part>,
+    State(state): State<WebState>,
+    Query(part): Query<ListQuery>,
 ) -> Response {
     list(visit, &state, part, ("Pull requests", "/pr"), |target| matches!(target, Target::Pr(_)))
 }
@@ -53,8 +53,8 @@ pub(in crate::web) async fn prs(
 /// The branches.
 pub(in crate::web) async fn branches(
     visit: Visit,
-    Extract(state): Extract<State>,
-    Query(part): Query<Part>,
+    State(state): State<WebState>,
+    Query(part): Query<ListQuery>,
 ) -> Response {
     list(visit, &state, part, ("Branches", "/branch"), |target| is_ref(target, RefKind::Heads))
 }
@@ -62,8 +62,8 @@ pub(in crate::web) async fn branches(
 /// The tags.
 pub(in crate::web) async fn tags(
     visit: Visit,
-    Extract(state): Extract<State>,
-    Query(part): Query<Part>,
+    State(state): State<WebState>,
+    Query(part): Query<ListQuery>,
 ) -> Response {
     list(visit, &state, part, ("Tags", "/tag"), |target| is_ref(target, RefKind::Tags))
 }
@@ -74,8 +74,8 @@ fn is_ref(target: &Target, kind: RefKind) -> bool {
 
 fn list(
     visit: Visit,
-    state: &State,
-    part: Part,
+    state: &WebState,
+    part: ListQuery,
     (title, path): (&'static str, &'static str),
     is_shown: impl Fn(&Target) -> bool,
 ) -> Response {
@@ -92,7 +92,7 @@ fn list(
     let number = part.page.unwrap_or(1).clamp(1, total.div_ceil(PAGE).max(1));
     let link = |number: usize| format!("{path}?page={number}&q={}", urls::encode_query(&filter));
     let shown = targets.iter().skip((number - 1) * PAGE).take(PAGE);
-    page(&List {
+    page(&ListPage {
         visit,
         changes,
         title,

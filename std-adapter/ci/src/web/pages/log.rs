@@ -1,7 +1,7 @@
 //! The pages of logs.
 
 use askama::Template;
-use axum::extract::{Query, State as Extract};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use datakit_client::db::Result;
@@ -11,18 +11,18 @@ use super::error::{database_error, not_found};
 use super::page;
 use crate::state::JobStatus;
 use crate::web::log::index::Index;
-use crate::web::log::saved::Source;
+use crate::web::log::saved::ReadableLog;
 use crate::web::log::search::{SearchResult, search};
 use crate::web::model::{Badge, title};
 use crate::web::visit::Visit;
-use crate::web::{State, download, events, urls};
+use crate::web::{WebState, download, events, urls};
 
 /// The maximum length of a search string, in bytes.
 const SEARCH_MAX: usize = 200;
 
 /// Which part of a log to show, and in what form.
 #[derive(Debug, Default, Deserialize)]
-pub(in crate::web) struct Part {
+pub(in crate::web) struct LogQuery {
     /// A page number.
     page: Option<usize>,
     /// The number of a line on the page to show.
@@ -53,7 +53,7 @@ pub(in crate::web) struct LogView {
 impl LogView {
     /// Reads a page of a complete log. `page` uses the index to select a page.
     pub(in crate::web) async fn saved(
-        state: &State,
+        state: &WebState,
         (branch, commit): (&str, &str),
         is_embedded: bool,
         page: impl FnOnce(&Index) -> usize,
@@ -67,7 +67,7 @@ impl LogView {
 
     /// Reads a page of a log that is still being written. Returns `None` if no build is running.
     pub(in crate::web) async fn live(
-        state: &State,
+        state: &WebState,
         branch: &str,
         is_embedded: bool,
         page: impl FnOnce(&Index) -> usize,
@@ -75,7 +75,7 @@ impl LogView {
         let tail = state.0.tails.get(branch)?;
         tail.catch_up().await;
         let index = tail.index();
-        let source = Source::Live(tail.log().clone());
+        let source = ReadableLog::Live(tail.log().clone());
         let url = urls::live_log(branch);
         let number = page(&index).clamp(1, index.page_count());
         // The events start after the last complete line.
@@ -89,7 +89,7 @@ impl LogView {
     }
 
     async fn new(
-        source: &Source,
+        source: &ReadableLog,
         index: &Index,
         number: usize,
         url: String,
@@ -130,10 +130,10 @@ struct LogPage {
 /// The page for a log that is still being written.
 pub(in crate::web) async fn live(
     visit: Visit,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     uri: Uri,
     headers: HeaderMap,
-    Query(part): Query<Part>,
+    Query(part): Query<LogQuery>,
 ) -> Response {
     let branch = uri.path().strip_prefix("/log/live/").and_then(urls::decode_text);
     let Some(branch) = branch else { return not_found("The branch name is not valid UTF-8.") };
@@ -147,7 +147,7 @@ pub(in crate::web) async fn live(
     if let Some(from) = part.events {
         return events::log(&state, &headers, tail, from);
     }
-    let source = Source::Live(tail.log().clone());
+    let source = ReadableLog::Live(tail.log().clone());
     if part.raw.is_some() {
         return download::send(source, &branch, &headers).await;
     }
@@ -156,12 +156,12 @@ pub(in crate::web) async fn live(
         return finished(&state, &branch, &uri).await;
     };
     let action = urls::cancel(&branch);
-    let log = Log { source, index: &tail.index(), view, branch, action, is_live: true };
+    let log = ShownLog { source, index: &tail.index(), view, branch, action, is_live: true };
     render(visit, &state, log, part).await
 }
 
 /// Redirects the visitor to the complete log of a branch.
-async fn finished(state: &State, branch: &str, uri: &Uri) -> Response {
+async fn finished(state: &WebState, branch: &str, uri: &Uri) -> Response {
     match state.0.store.head(branch).await {
         Ok(Some(commit)) => {
             let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -176,10 +176,10 @@ async fn finished(state: &State, branch: &str, uri: &Uri) -> Response {
 /// The page for a complete log.
 pub(in crate::web) async fn saved(
     visit: Visit,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     uri: Uri,
     headers: HeaderMap,
-    Query(part): Query<Part>,
+    Query(part): Query<LogQuery>,
 ) -> Response {
     let path = uri.path().strip_prefix("/log/saved/").and_then(urls::decode_text);
     let Some((branch, commit)) = path.as_deref().and_then(|path| path.rsplit_once('/')) else {
@@ -197,11 +197,11 @@ pub(in crate::web) async fn saved(
     let view = LogView::saved(&state, (branch, commit), false, number).await;
     let action = urls::rebuild(branch);
     let branch = branch.to_owned();
-    let log = Log { source, index: &index, view, branch, action, is_live: false };
+    let log = ShownLog { source, index: &index, view, branch, action, is_live: false };
     render(visit, &state, log, part).await
 }
 
-impl Part {
+impl LogQuery {
     /// Returns the number of the page to show. For a live log, this is the last page.
     fn number(&self, index: &Index, is_live: bool) -> usize {
         let line = self.line.map(|line| index.page_of_line(line));
@@ -210,8 +210,8 @@ impl Part {
 }
 
 /// A log, and which page of it to show.
-struct Log<'i> {
-    source: Source,
+struct ShownLog<'i> {
+    source: ReadableLog,
     index: &'i Index,
     view: Result<LogView>,
     branch: String,
@@ -219,8 +219,8 @@ struct Log<'i> {
     is_live: bool,
 }
 
-async fn render(visit: Visit, state: &State, log: Log<'_>, part: Part) -> Response {
-    let Log { source, index, view, branch, action, is_live } = log;
+async fn render(visit: Visit, state: &WebState, log: ShownLog<'_>, part: LogQuery) -> Response {
+    let ShownLog { source, index, view, branch, action, is_live } = log;
     let query = part.q.unwrap_or_default();
     let searched = async {
         let log = view?;

@@ -1,7 +1,7 @@
 //! The pages for targets and commits.
 
 use askama::Template;
-use axum::extract::{Query, Request, State as Extract};
+use axum::extract::{Query, Request, State};
 use axum::handler::Handler;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -20,12 +20,12 @@ use crate::web::model::{
 use crate::web::store::HistoryEntry;
 use crate::web::urls::RepoPage;
 use crate::web::visit::Visit;
-use crate::web::{State, events, picture, urls};
+use crate::web::{WebState, events, picture, urls};
 use crate::{JobView, Target, TargetView};
 
 /// Which part of a target to show.
 #[derive(Debug, Default, Deserialize)]
-pub(in crate::web) struct Part {
+pub(in crate::web) struct TargetQuery {
     /// The selected test.
     pub(in crate::web) test: Option<String>,
     /// The branch of the selected log.
@@ -72,9 +72,9 @@ struct CommitPage {
 /// Handles all paths below `/USER/REPO`.
 pub(in crate::web) async fn repo_page(
     visit: Visit,
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     uri: Uri,
-    Query(part): Query<Part>,
+    Query(part): Query<TargetQuery>,
 ) -> Response {
     match RepoPage::parse(uri.path()) {
         Some(RepoPage::Commit(commit)) => commit_page(visit, &state, &commit, &uri).await,
@@ -86,7 +86,7 @@ pub(in crate::web) async fn repo_page(
 /// Handles the paths `/log/saved/BRANCH/COMMIT` and `/log/saved/pr/N`: the latter is a page of the
 /// repository `log/saved`.
 pub(in crate::web) async fn repo_page_or_log(
-    Extract(state): Extract<State>,
+    State(state): State<WebState>,
     request: Request,
 ) -> Response {
     match RepoPage::parse(request.uri().path()) {
@@ -96,7 +96,7 @@ pub(in crate::web) async fn repo_page_or_log(
 }
 
 /// Redirects to the target of a commit if there is exactly one; otherwise, lists the targets.
-async fn commit_page(visit: Visit, state: &State, commit: &Commit, uri: &Uri) -> Response {
+async fn commit_page(visit: Visit, state: &WebState, commit: &Commit, uri: &Uri) -> Response {
     let mut targets = state.0.view.targets();
     targets.retain(|view| view.head == *commit);
     if let [only] = targets.as_slice() {
@@ -124,7 +124,12 @@ async fn commit_page(visit: Visit, state: &State, commit: &Commit, uri: &Uri) ->
     })
 }
 
-async fn target_page(visit: Visit, state: &State, target: Target, part: Part) -> Response {
+async fn target_page(
+    visit: Visit,
+    state: &WebState,
+    target: Target,
+    part: TargetQuery,
+) -> Response {
     let changes = events::url(state, Some(&target));
     let view = state.0.view.target(&target);
     let shown = async {
@@ -155,9 +160,9 @@ async fn target_page(visit: Visit, state: &State, target: Target, part: Part) ->
 /// Shows the current state of a target.
 async fn present(
     visit: Visit,
-    state: &State,
+    state: &WebState,
     (view, changes): (&TargetView, String),
-    part: &Part,
+    part: &TargetQuery,
 ) -> Result<Response> {
     let jobs: Vec<(&str, &JobResult)> =
         view.jobs.iter().map(|job| (job.test.as_str(), &job.result)).collect();
@@ -194,10 +199,10 @@ async fn present(
 /// Shows an older state of a target.
 async fn past(
     visit: Visit,
-    state: &State,
+    state: &WebState,
     target: &Target,
     entry: HistoryEntry,
-    part: &Part,
+    part: &TargetQuery,
 ) -> Result<Response> {
     let record = &entry.record;
     let jobs: Vec<(&str, &JobResult)> =
@@ -259,9 +264,9 @@ fn more(result: Option<&JobResult>, listed: &[LogRow]) -> usize {
 
 /// Returns a job's logs and the end of the selected log.
 async fn logs(
-    state: &State,
+    state: &WebState,
     result: Option<&JobResult>,
-    part: &Part,
+    part: &TargetQuery,
 ) -> Result<(Vec<LogRow>, Option<LogView>)> {
     let Some(result) = result else { return Ok((Vec::new(), None)) };
     let mut rows = LogRow::all(state, &result.logs).await;

@@ -1,7 +1,7 @@
 //! The page that explains what each pending job is waiting for.
 
 use askama::Template;
-use axum::extract::State as Extract;
+use axum::extract::State;
 use axum::response::Response;
 
 use super::home::PoolRow;
@@ -11,15 +11,15 @@ use crate::term::explain;
 use crate::web::model::{Moment, short_name};
 use crate::web::urls;
 use crate::web::visit::Visit;
-use crate::web::waits::{Reason, reasons};
-use crate::web::{State, events};
+use crate::web::waits::{WaitReason, reasons};
+use crate::web::{WebState, events};
 
 /// The maximum number of jobs on the page.
 const JOBS_MAX: usize = 500;
 
 #[derive(Template)]
 #[template(path = "waiting.html")]
-struct Waiting {
+struct WaitingPage {
     visit: Visit,
     /// The URL of the event stream that reports changes.
     changes: String,
@@ -35,11 +35,11 @@ struct WaitingJob {
     test: String,
     url: String,
     since: Moment,
-    reasons: Vec<(Reason, Option<Moment>)>,
+    reasons: Vec<(WaitReason, Option<Moment>)>,
 }
 
 /// The page.
-pub(in crate::web) async fn page_of(visit: Visit, Extract(state): Extract<State>) -> Response {
+pub(in crate::web) async fn page_of(visit: Visit, State(state): State<WebState>) -> Response {
     let changes = events::url(&state, None);
     let (mut jobs, mut total) = (Vec::new(), 0);
     for target in state.0.view.targets() {
@@ -67,5 +67,5 @@ pub(in crate::web) async fn page_of(visit: Visit, Extract(state): Extract<State>
         }
     }
     let pools = PoolRow::all(&state);
-    page(&Waiting { visit, changes, jobs, total, pools })
+    page(&WaitingPage { visit, changes, jobs, total, pools })
 }

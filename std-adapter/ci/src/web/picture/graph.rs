@@ -12,7 +12,7 @@ const SWEEPS: usize = 4;
 
 /// A node in a picture.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(super) struct GraphNode {
     pub(super) label: String,
     pub(super) state: State,
     pub(super) logs: Logs,
@@ -26,7 +26,7 @@ pub(super) struct Node {
 /// A graph without cycles.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<GraphNode>,
     /// Pairs of nodes, the second of which depends on the first.
     pub(super) edges: Vec<(usize, usize)>,
     /// The number of nodes that do not fit.
@@ -62,7 +62,7 @@ impl Graph {
         }
         let number = self.nodes.len();
         known.insert(explained.id, number);
-        self.nodes.push(Node {
+        self.nodes.push(GraphNode {
             label: name.to_owned(),
             state: explained.state.clone(),
             logs: explained.logs.clone(),

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use super::html::escape;
 use super::urls;
 use crate::term::{Explanation, Logs, State};
-use graph::{Graph, Node};
+use graph::{Graph, GraphNode};
 
 const WIDTH: usize = 212;
 const HEIGHT: usize = 46;
@@ -66,7 +66,7 @@ fn describe(graph: &Graph) -> String {
 }
 
 /// Returns the upper left corner of a node. Short columns are centred.
-fn place(graph: &Graph, node: &Node) -> (usize, usize) {
+fn place(graph: &Graph, node: &GraphNode) -> (usize, usize) {
     let unused = graph.rows().saturating_sub(graph.rows_of(node.layer));
     let x = MARGIN + node.layer * (WIDTH + GAP_X);
     let y = MARGIN + node.row * (HEIGHT + GAP_Y) + unused * (HEIGHT + GAP_Y) / 2 + GAP_Y / 2;
@@ -83,7 +83,7 @@ fn draw_edge(svg: &mut String, from: (usize, usize), to: (usize, usize)) {
     );
 }
 
-fn draw_node(svg: &mut String, node: &Node, (x, y): (usize, usize), durations: &Durations) {
+fn draw_node(svg: &mut String, node: &GraphNode, (x, y): (usize, usize), durations: &Durations) {
     let link = link(&node.logs);
     if let Some((_, url)) = &link {
         let _ = write!(svg, "<a href=\"{}\">", escape(url));

@@ -19,10 +19,10 @@ const CODES: usize = 500;
 
 /// Counts the requests of a web server. All clones share the counters.
 #[derive(Debug, Clone)]
-pub struct RequestCounters(Arc<Counters>);
+pub struct RequestCounters(Arc<RequestCountersInner>);
 
 #[derive(Debug)]
-struct Counters {
+struct RequestCountersInner {
     methods: [AtomicU64; METHODS.len()],
     /// The number of responses with each status code, starting at [`MIN_CODE`].
     codes: Vec<AtomicU64>,
@@ -49,7 +49,7 @@ impl RequestCounters {
     /// Creates counters that start at zero.
     #[must_use]
     pub fn new() -> RequestCounters {
-        RequestCounters(Arc::new(Counters {
+        RequestCounters(Arc::new(RequestCountersInner {
             methods: Default::default(),
             codes: (0..CODES).map(|_| AtomicU64::new(0)).collect(),
             in_progress: AtomicU64::new(0),
@@ -109,12 +109,12 @@ impl Default for RequestCounters {
 
 /// A request whose response has not started. The client can disconnect before the response starts.
 struct Running {
-    counters: Arc<Counters>,
+    counters: Arc<RequestCountersInner>,
     began: Instant,
 }
 
 impl Running {
-    fn start(counters: &Arc<Counters>) -> Running {
+    fn start(counters: &Arc<RequestCountersInner>) -> Running {
         counters.in_progress.fetch_add(1, Relaxed);
         Running { counters: counters.clone(), began: Instant::now() }
     }

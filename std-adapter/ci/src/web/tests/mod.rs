@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use super::auth::{Auth, Options as AuthOptions, Policy};
-use super::{State, router};
+use super::{WebState, router};
 use crate::build::{Build, BuildLog, Builder, Builds, Cache, LiveLogs};
 use crate::pool::Pools;
 use crate::state::JobStatus;
@@ -98,7 +98,7 @@ struct Site {
     view: View,
     router: Router,
     scripts: Scripts,
-    state: State,
+    state: WebState,
     _dir: TempDir,
     engine: tokio::task::JoinHandle<()>,
 }
@@ -165,7 +165,7 @@ impl Site {
         options.can_read = can_read.parse::<Policy>().unwrap();
         options.can_build = can_build.parse::<Policy>().unwrap();
         let auth = Auth::open(options).unwrap();
-        let state = State::new(db.clone(), view.clone(), live, builds, pools, auth)
+        let state = WebState::new(db.clone(), view.clone(), live, builds, pools, auth)
             .metrics(super::monitoring::sha256(b"secret"), || "up 1\n".to_owned());
         let router = router(state.clone());
         let engine = tokio::spawn(async move {

@@ -19,10 +19,10 @@ use tracing::{info, warn};
 
 use super::api::{self, ApiError};
 use super::config::GithubConfig;
-use super::state::State;
+use super::state::LoginState;
 use crate::web::auth::forms::too_many;
 use crate::web::auth::local_path::local_or_root;
-use crate::web::auth::peer::Peer;
+use crate::web::auth::peer::PeerAddr;
 use crate::web::auth::policy::Questions;
 use crate::web::auth::session::Session;
 use crate::web::auth::session_id::random_token;
@@ -82,7 +82,7 @@ fn authorize_url(
     back: &str,
 ) -> Result<String, Box<dyn std::error::Error>> {
     let id = session.id_or_new()?;
-    let state = State { nonce: random_token()?, time: now(), back: back.to_owned() };
+    let state = LoginState { nonce: random_token()?, time: now(), back: back.to_owned() };
     let sealed = state.seal(&id)?;
     let challenge = PkceCodeChallenge::from_code_verifier_sha256(&state.verifier(&id));
     let client = client(config)?;
@@ -112,7 +112,7 @@ struct Callback {
 
 async fn callback(
     session: Session,
-    Peer(address): Peer,
+    PeerAddr(address): PeerAddr,
     Query(query): Query<Callback>,
 ) -> Response {
     let auth = session.auth();
@@ -121,7 +121,7 @@ async fn callback(
         Ok(attempt) => attempt,
         Err(wait) => return too_many(wait),
     };
-    let opened = session.id().and_then(|id| Some((State::open(&query.state, &id)?, id)));
+    let opened = session.id().and_then(|id| Some((LoginState::open(&query.state, &id)?, id)));
     let Some((state, id)) = opened else {
         auth.0.counters.add_github(false);
         let text = "This login was not started in this browser, or it took too long. Try again.";

@@ -17,7 +17,7 @@ const VALID_SECONDS: u64 = 600;
 /// derived from the secret session id, so only the browser that started the login can finish it.
 /// The session id changes on login, so a state can be used only once.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct State {
+pub(super) struct LoginState {
     pub(super) nonce: String,
     /// The time at which the login was started, in seconds since the Unix epoch.
     pub(super) time: u64,
@@ -25,7 +25,7 @@ pub(super) struct State {
     pub(super) back: String,
 }
 
-impl State {
+impl LoginState {
     /// Returns the value of the parameter.
     ///
     /// # Errors
@@ -36,12 +36,12 @@ impl State {
     }
 
     /// Returns the state if this browser recently started the login.
-    pub(super) fn open(text: &str, id: &SessionId) -> Option<State> {
+    pub(super) fn open(text: &str, id: &SessionId) -> Option<LoginState> {
         let (text, signature) = text.split_once('.')?;
         if !is_same_secret(signature, &id.derive("github-state", text)) {
             return None;
         }
-        let state: State = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let state: LoginState = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let age = now().checked_sub(state.time)?;
         (age <= VALID_SECONDS).then_some(state)
     }
@@ -57,23 +57,23 @@ impl State {
 mod tests {
     use super::*;
 
-    fn state(time: u64) -> State {
-        State { nonce: "n".into(), time, back: "/x".into() }
+    fn state(time: u64) -> LoginState {
+        LoginState { nonce: "n".into(), time, back: "/x".into() }
     }
 
     #[test]
     fn only_the_same_browser_can_open_a_state() {
         let (id, other) = (SessionId::random().unwrap(), SessionId::random().unwrap());
         let sealed = state(now()).seal(&id).unwrap();
-        assert_eq!(State::open(&sealed, &id).unwrap().back, "/x");
-        assert!(State::open(&sealed, &other).is_none());
-        assert!(State::open("", &id).is_none());
-        assert!(State::open(".", &id).is_none());
+        assert_eq!(LoginState::open(&sealed, &id).unwrap().back, "/x");
+        assert!(LoginState::open(&sealed, &other).is_none());
+        assert!(LoginState::open("", &id).is_none());
+        assert!(LoginState::open(".", &id).is_none());
         let (text, signature) = sealed.split_once('.').unwrap();
         let forged = state(now() + 1).seal(&other).unwrap();
         let forged = forged.split_once('.').unwrap().0;
-        assert!(State::open(&format!("{forged}.{signature}"), &id).is_none());
-        assert!(State::open(text, &id).is_none());
+        assert!(LoginState::open(&format!("{forged}.{signature}"), &id).is_none());
+        assert!(LoginState::open(text, &id).is_none());
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
         let id = SessionId::random().unwrap();
         for (time, valid) in [(now() - VALID_SECONDS - 1, false), (now() - 5, true), (0, false)] {
             let sealed = state(time).seal(&id).unwrap();
-            assert_eq!(State::open(&sealed, &id).is_some(), valid);
+            assert_eq!(LoginState::open(&sealed, &id).is_some(), valid);
         }
     }
 }

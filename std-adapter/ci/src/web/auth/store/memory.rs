@@ -18,11 +18,11 @@ pub(super) const MAX_SESSIONS_PER_USER: usize = 50;
 
 /// A bounded table of sessions.
 #[derive(Debug, Default)]
-pub(in crate::web::auth) struct Memory(Mutex<Table>);
+pub(in crate::web::auth) struct MemorySessions(Mutex<SessionTable>);
 
 #[derive(Debug, Default)]
-struct Table {
-    sessions: HashMap<String, Entry>,
+struct SessionTable {
+    sessions: HashMap<String, StoredSession>,
     /// The keys, from least to most recently used.
     by_use: BTreeMap<u64, String>,
     /// The keys of each user's sessions, oldest first.
@@ -32,13 +32,13 @@ struct Table {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct StoredSession {
     data: SessionData,
     used: Instant,
     use_number: u64,
 }
 
-impl Memory {
+impl MemorySessions {
     pub(super) fn get(&self, key: &str) -> Option<SessionData> {
         let mut table = self.0.lock();
         table.remove_idle();
@@ -66,7 +66,7 @@ impl Memory {
     }
 }
 
-impl Table {
+impl SessionTable {
     fn touch(&mut self, key: &str) -> Option<SessionData> {
         let entry = self.sessions.get_mut(key)?;
         self.by_use.remove(&entry.use_number);
@@ -80,7 +80,7 @@ impl Table {
         self.uses += 1;
         self.by_use.insert(self.uses, key.clone());
         self.by_user.entry(data.user.clone()).or_default().push_back(key.clone());
-        let entry = Entry { data, used: Instant::now(), use_number: self.uses };
+        let entry = StoredSession { data, used: Instant::now(), use_number: self.uses };
         self.sessions.insert(key, entry);
     }
 
@@ -136,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_if_it_is_not_used() {
-        let memory = Memory::default();
+        let memory = MemorySessions::default();
         memory.insert("used".into(), data("a"));
         memory.insert("idle".into(), data("b"));
         tokio::time::advance(IDLE / 2).await;
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_user_cannot_end_the_sessions_of_others() {
-        let memory = Memory::default();
+        let memory = MemorySessions::default();
         memory.insert("victim".into(), data("victim"));
         for number in 0..MAX_SESSIONS {
             memory.insert(number.to_string(), data("eager"));
@@ -162,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_table_drops_the_session_that_was_not_used_for_the_longest_time() {
-        let memory = Memory::default();
+        let memory = MemorySessions::default();
         for number in 0..MAX_SESSIONS {
             memory.insert(number.to_string(), data(&format!("user{number}")));
         }

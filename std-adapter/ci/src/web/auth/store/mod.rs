@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::session_id::SessionId;
 use super::user::SessionData;
-use memory::Memory;
+use memory::MemorySessions;
 use redis_store::Redis;
 
 /// The idle timeout: a session ends after this time without a request.
@@ -110,14 +110,14 @@ impl std::error::Error for InvalidBackend {}
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a program has few values of this type")]
 pub(super) enum Sessions {
-    Memory(Memory),
+    Memory(MemorySessions),
     Redis(Redis),
 }
 
 impl Sessions {
     pub(super) fn new(backend: &SessionsBackend) -> Sessions {
         match &backend.0 {
-            Backend::Memory => Sessions::Memory(Memory::default()),
+            Backend::Memory => Sessions::Memory(MemorySessions::default()),
             Backend::Redis(server) => Sessions::Redis(Redis::new(server)),
         }
     }

@@ -26,7 +26,7 @@ struct Fake {
     broken: Mutex<Option<(StatusCode, String)>>,
 }
 
-type Shared = State<Arc<Fake>>;
+type FakeState = State<Arc<Fake>>;
 
 impl Fake {
     /// Starts the server and returns its URL.
@@ -56,7 +56,7 @@ impl Fake {
     }
 
     async fn token(
-        State(fake): Shared,
+        State(fake): FakeState,
         Form(form): Form<HashMap<String, String>>,
     ) -> (StatusCode, [(&'static str, &'static str); 1], String) {
         let json_type = [("content-type", "application/json; charset=utf-8")];
@@ -78,7 +78,7 @@ impl Fake {
     }
 
     async fn api(
-        State(fake): Shared,
+        State(fake): FakeState,
         Path(path): Path<String>,
         headers: HeaderMap,
     ) -> (StatusCode, Json<Value>) {
