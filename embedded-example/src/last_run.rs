@@ -41,15 +41,15 @@ struct Record {
 const RESET_COMMAND: u32 = 1;
 const PANIC: u32 = 2;
 
-struct Shared(UnsafeCell<MaybeUninit<Record>>);
+struct RecordCell(UnsafeCell<MaybeUninit<Record>>);
 
 // SAFETY: the record is accessed only while interrupts are disabled on the only core.
-unsafe impl Sync for Shared {}
+unsafe impl Sync for RecordCell {}
 
 // SAFETY: the linker script of cortex-m-rt places the section in RAM, and the section contains only
 // this static.
 #[unsafe(link_section = ".uninit.LAST_RUN")]
-static LAST_RUN: Shared = Shared(UnsafeCell::new(MaybeUninit::uninit()));
+static LAST_RUN: RecordCell = RecordCell(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// Publishes the reason that the last run ended, and erases the stored copy so that only one run
 /// shows it.

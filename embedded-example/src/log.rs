@@ -63,12 +63,12 @@ mod uart {
         }
     }
 
-    struct State {
+    struct LoggerState {
         encoder: defmt::Encoder,
         restore: RestoreState,
     }
 
-    struct Shared(UnsafeCell<State>);
+    struct LoggerCell(UnsafeCell<LoggerState>);
 
     /// Whether a frame has been started but not yet completed.
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
@@ -77,9 +77,9 @@ mod uart {
     // disabled on the only core. Disabling interrupts does not prevent faults. If a fault occurs
     // while a frame is being written, the fault handler panics, and `IN_FRAME` makes `acquire` exit
     // before it accesses the state.
-    unsafe impl Sync for Shared {}
+    unsafe impl Sync for LoggerCell {}
 
-    static STATE: Shared = Shared(UnsafeCell::new(State {
+    static STATE: LoggerCell = LoggerCell(UnsafeCell::new(LoggerState {
         encoder: defmt::Encoder::new(),
         restore: RestoreState::invalid(),
     }));

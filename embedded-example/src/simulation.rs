@@ -59,7 +59,7 @@ pub enum Zone {
 
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct StepOutcome {
     /// The number of steps since boot.
     pub number: u32,
     /// Whether the light is on.
@@ -88,7 +88,7 @@ impl Simulation {
     }
 
     /// Toggles the light, or turns it off if blinking is disabled, and takes a sample.
-    pub fn step(&mut self, settings: &Settings) -> Step {
+    pub fn step(&mut self, settings: &Settings) -> StepOutcome {
         self.number = self.number.wrapping_add(1);
         self.lit = settings.enabled && !self.lit;
         self.smooth(raw(settings, self.number), settings.smoothing);
@@ -96,7 +96,7 @@ impl Simulation {
         let entered = (zone != self.zone).then_some(zone);
         self.zone = zone;
         let wait_ms = wait_ms(settings, self.lit);
-        Step { number: self.number, lit: self.lit, sample: self.sample, entered, wait_ms }
+        StepOutcome { number: self.number, lit: self.lit, sample: self.sample, entered, wait_ms }
     }
 
     fn smooth(&mut self, raw: i32, smoothing: u32) {

@@ -51,7 +51,7 @@ impl core::error::Error for EndReason {
 }
 
 /// The parts of a server that all of its connections share.
-pub(crate) struct Context<T: SharedTree + 'static, const CLIENTS: usize> {
+pub(crate) struct ServerContext<T: SharedTree + 'static, const CLIENTS: usize> {
     pub(crate) tree: &'static T,
     pub(crate) connections: &'static Connections<CLIENTS>,
     pub(crate) config: &'static Config,
@@ -60,12 +60,12 @@ pub(crate) struct Context<T: SharedTree + 'static, const CLIENTS: usize> {
 }
 
 /// A client slot in a server.
-pub(crate) struct Slot<T: SharedTree + 'static, const CLIENTS: usize> {
-    pub(crate) context: &'static Context<T, CLIENTS>,
+pub(crate) struct ClientSlot<T: SharedTree + 'static, const CLIENTS: usize> {
+    pub(crate) context: &'static ServerContext<T, CLIENTS>,
     pub(crate) number: usize,
 }
 
-impl<T: SharedTree + 'static, const CLIENTS: usize> Slot<T, CLIENTS> {
+impl<T: SharedTree + 'static, const CLIENTS: usize> ClientSlot<T, CLIENTS> {
     /// Serves one client until it disconnects, is idle for too long or is kicked, or until the
     /// server shuts down.
     pub(crate) async fn serve<const WORKERS: usize, const FRAME: usize, const FIDS: usize>(
@@ -74,7 +74,7 @@ impl<T: SharedTree + 'static, const CLIENTS: usize> Slot<T, CLIENTS> {
         client: Client,
         memory: &mut SlotMemory<T, CLIENTS, WORKERS, FRAME, FIDS>,
     ) -> EndReason {
-        let Context { tree, connections, config, limits, quota } = self.context;
+        let ServerContext { tree, connections, config, limits, quota } = self.context;
         let idle = (config.idle_timeout)();
         socket.set_nagle_enabled((config.nagle)());
         // Three probes are sent before the connection times out. Without probes, the timeout would

@@ -27,10 +27,12 @@ use crate::EndReason;
 ///
 /// The file is rendered without a buffer. If a client reads it in several pieces, each piece shows
 /// the connections at the time of that read.
-pub struct Connections<const CLIENTS: usize>(CriticalSectionMutex<RefCell<State<CLIENTS>>>);
+pub struct Connections<const CLIENTS: usize>(
+    CriticalSectionMutex<RefCell<ConnectionTable<CLIENTS>>>,
+);
 
-struct State<const CLIENTS: usize> {
-    entries: [Entry; CLIENTS],
+struct ConnectionTable<const CLIENTS: usize> {
+    entries: [SlotEntry; CLIENTS],
     /// The number of the most recent client.
     last: u8,
     shutting_down: bool,
@@ -40,7 +42,7 @@ struct State<const CLIENTS: usize> {
 
 /// The connection in one client slot. A free entry is all zeros, so a table in a `static` needs no
 /// flash for its initial value.
-struct Entry {
+struct SlotEntry {
     peer: Option<IpEndpoint>,
     /// The client's number, or 0 if the slot is free.
     client: u8,
@@ -93,9 +95,9 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(CLIENTS >= 1 && CLIENTS <= 254, "CLIENTS must be from 1 to 254") };
-        Connections(CriticalSectionMutex::new(RefCell::new(State {
+        Connections(CriticalSectionMutex::new(RefCell::new(ConnectionTable {
             entries: [const {
-                Entry {
+                SlotEntry {
                     peer: None,
                     client: 0,
                     kicked: false,
@@ -257,16 +259,16 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         .await
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut State<CLIENTS>) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut ConnectionTable<CLIENTS>) -> R) -> R {
         // The borrow cannot fail, because the state is borrowed only in critical sections, which
         // call no other methods of the table. Waking a task only schedules it.
         self.0.lock(|state| f(&mut state.borrow_mut()))
     }
 }
 
-impl<const CLIENTS: usize> State<CLIENTS> {
+impl<const CLIENTS: usize> ConnectionTable<CLIENTS> {
     fn connections(&self) -> impl Iterator<Item = ConnectionInfo> {
-        self.entries.iter().filter_map(Entry::info)
+        self.entries.iter().filter_map(SlotEntry::info)
     }
 
     /// Returns the next number that is not in use by a connection. Such a number exists, because
@@ -281,7 +283,7 @@ impl<const CLIENTS: usize> State<CLIENTS> {
     }
 }
 
-impl Entry {
+impl SlotEntry {
     fn info(&self) -> Option<ConnectionInfo> {
         let peer = Peer(self.peer?);
         Some(ConnectionInfo { client: Client(self.client), peer, last_active: self.last_active })

@@ -15,7 +15,7 @@ use embassy_time::with_timeout;
 use heapless::Vec;
 
 use crate::acceptor::{Acceptor, Socket};
-use crate::connection::{Context, Slot};
+use crate::connection::{ClientSlot, ServerContext};
 use crate::memory::SlotMemory;
 use crate::{Config, Connections, EndReason, Memory, OpenQuota, Peer, SharedTree};
 
@@ -36,7 +36,7 @@ pub struct Server<
     const FRAME: usize,
     const FIDS: usize,
 > {
-    context: Context<T, CLIENTS>,
+    context: ServerContext<T, CLIENTS>,
     acceptor: Acceptor<CLIENTS>,
     /// The number of tasks that have called `listen`.
     listeners: Cell<usize>,
@@ -74,7 +74,7 @@ impl<
         }
         let default = Limits::new(FRAME.max(4096) as u32).iounit(FRAME.saturating_sub(24) as u32);
         Server {
-            context: Context {
+            context: ServerContext {
                 tree,
                 connections,
                 config,
@@ -134,7 +134,7 @@ impl<
             (unserved.len(), memory)
         };
         let Some(memory) = memory else { pending().await };
-        let slot = Slot { context: &self.context, number };
+        let slot = ClientSlot { context: &self.context, number };
         loop {
             let mut socket = self.acceptor.next_client(number).await;
             if let Some(peer) = socket.tcp.remote_endpoint()

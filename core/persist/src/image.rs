@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use crate::record::{self, HEADER, Header, Kind, OVERHEAD};
+use crate::record::{self, HEADER, Header, OVERHEAD, RecordKind};
 
 /// A buffer with the alignment that some flash drivers require.
 #[repr(align(4))]
@@ -117,7 +117,7 @@ impl<const N: usize> Image<N> {
         render: &mut dyn FnMut(&mut dyn Write) -> fmt::Result,
     ) -> Option<bool> {
         let mut text = Text { bytes: self.free().get_mut(HEADER..)?, length: 0 };
-        if header.kind == Kind::Value {
+        if header.kind == RecordKind::Value {
             render(&mut text).ok()?;
         }
         header.length = text.length;
@@ -125,7 +125,7 @@ impl<const N: usize> Image<N> {
         record::seal(self.free().get_mut(..size)?, header)?;
         let new = self.bytes.0.get(used + HEADER..used + HEADER + usize::from(header.length))?;
         let is_same = match self.find(header.key) {
-            None => header.kind == Kind::Default,
+            None => header.kind == RecordKind::Default,
             Some((old, text)) => (old.kind, old.tag, text) == (header.kind, header.tag, new),
         };
         if !is_same {
@@ -148,7 +148,7 @@ impl<const N: usize> Image<N> {
 
     /// Removes all records that are not values, and treats the others as stored.
     pub(crate) fn set_stored(&mut self) {
-        self.remove(&mut |header| header.kind != Kind::Value);
+        self.remove(&mut |header| header.kind != RecordKind::Value);
         self.new = self.used;
     }
 }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn put(image: &mut Image<64>, key: u32, text: &str) -> bool {
-        let kind = if text.is_empty() { Kind::Default } else { Kind::Value };
+        let kind = if text.is_empty() { RecordKind::Default } else { RecordKind::Value };
         let header = Header { kind, last: false, tag: 0, length: 0, key };
         image.replace(header, &mut |out| out.write_str(text)).is_some()
     }

@@ -15,7 +15,7 @@ use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
 use crate::Error;
 use crate::image::{Aligned, Image};
-use crate::record::{self, HEADER, Header, Kind, OVERHEAD};
+use crate::record::{self, HEADER, Header, OVERHEAD, RecordKind};
 use crate::region::{Region, WORD_MAX, word};
 
 /// The log of records in a region of the flash.
@@ -71,7 +71,7 @@ impl<F: NorFlash> Log<F> {
             let first = image.free().get_mut(..Self::FIRST).unwrap_or_default();
             self.flash.read(self.region.address(block), first).await.map_err(flash_error)?;
             if let Some(header) = image.free_record(Self::FIRST)
-                && header.kind == Kind::Block
+                && header.kind == RecordKind::Block
                 && header.key > self.sequence
                 && let Some((_, text)) = image.free().split_first_chunk::<HEADER>()
                 && let Some(erases) = text.first_chunk()
@@ -121,7 +121,7 @@ impl<F: NorFlash> Log<F> {
             if header.last {
                 batch_end = at;
             }
-            if end.is_some() && header.kind != Kind::Block {
+            if end.is_some() && header.kind != RecordKind::Block {
                 image.accept(header);
                 image.set_stored();
             }
@@ -165,7 +165,7 @@ impl<F: NorFlash> Log<F> {
             self.flash.write(at, records).await.map_err(flash_error)?;
         }
         let key = self.sequence.saturating_add(1);
-        let header = Header { kind: Kind::Block, last: true, tag: 0, length: 4, key };
+        let header = Header { kind: RecordKind::Block, last: true, tag: 0, length: 4, key };
         let (first, _) = self.first.0.split_at_mut(Self::FIRST);
         if let Some([_, _, _, _, _, _, _, _, text @ ..]) = first.first_chunk_mut::<{ HEADER + 4 }>()
         {

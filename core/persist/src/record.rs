@@ -4,7 +4,7 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 0 | bits 0 to 6: the [kind](Kind), bit 7: the record is the last one in a batch |
+//! | 0 | bits 0 to 6: the [kind](RecordKind), bit 7: the record is the last one in a batch |
 //! | 1 | the [tag](crate::key::type_tag) of the parameter's type |
 //! | 2 to 3 | the length of the text in bytes |
 //! | 4 to 7 | the [key](crate::key::path_key) of the parameter |
@@ -24,7 +24,7 @@ const LAST: u8 = 0x80;
 /// The kind of a record. The number also identifies the format version, because a later version
 /// uses different numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RecordKind {
     /// The parameter has a value.
     Value = 1,
     /// The parameter has its default. The text is empty.
@@ -37,7 +37,7 @@ pub(crate) enum Kind {
 /// The first bytes of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RecordKind,
     pub(crate) last: bool,
     pub(crate) tag: u8,
     pub(crate) length: u16,
@@ -50,9 +50,9 @@ impl Header {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Header> {
         let [first, tag, l0, l1, k0, k1, k2, k3] = *bytes.first_chunk()?;
         let kind = match first & !LAST {
-            1 => Kind::Value,
-            2 => Kind::Default,
-            3 => Kind::Block,
+            1 => RecordKind::Value,
+            2 => RecordKind::Default,
+            3 => RecordKind::Block,
             _ => return None,
         };
         Some(Header {
@@ -127,7 +127,8 @@ mod tests {
     fn record_has_the_documented_layout() {
         let mut record = [0xff; 16];
         record[HEADER..HEADER + 3].copy_from_slice(b"500");
-        let header = Header { kind: Kind::Value, last: true, tag: 7, length: 3, key: 0x0403_0201 };
+        let header =
+            Header { kind: RecordKind::Value, last: true, tag: 7, length: 3, key: 0x0403_0201 };
         assert_eq!(seal(&mut record, header), Some(()));
         assert_eq!(record[..11], [0x81, 7, 3, 0, 1, 2, 3, 4, b'5', b'0', b'0']);
         assert_eq!(record[11..15], (!crc_state(&record[..11])).to_le_bytes());
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn record_that_does_not_fit_is_refused() {
-        let header = Header { kind: Kind::Value, last: false, tag: 0, length: 9, key: 0 };
+        let header = Header { kind: RecordKind::Value, last: false, tag: 0, length: 9, key: 0 };
         assert_eq!(seal(&mut [0; 16], header), None);
         assert_eq!(seal(&mut [0; 20], header), None, "no room for the checksum");
     }

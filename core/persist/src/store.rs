@@ -11,7 +11,7 @@ use crate::image::{Image, check_size};
 use crate::key::{has_default, is_known, is_saved, path_key, type_tag};
 use crate::load::{Rejected, load_image};
 use crate::log::Log;
-use crate::record::{Header, Kind};
+use crate::record::{Header, RecordKind};
 use crate::region::{Region, word};
 
 /// How a store treats the stored values of parameters that do not exist in the firmware.
@@ -193,7 +193,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         let _ = self.set.visit(&mut |ordinal, path, parameter| {
             if ordinals.contains(&ordinal) && is_saved(parameter) {
                 let is_default = has_default(parameter) && parameter.is_default();
-                let kind = if is_default { Kind::Default } else { Kind::Value };
+                let kind = if is_default { RecordKind::Default } else { RecordKind::Value };
                 let (key, tag) = (path_key(path), type_tag(parameter));
                 let header = Header { kind, last: false, tag, length: 0, key };
                 let replaced = self.image.replace(header, &mut |out| parameter.render(out));

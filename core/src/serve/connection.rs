@@ -128,7 +128,7 @@ where
         async move {
             let slot = slot.ok_or(Disconnect::Closed)?;
             loop {
-                let Request { frame, fresh } = self.next_request(slot, &mut buf).await?; // transport -> frame
+                let BufferedRequest { frame, fresh } = self.next_request(slot, &mut buf).await?; // transport -> frame
                 let held = frame.held;
                 let size = match buf.reserve(0, held).get(..held) {
                     Some(request) if B::GROWS => self.session.buffer_size(request),
@@ -168,7 +168,7 @@ where
         &self,
         slot: &RequestSlot,
         buf: &mut B,
-    ) -> impl Future<Output = Result<Request, DisconnectOf<R, W>>> {
+    ) -> impl Future<Output = Result<BufferedRequest, DisconnectOf<R, W>>> {
         async move {
             if B::GROWS && self.rx.is_acquired() {
                 buf.release(); // another worker is reading, and may wait for hours
@@ -205,7 +205,7 @@ where
                 self.slots.abort(slot, self.session.aborts(message)).await;
             }
             self.rx.release(rx);
-            Ok(Request { frame, fresh })
+            Ok(BufferedRequest { frame, fresh })
         }
     }
 
@@ -333,7 +333,7 @@ impl<T, F, P: FnMut(Pin<&mut F>, &mut Context<'_>) -> Poll<T>> Future for PollWi
 }
 
 /// A request that is stored in its worker's buffer.
-struct Request {
+struct BufferedRequest {
     frame: Frame,
     /// Whether the tag was unused when the request arrived.
     fresh: bool,

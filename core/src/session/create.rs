@@ -3,7 +3,7 @@
 
 use super::attributes::permissions;
 use super::dispatch::{Call, check_end, fields};
-use super::fids::Record;
+use super::fids::FidRecordOf;
 use super::namespace::symlink;
 use super::open_files::OpenRequest;
 use super::{FidTable, Session};
@@ -78,7 +78,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         &self,
         fid: wire::Fid,
         dir: &V::Inode,
-        record: Record<V>,
+        record: FidRecordOf<V>,
         name: Str<'_>,
         extension: Option<Str<'_>>,
     ) -> Result<(Qid, u32)> {

@@ -11,17 +11,17 @@ use crate::wire::{self, Dialect, Qid};
 
 /// The entry for one fid in a [`FidTable`].
 pub struct FidEntry<V: Vfs> {
-    pub(super) record: Record<V>,
+    pub(super) record: FidRecordOf<V>,
     pub(super) inode: V::Inode,
-    pub(super) state: State<V>,
+    pub(super) state: FidStateOf<V>,
 }
 
 /// The type of the record that a session of the tree `V` stores with each fid.
-pub(super) type Record<V> = <<V as Vfs>::TreeKind as TreeKind>::FidRecord;
+pub(super) type FidRecordOf<V> = <<V as Vfs>::TreeKind as TreeKind>::FidRecord;
 /// The type of the cookie that identifies a position in a directory of the tree `V`.
 pub(super) type Cookie<V> = <<V as Vfs>::TreeKind as TreeKind>::Cookie;
 /// The type of the state that a session of the tree `V` stores for each fid.
-pub(super) type State<V> = FidState<<V as Vfs>::Open, Cookie<V>>;
+pub(super) type FidStateOf<V> = FidState<<V as Vfs>::Open, Cookie<V>>;
 
 impl<V: Vfs> fmt::Debug for FidEntry<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -301,9 +301,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     fn replace_fid(
         &self,
         fid: wire::Fid,
-        mut record: Record<V>,
+        mut record: FidRecordOf<V>,
         inode: V::Inode,
-        state: &mut State<V>,
+        state: &mut FidStateOf<V>,
     ) -> bool {
         // The fid also gets a new serial number, so that requests that still wait on the old state
         // fail.
@@ -324,7 +324,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     pub(super) fn move_fid(
         &self,
         fid: wire::Fid,
-        record: Record<V>,
+        record: FidRecordOf<V>,
         inode: V::Inode,
     ) -> Result<()> {
         self.move_fid_to(fid, record, inode, FidState::Walked)
@@ -335,7 +335,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     pub(super) fn move_fid_opened(
         &self,
         fid: wire::Fid,
-        record: Record<V>,
+        record: FidRecordOf<V>,
         inode: V::Inode,
         open: V::Open,
         access: Access,
@@ -354,9 +354,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     pub(super) fn move_fid_to(
         &self,
         fid: wire::Fid,
-        record: Record<V>,
+        record: FidRecordOf<V>,
         inode: V::Inode,
-        mut state: State<V>,
+        mut state: FidStateOf<V>,
     ) -> Result<()> {
         let found = self.replace_fid(fid, record, inode, &mut state);
         self.repoll_readers(&state);
@@ -368,7 +368,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     pub(super) fn reserve_fid(
         &self,
         fid: wire::Fid,
-        mut record: Record<V>,
+        mut record: FidRecordOf<V>,
         inode: V::Inode,
     ) -> Result<ReservedFid<'_, 'v, V, F>> {
         let mut fids = self.fids.borrow_mut();
@@ -417,7 +417,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Requests another poll of the pending reads if any of them may be using the released `state`.
-    fn repoll_readers(&self, state: &State<V>) {
+    fn repoll_readers(&self, state: &FidStateOf<V>) {
         // In an immutable tree, request another poll after every close, because tracking whether a
         // read has blocked would take up more flash.
         if state.has(Access::WAITED)
@@ -437,7 +437,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Closes the file or directory that a fid had open, if any.
-    pub(super) fn close_state(&self, state: &State<V>) {
+    pub(super) fn close_state(&self, state: &FidStateOf<V>) {
         if let Some(open) = state.opened() {
             self.vfs.close(open);
         }
@@ -453,7 +453,12 @@ pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: FidTable<V>> {
 }
 
 impl<V: Vfs, F: FidTable<V>> ReservedFid<'_, '_, V, F> {
-    pub(super) fn commit(self, mut record: Record<V>, inode: V::Inode, mut state: State<V>) {
+    pub(super) fn commit(
+        self,
+        mut record: FidRecordOf<V>,
+        inode: V::Inode,
+        mut state: FidStateOf<V>,
+    ) {
         record.set_serial(self.serial);
         // No other request has changed the fid, because a reserved fid is invisible to other
         // requests.

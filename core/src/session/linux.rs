@@ -3,7 +3,7 @@
 use core::ops::ControlFlow;
 
 use super::dispatch::{Call, check_end, fields};
-use super::fids::{Access, FidState, Record};
+use super::fids::{Access, FidRecordOf, FidState};
 use super::namespace::symlink;
 use super::open_files::{OpenRequest, read_data, too_many_links};
 use super::reply::{COUNTED_HEADER, finish_counted, message_too_large};
@@ -185,7 +185,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     async fn open_existing(
         &self,
         fid: wire::Fid,
-        mut record: Record<V>,
+        mut record: FidRecordOf<V>,
         inode: V::Inode,
         mode: OpenMode,
     ) -> Result<Qid> {

@@ -2,7 +2,7 @@
 //! that create a file.
 
 use super::dispatch::{Call, check_end, fields};
-use super::fids::{Access, FidState, Record};
+use super::fids::{Access, FidRecordOf, FidState};
 use super::reply::message_too_large;
 use super::{FidTable, MIN_MSIZE, Session};
 use crate::vfs::{
@@ -37,7 +37,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             fields!(self, call, TATTACH, Attach { fid, uname, aname, n_uname });
         let number = if n_uname == Numeric::NONE { None } else { Some(n_uname.0) };
         let mut inode = self.vfs.attach(User { name: uname.as_bytes(), number });
-        let mut record = Record::<V>::new(number.unwrap_or(0));
+        let mut record = FidRecordOf::<V>::new(number.unwrap_or(0));
         let reserved = self.reserve_fid(fid, record, inode.clone())?;
         for name in aname.as_bytes().split(|b| *b == b'/') {
             inode = self.step(&inode, Str(name), &mut record).await?;
@@ -104,7 +104,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         &'s self,
         dir: &'s V::Inode,
         name: Str<'s>,
-        record: &'s mut Record<V>,
+        record: &'s mut FidRecordOf<V>,
     ) -> impl Future<Output = Result<V::Inode>> {
         V::TreeKind::handle(move || self.find(dir, name, record))
     }
@@ -113,7 +113,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         &self,
         dir: &V::Inode,
         name: Str<'_>,
-        record: &mut Record<V>,
+        record: &mut FidRecordOf<V>,
     ) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
         if !id.kind.is_dir() && !name.as_bytes().is_empty() {
@@ -135,7 +135,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Returns the parent of `dir`, or `dir` itself if the parent is outside the attached tree. The
     /// parent is outside if `dir` is the attach point, was removed, or was moved out of the
     /// attached tree.
-    fn above(&self, dir: &V::Inode, record: &mut Record<V>) -> V::Inode {
+    fn above(&self, dir: &V::Inode, record: &mut FidRecordOf<V>) -> V::Inode {
         let mut below = self.vfs.id(dir).ino;
         let above = self.vfs.parent(dir);
         let mut at = above.clone();
@@ -158,7 +158,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Returns the inode and the record of `fid` if it refers to an unopened directory.
     /// Files cannot be created through the fid of an open directory.
-    pub(super) fn directory(&self, fid: wire::Fid) -> Result<(V::Inode, Record<V>)> {
+    pub(super) fn directory(&self, fid: wire::Fid) -> Result<(V::Inode, FidRecordOf<V>)> {
         let found = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.record)),
             _ => Err(Error::CreateInOpened),
@@ -179,7 +179,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     pub(super) async fn open_created(
         &self,
         fid: wire::Fid,
-        mut record: Record<V>,
+        mut record: FidRecordOf<V>,
         inode: V::Inode,
         mode: OpenMode,
         remove: bool,

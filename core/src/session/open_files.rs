@@ -1,7 +1,7 @@
 //! Handlers for open, read, write and clunk requests.
 
 use super::dispatch::{Call, check_end, fields, unknown_message};
-use super::fids::{Access, FidState, Record, unknown_fid};
+use super::fids::{Access, FidRecordOf, FidState, unknown_fid};
 use super::{FidTable, MIN_MSIZE, Session};
 #[cfg(feature = "linux")]
 use crate::vfs::FileType;
@@ -36,7 +36,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Checks whether the file or directory that a fid refers to can be opened. Returns the inode,
     /// the fid's record and the mode in which to open the inode.
-    fn check_open(&self, request: OpenRequest) -> Result<(V::Inode, Record<V>, OpenMode)> {
+    fn check_open(&self, request: OpenRequest) -> Result<(V::Inode, FidRecordOf<V>, OpenMode)> {
         let OpenRequest { fid, mode, remove, .. } = request;
         let (inode, record) = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.record)),

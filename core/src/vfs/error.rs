@@ -7,7 +7,7 @@ mod message;
 pub use message::ERROR_MESSAGE_MAX;
 #[cfg(feature = "params")]
 pub(crate) use message::truncated;
-use message::{Kind, Packed};
+use message::{ErrorKind, Packed};
 
 /// The result of every operation on a tree.
 pub type Result<T> = core::result::Result<T, Error>;
@@ -199,8 +199,8 @@ impl Error {
     /// Returns the error number. All error numbers fit into a byte.
     fn number(&self) -> u8 {
         match self.0.kind() {
-            Kind::Row(row) => Self::ERRNOS.get(usize::from(row)).copied().unwrap_or_default(),
-            Kind::Custom(errno) => errno,
+            ErrorKind::Row(row) => Self::ERRNOS.get(usize::from(row)).copied().unwrap_or_default(),
+            ErrorKind::Custom(errno) => errno,
         }
     }
 
@@ -217,8 +217,8 @@ impl Error {
     #[inline(never)]
     fn text(&self) -> &'static str {
         let row = match self.0.kind() {
-            Kind::Row(row) => row,
-            Kind::Custom(_) => Row::Count as u8,
+            ErrorKind::Row(row) => row,
+            ErrorKind::Custom(_) => Row::Count as u8,
         };
         let (mut start, mut end) = (0, 0);
         for length in Self::LENGTHS.iter().take(usize::from(row) + 1) {
@@ -231,8 +231,10 @@ impl Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.kind() {
-            Kind::Row(row) => f.write_str(Self::NAMES.get(usize::from(row)).unwrap_or(&"Error")),
-            Kind::Custom(errno) => self.read_message(|message| {
+            ErrorKind::Row(row) => {
+                f.write_str(Self::NAMES.get(usize::from(row)).unwrap_or(&"Error"))
+            }
+            ErrorKind::Custom(errno) => self.read_message(|message| {
                 f.debug_tuple("Custom").field(&errno).field(&message).finish()
             }),
         }

@@ -103,9 +103,9 @@ impl<'a, T: Field<'a> + Copy> List<'a, T> {
         match *self {
             // The values in a list are encoded in the same way in every dialect.
             List::Wire { count, bytes } => {
-                Iter(Source::Wire(count, Reader::new(bytes, Dialect::Legacy), PhantomData))
+                Iter(ListSource::Wire(count, Reader::new(bytes, Dialect::Legacy), PhantomData))
             }
-            List::Slice(values) => Iter(Source::Slice(values.iter())),
+            List::Slice(values) => Iter(ListSource::Slice(values.iter())),
         }
     }
 
@@ -127,10 +127,10 @@ impl<'a, T: Field<'a> + Copy> List<'a, T> {
 
 /// An iterator over the values of a [`List`].
 #[derive(Clone, Debug)]
-pub struct Iter<'a, T>(Source<'a, T>);
+pub struct Iter<'a, T>(ListSource<'a, T>);
 
 #[derive(Clone, Debug)]
-enum Source<'a, T> {
+enum ListSource<'a, T> {
     Wire(u16, Reader<'a>, PhantomData<T>),
     Slice(core::slice::Iter<'a, T>),
 }
@@ -141,20 +141,20 @@ impl<'a, T: Field<'a> + Copy> Iterator for Iter<'a, T> {
     #[inline]
     fn next(&mut self) -> Option<T> {
         match &mut self.0 {
-            Source::Wire(left, reader, _) => {
+            ListSource::Wire(left, reader, _) => {
                 *left = left.checked_sub(1)?;
                 let value = T::decode(reader);
                 reader.check().ok().map(|()| value)
             }
-            Source::Slice(values) => values.next().copied(),
+            ListSource::Slice(values) => values.next().copied(),
         }
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
-            Source::Wire(left, ..) => (0, Some(usize::from(*left))),
-            Source::Slice(values) => values.size_hint(),
+            ListSource::Wire(left, ..) => (0, Some(usize::from(*left))),
+            ListSource::Slice(values) => values.size_hint(),
         }
     }
 }

@@ -16,7 +16,7 @@ use datakit_github::{Capabilities, Commit, Repo, Snapshot, ensure_branch};
 use tokio::time::{Instant, sleep_until};
 
 use self::branch::BranchState;
-use self::memory::Memory;
+use self::memory::BridgeMemory;
 use crate::events::Mark;
 use crate::github::{Api, Hook};
 use crate::inbox::Inbox;
@@ -50,7 +50,7 @@ pub(crate) struct Bridge<A, D: Database> {
     settings: Settings,
     inbox: Arc<Inbox>,
     counters: RoundCounters,
-    memory: Memory,
+    memory: BridgeMemory,
     branch: BranchState<D>,
     resync_at: Option<Instant>,
     retry_at: Option<Instant>,
@@ -71,7 +71,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
             settings,
             inbox,
             counters,
-            memory: Memory::default(),
+            memory: BridgeMemory::default(),
             branch: BranchState::default(),
             resync_at,
             retry_at: None,
@@ -115,7 +115,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         tracing::warn!(
             "the branch does not descend from its last known head, so all data is read from GitHub again"
         );
-        self.memory = Memory::default();
+        self.memory = BridgeMemory::default();
         self.branch = BranchState::default();
     }
 
@@ -219,7 +219,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
 
     /// Sends changes made in the branch to GitHub.
     async fn push(&mut self, datakit: &Snapshot, fresh: &BTreeSet<Repo>) {
-        let Memory { synced, github, .. } = &self.memory;
+        let BridgeMemory { synced, github, .. } = &self.memory;
         let pushes = round::pushes(datakit, synced, github, fresh, &self.settings.capabilities);
         for push in self.memory.due(pushes) {
             let id = push.id();

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use self::deliveries::Deliveries;
-use self::signature::Key;
+use self::signature::SignatureKey;
 use crate::events::mark_of;
 use crate::inbox::Inbox;
 use crate::metrics::EventCounters;
@@ -43,12 +43,12 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct WebhookServer {
     socket: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<WebhookServerInner>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    key: Key,
+struct WebhookServerInner {
+    key: SignatureKey,
     deliveries: Mutex<Deliveries>,
     inbox: Arc<Inbox>,
     counters: EventCounters,
@@ -80,8 +80,8 @@ impl WebhookServer {
             }
         };
         let bodies = Semaphore::new(MAX_BODIES as usize);
-        let (key, deliveries) = (Key::new(secret), Mutex::default());
-        let shared = Arc::new(Shared { key, deliveries, inbox, counters, bodies });
+        let (key, deliveries) = (SignatureKey::new(secret), Mutex::default());
+        let shared = Arc::new(WebhookServerInner { key, deliveries, inbox, counters, bodies });
         Ok(WebhookServer { socket, shared })
     }
 
@@ -112,7 +112,7 @@ impl WebhookServer {
     }
 }
 
-async fn serve_connection(stream: TcpStream, shared: &Shared) {
+async fn serve_connection(stream: TcpStream, shared: &WebhookServerInner) {
     let service = service_fn(async |request| {
         let (status, text) = match shared.receive(request).await {
             Ok(text) => (StatusCode::ACCEPTED, text),
@@ -133,7 +133,7 @@ async fn serve_connection(stream: TcpStream, shared: &Shared) {
     let _ = tokio::time::timeout(TIMEOUT, connection).await;
 }
 
-impl Shared {
+impl WebhookServerInner {
     async fn receive(&self, request: Request<Incoming>) -> Result<&'static str, Refusal> {
         if request.method() != Method::POST {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "use POST"));

@@ -13,7 +13,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use crate::error::BridgeError;
 use crate::metrics::Counters;
 use crate::plan::{Plan, Published};
-use crate::source::{Reading, Source};
+use crate::source::{Reading, WatchedRepository};
 use crate::wakes::Wakes;
 
 /// How long to wait for further changes before reading the repositories. The delay is short,
@@ -25,7 +25,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The repositories and the state needed to publish them.
 #[derive(Debug)]
 pub(crate) struct Bridge {
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<WatchedRepository>,
     pub(crate) wakes: Wakes,
     /// The name of the branch to which the bridge publishes.
     pub(crate) branch: String,
@@ -39,7 +39,7 @@ impl Bridge {
         self.counters.connected.set(1);
         tracing::info!(branch = self.branch, "connected to the database");
         let mut heads = branch.watch_head().await?;
-        let mut published = State::<D::Commit>::default();
+        let mut published = PublishedRefs::<D::Commit>::default();
         (0..self.sources.len()).for_each(|index| self.wakes.wake(index));
         loop {
             let head = match timeout(REPLY_TIMEOUT, branch.head()).await {
@@ -49,7 +49,7 @@ impl Bridge {
             let Some(head) = head else {
                 // Another client has removed the branch.
                 branch = ensure_branch(db, &self.branch).await?;
-                published = State::default();
+                published = PublishedRefs::default();
                 continue;
             };
             for repo in published.refresh(&head, &self.repos()).await? {
@@ -80,7 +80,7 @@ impl Bridge {
         db: &D,
         branch: &D::Branch,
         head: &D::Commit,
-        published: &mut State<D::Commit>,
+        published: &mut PublishedRefs<D::Commit>,
     ) -> Result<(), BridgeError> {
         let mut plan = Plan::default();
         let mut urls = Vec::new();
@@ -111,7 +111,7 @@ impl Bridge {
             Err(Error::Conflict(reason)) => {
                 tracing::info!(reason, "another client changed the same branches, trying again");
                 transaction.abort().await;
-                *published = State::default();
+                *published = PublishedRefs::default();
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -125,7 +125,7 @@ impl Bridge {
             published.apply(&diff);
             published.commit = Some(committed);
         } else {
-            *published = State::default();
+            *published = PublishedRefs::default();
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Bridge {
     async fn new_clone_url<C: CommitOps>(
         &self,
         head: &C,
-        source: &Source,
+        source: &WatchedRepository,
     ) -> Result<Option<(Repo, String)>, BridgeError> {
         let Some(url) = source.clone_url() else { return Ok(None) };
         let found = read_clone_url(&head.tree(), &source.repo).await?;
@@ -162,7 +162,7 @@ impl Bridge {
     async fn check_loop<D: Database>(
         &self,
         db: &D,
-        source: &Source,
+        source: &WatchedRepository,
         reading: &Reading,
     ) -> Result<(), BridgeError> {
         let name = RefName::new(RefKind::Heads, &self.branch);
@@ -183,7 +183,7 @@ impl Bridge {
 
 /// The refs stored in the database as of a particular commit.
 #[derive(Debug)]
-struct State<C> {
+struct PublishedRefs<C> {
     /// The commit that contains `refs`, or `None` if the refs must be read again.
     commit: Option<C>,
     refs: BTreeMap<Repo, Published>,
@@ -191,13 +191,13 @@ struct State<C> {
     clone_urls: BTreeSet<Repo>,
 }
 
-impl<C> Default for State<C> {
-    fn default() -> State<C> {
-        State { commit: None, refs: BTreeMap::new(), clone_urls: BTreeSet::new() }
+impl<C> Default for PublishedRefs<C> {
+    fn default() -> PublishedRefs<C> {
+        PublishedRefs { commit: None, refs: BTreeMap::new(), clone_urls: BTreeSet::new() }
     }
 }
 
-impl<C: CommitOps> State<C> {
+impl<C: CommitOps> PublishedRefs<C> {
     /// Reads the refs that changed between the last known commit and `head`. Returns the
     /// repositories whose refs have changed.
     async fn refresh(&mut self, head: &C, repos: &BTreeSet<Repo>) -> Result<BTreeSet<Repo>, Error> {

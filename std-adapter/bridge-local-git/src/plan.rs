@@ -67,7 +67,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refs::Branches;
+    use crate::refs::RepositoryBranches;
 
     fn hash(digit: char) -> Hash {
         Hash::parse(digit.to_string().repeat(40)).unwrap()
@@ -80,7 +80,8 @@ mod tests {
     /// Returns the lines of the commit message.
     fn plan(heads: &[(&str, char)], unreadable: &[&str], is_same: bool) -> Vec<String> {
         let unreadable = unreadable.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let reading = Reading { branches: Branches { heads: refs(heads), unreadable }, is_same };
+        let reading =
+            Reading { branches: RepositoryBranches { heads: refs(heads), unreadable }, is_same };
         let published =
             refs(&[("heads/a", '1'), ("heads/a/b", '1'), ("heads/ab", '1'), ("tags/t", '1')]);
         let mut plan = Plan::default();
@@ -126,7 +127,7 @@ mod tests {
         let heads: Vec<(&str, char)> =
             heads.iter().map(|(name, digit)| (&**name, *digit)).collect();
         let mut plan = Plan::default();
-        let branches = Branches { heads: refs(&heads), unreadable: Vec::new() };
+        let branches = RepositoryBranches { heads: refs(&heads), unreadable: Vec::new() };
         plan.add(&"me/x".parse().unwrap(), &Reading { branches, is_same: true }, &Published::new());
         let (diff, message) = plan.finish();
         assert_eq!(diff.updates().len(), 9999);

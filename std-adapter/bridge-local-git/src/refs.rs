@@ -16,14 +16,14 @@ use crate::repository::is_absent;
 
 /// The branches of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Branches {
+pub(crate) struct RepositoryBranches {
     pub(crate) heads: BTreeMap<RefName, Hash>,
     /// The names of existing branches and branch directories that cannot be read.
     pub(crate) unreadable: Vec<Vec<u8>>,
 }
 
-impl Branches {
-    /// Returns whether the branch may exist even though [`Branches::heads`] does not contain it.
+impl RepositoryBranches {
+    /// Returns whether the branch may exist even though [`RepositoryBranches::heads`] does not contain it.
     pub(crate) fn may_have(&self, name: &RefName) -> bool {
         self.unreadable.iter().any(|unreadable| {
             unreadable.is_empty()
@@ -47,7 +47,7 @@ const ATTEMPTS: u32 = 10;
 const ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
 /// Reads the branches of the repository whose refs are in `common`.
-pub(crate) fn read(common: &Path) -> Result<Branches, SourceError> {
+pub(crate) fn read(common: &Path) -> Result<RepositoryBranches, SourceError> {
     if common.join("reftable").is_dir() {
         return list_with_git(common);
     }
@@ -111,7 +111,7 @@ fn read_packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Hash>, SourceError> {
 
 /// The content of a ref file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
+enum RefFile {
     Hash(Hash),
     /// The full name of the ref to which a symbolic ref points.
     Symbolic(Vec<u8>),
@@ -119,18 +119,18 @@ enum Target {
 
 /// Parses the content of a ref file. Returns `None` if the content is invalid, for example if the
 /// file is empty after a crash.
-fn parse_target(text: &[u8]) -> Option<Target> {
+fn parse_target(text: &[u8]) -> Option<RefFile> {
     let text = text.trim_ascii_end();
     if let Some(name) = text.strip_prefix(b"ref:") {
-        return Some(Target::Symbolic(name.trim_ascii_start().to_vec()));
+        return Some(RefFile::Symbolic(name.trim_ascii_start().to_vec()));
     }
-    Hash::parse(text).ok().map(Target::Hash)
+    Hash::parse(text).ok().map(RefFile::Hash)
 }
 
 /// The branches that are stored in separate files, keyed by their names below `refs/heads`.
 #[derive(Default)]
 struct Loose {
-    targets: BTreeMap<Vec<u8>, Target>,
+    targets: BTreeMap<Vec<u8>, RefFile>,
     unreadable: Vec<Vec<u8>>,
 }
 
@@ -202,8 +202,8 @@ fn read_start_of_file(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// Combines packed and loose branches. A loose branch takes precedence over a packed branch with
 /// the same name.
-fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> Branches {
-    let mut branches = Branches { heads: BTreeMap::new(), unreadable: loose.unreadable };
+fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> RepositoryBranches {
+    let mut branches = RepositoryBranches { heads: BTreeMap::new(), unreadable: loose.unreadable };
     let packed_heads =
         packed.iter().filter_map(|(name, hash)| Some((name.strip_prefix(HEADS)?, *hash)));
     for (name, hash) in packed_heads {
@@ -223,7 +223,7 @@ fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> Branch
     }
     // If a branch's file cannot be read, omit the branch, because its value in `packed-refs` is
     // outdated.
-    let Branches { heads, unreadable } = &mut branches;
+    let RepositoryBranches { heads, unreadable } = &mut branches;
     heads.retain(|name, _| !unreadable.iter().any(|unreadable| **unreadable == *name.short()));
     branches
 }
@@ -238,27 +238,27 @@ fn add(heads: &mut BTreeMap<RefName, Hash>, name: &[u8], hash: Hash) {
 /// Follows symbolic refs. Returns `None` if the target does not exist.
 fn resolve(
     common: &Path,
-    target: &Target,
+    target: &RefFile,
     packed: &BTreeMap<Vec<u8>, Hash>,
-    loose: &BTreeMap<Vec<u8>, Target>,
+    loose: &BTreeMap<Vec<u8>, RefFile>,
 ) -> Option<Hash> {
     let mut target = target.clone();
     for _ in 0..=MAX_SYMBOLIC {
         let name = match target {
-            Target::Hash(hash) => return Some(hash),
-            Target::Symbolic(name) => name,
+            RefFile::Hash(hash) => return Some(hash),
+            RefFile::Symbolic(name) => name,
         };
         let next = match name.strip_prefix(HEADS) {
             Some(short) => loose.get(short).cloned(),
             None => read_other(common, &name),
         };
-        target = next.or_else(|| packed.get(&name).copied().map(Target::Hash))?;
+        target = next.or_else(|| packed.get(&name).copied().map(RefFile::Hash))?;
     }
     None
 }
 
 /// Reads the file of a ref that is not a branch, such as `refs/remotes/origin/master`.
-fn read_other(common: &Path, name: &[u8]) -> Option<Target> {
+fn read_other(common: &Path, name: &[u8]) -> Option<RefFile> {
     // The rules for ref names ensure that the path remains inside the repository.
     let short = name.strip_prefix(b"refs/")?;
     RefName::new(RefKind::Heads, short).ok()?;
@@ -268,7 +268,7 @@ fn read_other(common: &Path, name: &[u8]) -> Option<Target> {
 
 /// Lists the branches of a repository in the reftable format by running `git`, because this program
 /// cannot read that format.
-fn list_with_git(common: &Path) -> Result<Branches, SourceError> {
+fn list_with_git(common: &Path) -> Result<RepositoryBranches, SourceError> {
     let failed = |reason: String| SourceError::Git { path: common.to_owned(), reason };
     let output = Command::new("git")
         // Allow repositories owned by other users. Listing refs is safe because it does not run any
@@ -282,7 +282,7 @@ fn list_with_git(common: &Path) -> Result<Branches, SourceError> {
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    let mut branches = Branches::default();
+    let mut branches = RepositoryBranches::default();
     for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let mut parts = line.splitn(2, |byte| *byte == b' ');
         let hash = parts.next().and_then(|hash| Hash::parse(hash).ok());

@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::bridge::Bridge;
 use crate::error::BridgeError;
 use crate::metrics::{self, Counters};
-use crate::source::Source;
+use crate::source::WatchedRepository;
 use crate::wakes::Wakes;
 
 /// The sources of log messages.
@@ -42,7 +42,7 @@ async fn serve(args: Args) -> Result<ExitCode, String> {
     let logs = LogCounters::default();
     args.log.start(&LOG_SOURCES, logs.clone())?;
     let sources = args.repositories.into_iter().enumerate();
-    let sources = sources.map(|(index, (repo, path))| Source::new(index, repo, path));
+    let sources = sources.map(|(index, (repo, path))| WatchedRepository::new(index, repo, path));
     let sources = sources.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     let signal = datakit_program::end_signal().map_err(|error| error.to_string())?;
     tracing::info!(name: APP, "Starting datakit-bridge-local-git {} ...", env!("CARGO_PKG_VERSION"));

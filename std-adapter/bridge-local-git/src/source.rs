@@ -7,7 +7,7 @@ use datakit_github::Repo;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::error::SourceError;
-use crate::refs::{self, Branches};
+use crate::refs::{self, RepositoryBranches};
 use crate::repository::{self, Identity};
 use crate::wakes::Wakes;
 
@@ -24,7 +24,7 @@ const DUTY: u32 = 20;
 
 /// A repository whose branches are published, and the watch on it.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct WatchedRepository {
     pub(crate) repo: Repo,
     pub(crate) path: PathBuf,
     index: usize,
@@ -40,21 +40,33 @@ pub(crate) struct Source {
 /// The result of a read.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    pub(crate) branches: Branches,
+    pub(crate) branches: RepositoryBranches,
     /// Whether the repository is known to be the one that was read previously. A different
     /// repository may still be incomplete, for example while `git clone` is running.
     pub(crate) is_same: bool,
 }
 
-impl Source {
+impl WatchedRepository {
     /// Creates a source. `index` identifies the source in [`Wakes`].
     ///
     /// # Errors
     /// Returns an error if the path is not a repository.
-    pub(crate) fn new(index: usize, repo: Repo, path: PathBuf) -> Result<Source, SourceError> {
+    pub(crate) fn new(
+        index: usize,
+        repo: Repo,
+        path: PathBuf,
+    ) -> Result<WatchedRepository, SourceError> {
         repository::find(&path)?;
         let next_read = Instant::now();
-        Ok(Source { repo, path, index, identity: None, watch: None, failure: None, next_read })
+        Ok(WatchedRepository {
+            repo,
+            path,
+            index,
+            identity: None,
+            watch: None,
+            failure: None,
+            next_read,
+        })
     }
 
     /// Returns the repository's `file:` URL, or `None` if the path is not UTF-8 or contains a

@@ -48,7 +48,7 @@ impl MaybeExhausted for Error {
 
 /// The concurrency limits of a command. Clones share the limits.
 #[derive(Clone)]
-pub(crate) struct Limits {
+pub(crate) struct ConcurrencyLimits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
     kept_fids: Arc<Semaphore>,
@@ -57,9 +57,9 @@ pub(crate) struct Limits {
     turn: Arc<RwLock<()>>,
 }
 
-impl Limits {
-    pub(crate) fn new() -> Limits {
-        Limits {
+impl ConcurrencyLimits {
+    pub(crate) fn new() -> ConcurrencyLimits {
+        ConcurrencyLimits {
             files: Arc::new(Semaphore::new(MAX_FILES)),
             dirs: Arc::new(Semaphore::new(MAX_DIRS)),
             kept_fids: Arc::new(Semaphore::new(MAX_KEPT_FIDS)),
@@ -102,12 +102,12 @@ impl Limits {
 
 /// The set of tasks that process one directory. Dropping the batch cancels the tasks.
 pub(crate) struct Batch {
-    limits: Limits,
+    limits: ConcurrencyLimits,
     tasks: JoinSet<CliResult>,
 }
 
 impl Batch {
-    pub(crate) fn new(limits: &Limits) -> Batch {
+    pub(crate) fn new(limits: &ConcurrencyLimits) -> Batch {
         Batch { limits: limits.clone(), tasks: JoinSet::new() }
     }
 
@@ -187,7 +187,12 @@ mod tests {
 
     /// Processes a tree that is `depth` levels deep and has `width` subdirectories in each
     /// directory.
-    fn dirs(limits: Limits, width: usize, depth: usize, count: Arc<AtomicUsize>) -> DirFuture {
+    fn dirs(
+        limits: ConcurrencyLimits,
+        width: usize,
+        depth: usize,
+        count: Arc<AtomicUsize>,
+    ) -> DirFuture {
         Box::pin(async move {
             let mut batch = Batch::new(&limits);
             for _ in 0..width * usize::from(depth > 0) {
@@ -208,13 +213,13 @@ mod tests {
     #[tokio::test]
     async fn nested_directories_do_not_deadlock() {
         let count = Arc::default();
-        dirs(Limits::new(), 6, 4, Arc::clone(&count)).await.unwrap();
+        dirs(ConcurrencyLimits::new(), 6, 4, Arc::clone(&count)).await.unwrap();
         assert_eq!(count.load(SeqCst), 6 + 36 + 216 + 1296);
     }
 
     #[tokio::test]
     async fn the_first_failure_ends_a_batch() {
-        let mut batch = Batch::new(&Limits::new());
+        let mut batch = Batch::new(&ConcurrencyLimits::new());
         batch.add_file(std::future::pending()).await.unwrap();
         batch.add_file(async { Err(CliError::Failed("lost".to_owned())) }).await.unwrap();
         assert_eq!(batch.finish().await, Err(CliError::Failed("lost".to_owned())));

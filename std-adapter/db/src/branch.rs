@@ -9,8 +9,8 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::broadcast;
 
-use self::log::Log;
-pub(super) use self::log::{Lagged, LogReader};
+use self::log::MoveLog;
+pub(super) use self::log::{Lagged, MoveLogReader};
 use crate::model::object::Object;
 use crate::store::{RefUpdate, Store};
 use crate::{BranchName, Id, Result};
@@ -26,15 +26,15 @@ pub struct Branch {
     move_lock: Mutex<()>,
     /// The state shared by all watchers, or `None` if the branch has no watchers.
     watched: Mutex<Weak<WatchState>>,
-    table: Weak<Branches>,
+    table: Weak<ActiveBranches>,
 }
 
 /// The branches in use. Each branch has exactly one [`Branch`] value, whose lock serializes
 /// updates, so that watchers see every update.
 #[derive(Default)]
-pub(super) struct Branches(pub(super) Mutex<HashMap<BranchName, Weak<Branch>>>);
+pub(super) struct ActiveBranches(pub(super) Mutex<HashMap<BranchName, Weak<Branch>>>);
 
-impl Branches {
+impl ActiveBranches {
     /// Removes an unused branch from the table.
     pub(super) fn forget(&self, branch: &Branch) {
         let mut table = self.0.lock();
@@ -61,7 +61,7 @@ impl Branches {
 struct WatchState {
     /// The most recently published head.
     shown: Live<Option<Id>>,
-    log: Log,
+    log: MoveLog,
 }
 
 /// A subscription to a branch. Dropping this value cancels the subscription.
@@ -91,7 +91,7 @@ impl Branch {
         store: Arc<dyn Store>,
         name: BranchName,
         moved: broadcast::Sender<Option<BranchName>>,
-        table: Weak<Branches>,
+        table: Weak<ActiveBranches>,
     ) -> Branch {
         Branch { store, name, moved, move_lock: Mutex::new(()), watched: Mutex::default(), table }
     }
@@ -132,7 +132,7 @@ impl Branch {
                 let mut place = self.watched.lock();
                 place.upgrade().unwrap_or_else(|| {
                     let watched =
-                        Arc::new(WatchState { shown: Live::new(head), log: Log::default() });
+                        Arc::new(WatchState { shown: Live::new(head), log: MoveLog::default() });
                     *place = Arc::downgrade(&watched);
                     watched
                 })
@@ -257,7 +257,7 @@ impl BranchWatch {
     }
 
     /// Returns a reader that receives every later update to the branch.
-    pub(super) fn log(&self) -> LogReader {
+    pub(super) fn log(&self) -> MoveLogReader {
         self.watched.log.reader()
     }
 }

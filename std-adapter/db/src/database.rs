@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{Receiver, Sender};
 use tokio::sync::watch;
 
-use crate::branch::{Branch, Branches};
+use crate::branch::{ActiveBranches, Branch};
 use crate::counters::{DbCounters, Gauge, GaugeGuard};
 use crate::model::identity::AuthorPolicy;
 use crate::model::object_cache::ObjectCache;
@@ -18,13 +18,13 @@ use datakit_server::budget::Budget;
 
 /// A database of branches in a [`Store`]. Clones share the same database.
 #[derive(Clone)]
-pub struct Database(Arc<DatabaseState>);
+pub struct Database(Arc<DatabaseInner>);
 
-struct DatabaseState {
+struct DatabaseInner {
     objects: ObjectCache,
     /// Limits the total memory that uncommitted changes can use.
     memory: Arc<Budget>,
-    branches: Arc<Branches>,
+    branches: Arc<ActiveBranches>,
     counters: Arc<DbCounters>,
     /// Sends the name of each branch that changes, or `None` if another program may have changed
     /// any of the branches.
@@ -75,7 +75,7 @@ impl Database {
     /// # Errors
     /// Returns [`Error::Store`] if the store cannot watch its branches.
     pub fn with_memory(store: Arc<dyn Store>, memory: u64) -> Result<Database> {
-        let shared = Arc::new(DatabaseState {
+        let shared = Arc::new(DatabaseInner {
             objects: ObjectCache::new(store.clone()),
             memory: Budget::new(memory),
             branches: Arc::default(),

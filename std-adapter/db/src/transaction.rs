@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use self::state::State;
+use self::state::TransactionState;
 use crate::branch::Branch;
 use crate::database::MAX_INLINE_BYTES;
 use crate::integrate::{MergePolicy, check_start, integrate, store_commit};
@@ -34,7 +34,7 @@ pub struct Transaction {
     database: Database,
     /// The budget for memory used by uncommitted changes.
     space: Arc<Budget>,
-    state: Mutex<State>,
+    state: Mutex<TransactionState>,
 }
 
 impl fmt::Debug for Transaction {
@@ -148,7 +148,7 @@ impl Transaction {
         let space = space.child(space.limit());
         let rw = Tree::of_commit(database.objects(), head)?;
         let counted = Some(database.count(|counters| &counters.transactions));
-        let state = State {
+        let state = TransactionState {
             rw,
             names: space.empty_reservation(),
             start: head,
@@ -175,13 +175,13 @@ impl Transaction {
         self.state.lock().discard();
     }
 
-    fn open(&self) -> Result<MutexGuard<'_, State>> {
+    fn open(&self) -> Result<MutexGuard<'_, TransactionState>> {
         let state = self.state.lock();
         if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
     }
 
     /// Locks the transaction's state for modification.
-    fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
+    fn open_mut(&self) -> Result<MutexGuard<'_, TransactionState>> {
         let state = self.open()?;
         if state.busy { Err(Error::Busy) } else { Ok(state) }
     }

@@ -8,8 +8,8 @@ use datakit_client::db::Path;
 use crate::context::{STATE, STATUS_FILES};
 use crate::layout::{self, HEAD, Location, locate, number_of, path};
 use crate::{
-    Comment, Description, DirtyId, Element, ElementId, Hash, Pr, PrId, PrState, Ref, Repo,
-    Snapshot, State, Status, StatusId, StatusState, Text,
+    BranchContent, Comment, Description, DirtyId, Element, ElementId, Hash, Pr, PrId, PrState, Ref,
+    Repo, Snapshot, Status, StatusId, StatusState, Text,
 };
 
 /// The contents of files, keyed by path.
@@ -146,13 +146,13 @@ impl Parsed {
     /// Removes everything that belongs to an unmonitored repository, except for the repository's
     /// own `.dirty` file.
     #[must_use]
-    pub fn into_state(self) -> State {
+    pub fn into_content(self) -> BranchContent {
         let Parsed { all: mut snapshot, monitored, mut dirty } = self;
         let others: Vec<ElementId> =
             snapshot.repos().difference(&monitored).cloned().map(ElementId::Repo).collect();
         snapshot.remove(&others);
         dirty.retain(|id| matches!(id, DirtyId::Repo(_)) || monitored.contains(id.repo()));
-        State { snapshot, dirty }
+        BranchContent { snapshot, dirty }
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
             let parsed = Parsed::new(&files);
             prop_assert_eq!(&parsed.all, &snapshot);
             prop_assert_eq!(&parsed.monitored, snapshot.repos());
-            prop_assert_eq!(print(&parsed.into_state().snapshot), files);
+            prop_assert_eq!(print(&parsed.into_content().snapshot), files);
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
             (&format!("{commit}/x/description"), "text"),
         ]);
         let repo: Repo = "a/b".parse().unwrap();
-        assert_eq!(parsed.into_state().snapshot, [repo].into_iter().collect());
+        assert_eq!(parsed.into_content().snapshot, [repo].into_iter().collect());
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
         let status = parsed.all.statuses().values().next().unwrap();
         assert_eq!((status.state, &status.description), (StatusState::Failure, &None));
         // The state is empty because the repository is not monitored.
-        assert_eq!(parsed.into_state(), State::default());
+        assert_eq!(parsed.into_content(), BranchContent::default());
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
             ("c/d/ref/heads/x/.dirty", ""),
         ]);
         let dirty: Vec<String> =
-            parsed.into_state().dirty.iter().map(|id| layout::dirty(id).to_string()).collect();
+            parsed.into_content().dirty.iter().map(|id| layout::dirty(id).to_string()).collect();
         assert_eq!(dirty, ["a/b/.dirty", "c/d/ref/heads/x/.dirty"]);
     }
 }

@@ -37,7 +37,7 @@ pub use files::{Files, Parsed, print};
 pub use hash::Hash;
 pub use message::CLEAN_MESSAGE;
 pub use name::InvalidName;
-pub use read::{State, read, read_refs, update};
+pub use read::{BranchContent, read, read_refs, update};
 pub use ref_name::{RefKind, RefName};
 pub use repo::{InvalidRepo, Repo};
 pub use snapshot::Snapshot;

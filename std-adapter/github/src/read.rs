@@ -14,7 +14,7 @@ pub(crate) const CONCURRENCY: usize = 64;
 
 /// The state of the branch at one commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
+pub struct BranchContent {
     /// The commits, pull requests, refs and statuses of the monitored repositories.
     pub snapshot: Snapshot,
     /// The `.dirty` files. Includes a repository's `.dirty` file even if the repository is not
@@ -26,7 +26,7 @@ pub struct State {
 ///
 /// # Errors
 /// Returns the first error that the database reports, for example if the connection is lost.
-pub async fn read<T: TreeOps>(tree: &T) -> Result<State> {
+pub async fn read<T: TreeOps>(tree: &T) -> Result<BranchContent> {
     let mut repos = Vec::new();
     for user in tree.read_dir(&Path::ROOT).await? {
         let dir = path([&user]);
@@ -42,7 +42,7 @@ pub async fn read<T: TreeOps>(tree: &T) -> Result<State> {
     let mut found = read_files(tree, marks.collect()).await?;
     let monitored = Parsed::new(&found).monitored;
     found.extend(read_files(tree, monitored.iter().flat_map(contents).collect()).await?);
-    Ok(Parsed::new(&found).into_state())
+    Ok(Parsed::new(&found).into_content())
 }
 
 /// Returns the directories that contain a repository's data.
@@ -62,7 +62,7 @@ pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
 }
 
 /// Reads the state of the branch, but fetches only the metadata elements that changed since `old`
-/// was read. Returns the same result as [`read`], except that [`State::dirty`] contains only the
+/// was read. Returns the same result as [`read`], except that [`BranchContent::dirty`] contains only the
 /// `.dirty` files that were added since `old` was read.
 ///
 /// `changes` must contain the changes between the commit from which `old` was read and the commit
@@ -70,7 +70,11 @@ pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
 ///
 /// # Errors
 /// Returns the first error that the database reports, for example if the connection is lost.
-pub async fn update<T: TreeOps>(old: &Snapshot, tree: &T, changes: &Changes) -> Result<State> {
+pub async fn update<T: TreeOps>(
+    old: &Snapshot,
+    tree: &T,
+    changes: &Changes,
+) -> Result<BranchContent> {
     // Read everything in these repositories, because their `.monitor` files may have changed.
     let reread: BTreeSet<&Repo> = changes.ids.iter().filter_map(as_repo).collect();
     let marks = reread.iter().map(|repo| layout::monitor(repo));
@@ -92,7 +96,7 @@ pub async fn update<T: TreeOps>(old: &Snapshot, tree: &T, changes: &Changes) -> 
     monitored.extend(old.repos().iter().filter(|repo| stays(repo)).cloned());
     let dirty = changes.dirty.iter().cloned().chain(parsed.dirty);
     let known = |id: &DirtyId| matches!(id, DirtyId::Repo(_)) || monitored.contains(id.repo());
-    Ok(State { snapshot, dirty: dirty.filter(known).collect() })
+    Ok(BranchContent { snapshot, dirty: dirty.filter(known).collect() })
 }
 
 fn as_repo(id: &ElementId) -> Option<&Repo> {

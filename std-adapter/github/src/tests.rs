@@ -99,7 +99,7 @@ async fn the_first_commit_has_a_readme() {
     assert_eq!(head.message().await.unwrap().trim(), "Initial commit");
     let text = head.tree().read_file(&"README.md".parse().unwrap()).await.unwrap();
     assert_eq!(String::from_utf8(text).unwrap(), "### DataKit -- GitHub bridge\n");
-    assert_eq!(read(&head.tree()).await.unwrap(), State::default());
+    assert_eq!(read(&head.tree()).await.unwrap(), BranchContent::default());
 }
 
 const HASH: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -112,7 +112,10 @@ async fn only_monitored_repositories_are_read() {
     let unmonitored = commit_files(&branch, &head, &[]).await;
     let changed = changes(&first, &unmonitored).await;
     let empty = Snapshot::new();
-    assert_eq!(update(&empty, &unmonitored.tree(), &changed).await.unwrap(), State::default());
+    assert_eq!(
+        update(&empty, &unmonitored.tree(), &changed).await.unwrap(),
+        BranchContent::default()
+    );
     let repo: Repo = "a/b".parse().unwrap();
     assert_eq!(read_refs(&unmonitored.tree(), &repo).await.unwrap().len(), 1);
 
@@ -124,8 +127,8 @@ async fn only_monitored_repositories_are_read() {
 
     let stopped = commit_files(&branch, &[], &["a/b/.monitor"]).await;
     let changed = changes(&monitored, &stopped).await;
-    assert_eq!(update(&found, &stopped.tree(), &changed).await.unwrap(), State::default());
-    assert_eq!(read(&stopped.tree()).await.unwrap(), State::default());
+    assert_eq!(update(&found, &stopped.tree(), &changed).await.unwrap(), BranchContent::default());
+    assert_eq!(read(&stopped.tree()).await.unwrap(), BranchContent::default());
 }
 
 #[tokio::test]
@@ -155,7 +158,10 @@ async fn dirty_files_are_found_and_removed() {
     let clean = transaction.commit(CLEAN_MESSAGE).await.unwrap();
     let changed = changes(&new, &clean).await;
     assert_eq!(changed, Changes::default());
-    assert_eq!(read(&clean.tree()).await.unwrap(), State { snapshot, ..State::default() });
+    assert_eq!(
+        read(&clean.tree()).await.unwrap(),
+        BranchContent { snapshot, ..BranchContent::default() }
+    );
 }
 
 #[tokio::test]

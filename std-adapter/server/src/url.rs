@@ -83,11 +83,11 @@ impl Hyperv {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidUrl {
     text: String,
-    reason: Reason,
+    reason: UrlErrorReason,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
+enum UrlErrorReason {
     Form,
     Scheme,
     Path,
@@ -101,7 +101,7 @@ enum Reason {
 impl Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let InvalidUrl { text, reason } = self;
-        if let Reason::Fd = reason {
+        if let UrlErrorReason::Fd = reason {
             let number = text.trim_start_matches("fd://");
             return write!(
                 f,
@@ -110,16 +110,16 @@ impl Display for InvalidUrl {
         }
         write!(f, "invalid endpoint `{text}`: ")?;
         f.write_str(match reason {
-            Reason::Form => "use host:port, tcp://host:port, unix://path, /path or ./path",
-            Reason::Scheme => {
+            UrlErrorReason::Form => "use host:port, tcp://host:port, unix://path, /path or ./path",
+            UrlErrorReason::Scheme => {
                 "unknown scheme, use tcp, unix, file, fd, hyperv-connect or hyperv-accept"
             }
-            Reason::Path => "no path, use unix:///run/name.sock",
-            Reason::Hyperv => "use hyperv-connect://vmid or hyperv-connect://vmid/service",
-            Reason::Host => "no valid host name, use tcp://host:port",
-            Reason::Port => "the port must be a number up to 65535, use tcp://host:port",
-            Reason::Brackets => "an IPv6 address needs brackets, use tcp://[::1]:5640",
-            Reason::Fd => "",
+            UrlErrorReason::Path => "no path, use unix:///run/name.sock",
+            UrlErrorReason::Hyperv => "use hyperv-connect://vmid or hyperv-connect://vmid/service",
+            UrlErrorReason::Host => "no valid host name, use tcp://host:port",
+            UrlErrorReason::Port => "the port must be a number up to 65535, use tcp://host:port",
+            UrlErrorReason::Brackets => "an IPv6 address needs brackets, use tcp://[::1]:5640",
+            UrlErrorReason::Fd => "",
         })
     }
 }
@@ -134,20 +134,20 @@ impl FromStr for Url {
     }
 }
 
-fn parse(text: &str) -> Result<Url, Reason> {
+fn parse(text: &str) -> Result<Url, UrlErrorReason> {
     if text.starts_with(r"\\") {
         return Ok(Url::Pipe(text.to_owned()));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         return match scheme {
             "tcp" => parse_tcp(rest),
-            "fd" => rest.parse().map(Url::Fd).map_err(|_| Reason::Fd),
-            "unix" | "file" if rest.is_empty() => Err(Reason::Path),
+            "fd" => rest.parse().map(Url::Fd).map_err(|_| UrlErrorReason::Fd),
+            "unix" | "file" if rest.is_empty() => Err(UrlErrorReason::Path),
             "unix" => Ok(Url::Unix(rest.into())),
             "file" => Ok(Url::File(rest.into())),
             "hyperv-connect" => parse_hyperv(rest).map(Url::HypervConnect),
             "hyperv-accept" => parse_hyperv(rest).map(Url::HypervAccept),
-            _ => Err(Reason::Scheme),
+            _ => Err(UrlErrorReason::Scheme),
         };
     }
     if ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
@@ -155,19 +155,19 @@ fn parse(text: &str) -> Result<Url, Reason> {
     }
     match text.strip_prefix("tcp:") {
         Some(rest) => parse_tcp(rest),
-        None if text.is_empty() || text.contains('/') => Err(Reason::Form),
+        None if text.is_empty() || text.contains('/') => Err(UrlErrorReason::Form),
         None => parse_tcp(text),
     }
 }
 
-fn parse_tcp(address: &str) -> Result<Url, Reason> {
+fn parse_tcp(address: &str) -> Result<Url, UrlErrorReason> {
     let (host, port) = match address.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']').ok_or(Reason::Brackets)? {
+        Some(rest) => match rest.split_once(']').ok_or(UrlErrorReason::Brackets)? {
             (host, "") => (host, None),
-            (host, port) => (host, Some(port.strip_prefix(':').ok_or(Reason::Port)?)),
+            (host, port) => (host, Some(port.strip_prefix(':').ok_or(UrlErrorReason::Port)?)),
         },
         None => match address.split_once(':') {
-            Some((_, rest)) if rest.contains(':') => return Err(Reason::Brackets),
+            Some((_, rest)) if rest.contains(':') => return Err(UrlErrorReason::Brackets),
             Some((host, port)) => (host, Some(port)),
             None => (address, None),
         },
@@ -175,20 +175,20 @@ fn parse_tcp(address: &str) -> Result<Url, Reason> {
     // The system would interpret a bare number as an IPv4 address.
     let is_number = host.bytes().all(|byte| byte.is_ascii_digit());
     if is_number || host.contains(|c: char| c.is_whitespace() || r"/\@?#[]".contains(c)) {
-        return Err(Reason::Host);
+        return Err(UrlErrorReason::Host);
     }
     let port = match port {
-        Some(port) => port.parse().map_err(|_| Reason::Port)?,
+        Some(port) => port.parse().map_err(|_| UrlErrorReason::Port)?,
         None => Url::DEFAULT_PORT,
     };
     Ok(Url::Tcp { host: host.to_owned(), port })
 }
 
-fn parse_hyperv(rest: &str) -> Result<Hyperv, Reason> {
+fn parse_hyperv(rest: &str) -> Result<Hyperv, UrlErrorReason> {
     let (vmid, service) =
         rest.split_once('/').map_or((rest, None), |(vmid, service)| (vmid, Some(service)));
     if vmid.is_empty() || service.is_some_and(str::is_empty) {
-        return Err(Reason::Hyperv);
+        return Err(UrlErrorReason::Hyperv);
     }
     Ok(Hyperv { vmid: vmid.to_owned(), service: service.map(str::to_owned) })
 }

@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 
 use super::faults::Fault;
 use super::handle::{BOT, GitHub};
+use super::inner::FakeInner;
 use super::outbox::DeliveryFault;
 use super::person::Repository;
 use super::repo::Object;
 use super::server::{Answers, Payload, read};
-use super::shared::Shared;
 
 /// The control interface of a fake GitHub server.
 #[derive(Clone)]
-pub(crate) struct Control(pub(crate) Arc<Shared>);
+pub(crate) struct Control(pub(crate) Arc<FakeInner>);
 
 impl Answers for Control {
     async fn answer(self, request: Request<Incoming>) -> io::Result<Response<Payload>> {

@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::inner::FakeInner;
 use super::outbox::{Delivered, Delivery, DeliveryFault};
 use super::reply::hex;
-use super::shared::Shared;
 
 /// The maximum number of concurrent delayed deliveries.
 const DELAYED: usize = 64;
@@ -24,7 +24,7 @@ const DELAYED: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Delivers events in order until the future is dropped.
-pub(crate) async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(shared: Arc<FakeInner>) {
     let delayed = Arc::new(Semaphore::new(DELAYED));
     let mut tasks = JoinSet::new();
     loop {
@@ -74,13 +74,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-fn done(shared: &Shared) {
+fn done(shared: &FakeInner) {
     shared.world.lock().outbox.running -= 1;
     shared.changed.notify_waiters();
 }
 
 /// Delivers an event and logs the outcome.
-async fn send(shared: &Shared, delivery: &Delivery, good: bool) {
+async fn send(shared: &FakeInner, delivery: &Delivery, good: bool) {
     let outcome = match tokio::time::timeout(TIMEOUT, post(delivery, good)).await {
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {TIMEOUT:?}")),

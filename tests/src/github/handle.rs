@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::actor::Actor;
 use super::faults::Fault;
+use super::inner::FakeInner;
 use super::log::Record;
 use super::outbox::{Delivered, DeliveryFault};
 use super::person::Repository;
-use super::shared::Shared;
 use super::state::{App, Installation, Token, TokenOwner};
 use super::{apps, server};
 use crate::TIMEOUT;
@@ -21,7 +21,7 @@ pub const BOT: &str = "datakit-bot";
 /// after the server has stopped.
 #[derive(Clone)]
 pub struct GitHub {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<FakeInner>,
 }
 
 impl GitHub {

@@ -22,6 +22,7 @@ mod events;
 mod faults;
 mod handle;
 mod hooks;
+mod inner;
 mod json;
 mod limits;
 mod log;
@@ -36,7 +37,6 @@ mod repo;
 mod repos;
 mod routes;
 mod server;
-mod shared;
 mod state;
 mod statuses;
 mod urls;
@@ -60,7 +60,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 
 use crate::TIMEOUT;
-use shared::Shared;
+use inner::FakeInner;
 use state::World;
 use urls::Urls;
 
@@ -91,7 +91,7 @@ impl Fake {
         control.set_nonblocking(true)?;
         let (addr, control_addr) = (listener.local_addr()?, control.local_addr()?);
         let web = format!("http://{addr}");
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(FakeInner {
             addr,
             control: control_addr,
             world: Mutex::new(World::new(Urls { api: web.clone(), web })),

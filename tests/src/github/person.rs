@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
+use super::inner::FakeInner;
 use super::repo::{Hook, Object, Pull, Repo, Status};
-use super::shared::Shared;
 use super::{pulls, repos};
 
 /// A repository on the fake.
 #[derive(Clone)]
 pub struct Repository {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<FakeInner>,
     pub(crate) id: u64,
 }
 

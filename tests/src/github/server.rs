@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 use super::actor::Actor;
 use super::call::Call;
 use super::faults::Fault;
+use super::inner::FakeInner;
 use super::log::Record;
 use super::reply::{Reply, hex};
 use super::routes;
-use super::shared::Shared;
 use super::urls::Urls;
 
 /// The maximum number of concurrent connections. Further connections wait.
@@ -79,7 +79,7 @@ pub(crate) async fn read(body: Incoming) -> Option<Bytes> {
 
 /// The REST API.
 #[derive(Clone)]
-pub(crate) struct Api(pub(crate) Arc<Shared>);
+pub(crate) struct Api(pub(crate) Arc<FakeInner>);
 
 impl Answers for Api {
     async fn answer(self, request: Request<Incoming>) -> io::Result<Response<Payload>> {
@@ -163,10 +163,10 @@ impl Api {
 }
 
 /// A guard for a running call. The call counts as running until the guard is dropped.
-struct Running(Arc<Shared>, bool);
+struct Running(Arc<FakeInner>, bool);
 
 impl Running {
-    fn new(shared: &Arc<Shared>, write: bool) -> Self {
+    fn new(shared: &Arc<FakeInner>, write: bool) -> Self {
         shared.world.lock().log.began(write);
         Self(shared.clone(), write)
     }

@@ -65,28 +65,28 @@ use crate::vfs::{Client, Error, FixedText, Result, Text, Waiter, Waiters};
 /// and the task has dropped its [`FileRequest`]. Therefore, even a cancelled request uses an entry
 /// until the task has dropped it.
 pub struct FileRequests<const CAPACITY: usize, const TEXT: usize> {
-    table: CriticalSectionMutex<RefCell<Table<CAPACITY, TEXT>>>,
+    table: CriticalSectionMutex<RefCell<RequestTable<CAPACITY, TEXT>>>,
     /// The tasks that are waiting for a request or for the cancellation of a request.
     tasks: Waiters<1>,
     reserved: u8,
 }
 
 /// All requests. A table of unused requests is all zeros, so it takes up no flash in a `static`.
-struct Table<const CAPACITY: usize, const TEXT: usize> {
-    requests: [Request<TEXT>; CAPACITY],
+struct RequestTable<const CAPACITY: usize, const TEXT: usize> {
+    requests: [RequestEntry<TEXT>; CAPACITY],
     /// The sequence number of the next request.
     next: u16,
 }
 
-struct Request<const TEXT: usize> {
-    state: State,
+struct RequestEntry<const TEXT: usize> {
+    state: RequestState,
     is_write: bool,
     client: Client,
     /// The file's number.
     file: u16,
     /// The sequence number, which orders the requests.
     order: u16,
-    /// The result, if the state is [`State::Done`].
+    /// The result, if the state is [`RequestState::Done`].
     result: Result<()>,
     /// The client's waker.
     client_waker: Option<Waker>,
@@ -94,7 +94,7 @@ struct Request<const TEXT: usize> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum RequestState {
     Free,
     /// The client is waiting, and the task has not started the request.
     Queued,
@@ -111,7 +111,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(CAPACITY > 0 && CAPACITY <= 255, "CAPACITY must be from 1 to 255") };
-        let table = Table { requests: [const { Request::new() }; CAPACITY], next: 0 };
+        let table = RequestTable { requests: [const { RequestEntry::new() }; CAPACITY], next: 0 };
         FileRequests {
             table: CriticalSectionMutex::new(RefCell::new(table)),
             tasks: Waiters::new(),
@@ -148,10 +148,11 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     pub fn take_next(&self) -> Option<FileRequest<'_, CAPACITY, TEXT>> {
         self.with_table(|table| {
             let next = table.next;
-            let queued = table.numbered().filter(|(_, request)| request.state == State::Queued);
+            let queued =
+                table.numbered().filter(|(_, request)| request.state == RequestState::Queued);
             let (number, request) =
                 queued.max_by_key(|(_, request)| next.wrapping_sub(request.order))?;
-            request.state = State::Started;
+            request.state = RequestState::Started;
             let text = mem::take(&mut request.text);
             let (file, client) = (request.file, request.client);
             Some(FileRequest::new(self, number, (file, client), request.is_write.then_some(text)))
@@ -172,8 +173,8 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
             let order = table.next;
             let mut requests = table.numbered();
             let (number, request) =
-                requests.find(|(_, request)| request.state == State::Free).ok_or(None)?;
-            request.state = State::Queued;
+                requests.find(|(_, request)| request.state == RequestState::Free).ok_or(None)?;
+            request.state = RequestState::Queued;
             (request.file, request.client, request.order) = (file, client, order);
             request.is_write = value.is_some();
             request.text = text;
@@ -191,9 +192,9 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     /// Returns the reply to a request and frees the request, or registers the client's waker.
     pub(super) fn poll_reply(&self, number: u8, waker: &Waker) -> Poll<Result<FixedText<TEXT>>> {
         let (reply, old) = self.with_request(number, |request| {
-            if request.state == State::Done {
-                request.state = State::Free;
-                let result = mem::replace(&mut request.result, Request::<TEXT>::NO_RESULT);
+            if request.state == RequestState::Done {
+                request.state = RequestState::Free;
+                let result = mem::replace(&mut request.result, RequestEntry::<TEXT>::NO_RESULT);
                 let text = mem::take(&mut request.text);
                 return (Poll::Ready(result.map(|()| text)), request.client_waker.take());
             }
@@ -208,8 +209,8 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     /// Cancels a request whose client is no longer waiting for the reply.
     pub(super) fn cancel(&self, number: u8) {
         let (is_started, waker) = self.with_request(number, |request| {
-            let is_started = request.state == State::Started;
-            request.state = if is_started { State::Cancelled } else { State::Free };
+            let is_started = request.state == RequestState::Started;
+            request.state = if is_started { RequestState::Cancelled } else { RequestState::Free };
             (is_started, request.client_waker.take())
         });
         drop(waker);
@@ -221,11 +222,11 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     /// Stores the task's reply, or frees the request if it was cancelled.
     pub(super) fn complete(&self, number: u8, result: Result<()>, text: FixedText<TEXT>) {
         let waker = self.with_request(number, |request| {
-            if request.state == State::Cancelled {
-                request.state = State::Free;
+            if request.state == RequestState::Cancelled {
+                request.state = RequestState::Free;
                 return None;
             }
-            request.state = State::Done;
+            request.state = RequestState::Done;
             (request.result, request.text) = (result, text);
             request.client_waker.take()
         });
@@ -236,7 +237,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
     }
 
     pub(super) fn is_cancelled(&self, number: u8) -> bool {
-        self.with_request(number, |request| request.state == State::Cancelled)
+        self.with_request(number, |request| request.state == RequestState::Cancelled)
     }
 
     /// Waits until a request that the task has started is cancelled.
@@ -255,14 +256,14 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
         self.with_table(|table| table.next = next);
     }
 
-    fn with_request<R>(&self, number: u8, with: impl FnOnce(&mut Request<TEXT>) -> R) -> R {
+    fn with_request<R>(&self, number: u8, with: impl FnOnce(&mut RequestEntry<TEXT>) -> R) -> R {
         self.with_table(|table| {
-            let mut unknown = Request::new();
+            let mut unknown = RequestEntry::new();
             with(table.requests.get_mut(usize::from(number)).unwrap_or(&mut unknown))
         })
     }
 
-    fn with_table<R>(&self, with: impl FnOnce(&mut Table<CAPACITY, TEXT>) -> R) -> R {
+    fn with_table<R>(&self, with: impl FnOnce(&mut RequestTable<CAPACITY, TEXT>) -> R) -> R {
         // The borrow cannot fail, because the table is borrowed only in critical sections. These
         // critical sections call no external code except to clone and compare wakers.
         self.table.lock(|table| with(&mut table.borrow_mut()))
@@ -281,23 +282,23 @@ impl<const CAPACITY: usize, const TEXT: usize> fmt::Debug for FileRequests<CAPAC
     }
 }
 
-impl<const CAPACITY: usize, const TEXT: usize> Table<CAPACITY, TEXT> {
-    fn numbered(&mut self) -> impl Iterator<Item = (u8, &mut Request<TEXT>)> {
+impl<const CAPACITY: usize, const TEXT: usize> RequestTable<CAPACITY, TEXT> {
+    fn numbered(&mut self) -> impl Iterator<Item = (u8, &mut RequestEntry<TEXT>)> {
         (0..).zip(&mut self.requests)
     }
 
-    fn used(&self) -> impl Iterator<Item = &Request<TEXT>> {
-        self.requests.iter().filter(|request| request.state != State::Free)
+    fn used(&self) -> impl Iterator<Item = &RequestEntry<TEXT>> {
+        self.requests.iter().filter(|request| request.state != RequestState::Free)
     }
 }
 
-impl<const TEXT: usize> Request<TEXT> {
+impl<const TEXT: usize> RequestEntry<TEXT> {
     /// The value of `result` while there is no result. All bytes of this error are zero.
     const NO_RESULT: Result<()> = Err(Error::NotPermitted);
 
-    const fn new() -> Request<TEXT> {
-        Request {
-            state: State::Free,
+    const fn new() -> RequestEntry<TEXT> {
+        RequestEntry {
+            state: RequestState::Free,
             is_write: false,
             client: Client(0),
             file: 0,

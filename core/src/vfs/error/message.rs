@@ -20,7 +20,7 @@ pub(super) use word::Packed;
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
 /// The error to which an [`Error`](super::Error) refers.
-pub(super) enum Kind {
+pub(super) enum ErrorKind {
     /// The error's row in the table.
     Row(u8),
     /// An error with this error number and a separate message.
@@ -66,7 +66,7 @@ mod heap {
     use core::fmt;
     use core::ops::Deref;
 
-    use super::{ERROR_MESSAGE_MAX, Kind, String, truncated};
+    use super::{ERROR_MESSAGE_MAX, ErrorKind, String, truncated};
 
     #[derive(Clone, PartialEq, Eq)]
     pub(crate) enum Packed {
@@ -84,10 +84,10 @@ mod heap {
             Packed::Custom(errno, Box::new(truncated(message)))
         }
 
-        pub(crate) fn kind(&self) -> Kind {
+        pub(crate) fn kind(&self) -> ErrorKind {
             match self {
-                Packed::Row(row) => Kind::Row(*row),
-                Packed::Custom(errno, _) => Kind::Custom(*errno),
+                Packed::Row(row) => ErrorKind::Row(*row),
+                Packed::Custom(errno, _) => ErrorKind::Custom(*errno),
             }
         }
 
@@ -107,7 +107,7 @@ mod word {
     use core::fmt;
     use core::num::NonZeroU32;
 
-    use super::{ERROR_MESSAGE_MAX, Kind, String};
+    use super::{ERROR_MESSAGE_MAX, ErrorKind, String};
 
     /// The lowest byte of an error with a separate message. The lowest byte of any other error is
     /// its row plus 1.
@@ -137,10 +137,10 @@ mod word {
             Packed(NonZeroU32::MIN | u32::from_le_bytes([CUSTOM, errno, low, high]))
         }
 
-        pub(crate) fn kind(self) -> Kind {
+        pub(crate) fn kind(self) -> ErrorKind {
             match self.0.get().to_le_bytes() {
-                [CUSTOM, errno, ..] => Kind::Custom(errno),
-                [row, ..] => Kind::Row(row.wrapping_sub(1)),
+                [CUSTOM, errno, ..] => ErrorKind::Custom(errno),
+                [row, ..] => ErrorKind::Row(row.wrapping_sub(1)),
             }
         }
 

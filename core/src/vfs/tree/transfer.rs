@@ -101,7 +101,7 @@ impl StaticTreeKind for AsyncTree {
         files: &OpenFiles<OPENS, TEXT>,
         open: &Handle,
     ) -> impl Future<Output = Result<()>> {
-        let mut waiting = Waiting::default();
+        let mut waiting = WaitingTransfer::default();
         poll_fn(move |cx| match open.kind() {
             HandleKind::Dir(_) => Poll::Ready(Ok(())),
             HandleKind::File { .. } => {
@@ -118,14 +118,14 @@ fn transfer<const OPENS: usize, const TEXT: usize>(
     open: &Handle,
     mut transfer: Transfer<'_>,
 ) -> impl Future<Output = Result<usize>> {
-    let mut waiting = Waiting::default();
+    let mut waiting = WaitingTransfer::default();
     poll_fn(move |cx| poll_transfer(files, open, &mut waiting, cx, transfer.reborrow()))
 }
 
 /// The event that a transfer waits for: an event from a file, or the end of a request made by an
 /// [`AsyncFile`](crate::vfs::AsyncFile).
 #[derive(Default)]
-struct Waiting {
+struct WaitingTransfer {
     waiter: Waiter,
     pending: PendingRequest,
 }
@@ -136,11 +136,11 @@ struct Waiting {
 fn poll_transfer<const OPENS: usize, const TEXT: usize>(
     files: &OpenFiles<OPENS, TEXT>,
     open: &Handle,
-    waiting: &mut Waiting,
+    waiting: &mut WaitingTransfer,
     cx: &mut Context<'_>,
     mut transfer: Transfer<'_>,
 ) -> Poll<Result<usize>> {
-    let Waiting { waiter, pending } = waiting;
+    let WaitingTransfer { waiter, pending } = waiting;
     let polled = files.with_node(*open, waiter, |node, open, append| {
         if let (Transfer::Write { offset, .. }, true) = (&mut transfer, append) {
             *offset = node.with_file(|file| end(file, open)).unwrap_or_default();

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use datakit_client::db::prelude::*;
 use datakit_client::db::{Error, Result};
 use datakit_github::{
-    CLEAN_MESSAGE, Changes, DirtyId, Repo, Snapshot, State, add_monitors, read, remove_dirty,
-    update, write,
+    BranchContent, CLEAN_MESSAGE, Changes, DirtyId, Repo, Snapshot, add_monitors, read,
+    remove_dirty, update, write,
 };
 
-use super::memory::Memory;
+use super::memory::BridgeMemory;
 use crate::round::{Mirror, changed_ids};
 
 /// The maximum number of attempts to commit while other clients keep moving the branch.
@@ -68,7 +68,7 @@ impl<D: Database> BranchState<D> {
     ) -> Result<Option<(Snapshot, BTreeSet<DirtyId>)>> {
         let state = match &self.last {
             Some((last, snapshot)) if last == head => {
-                State { snapshot: snapshot.clone(), dirty: BTreeSet::new() }
+                BranchContent { snapshot: snapshot.clone(), dirty: BTreeSet::new() }
             }
             Some((last, _)) if !descends(head, last).await? => return Ok(None),
             Some((last, snapshot)) => {
@@ -89,7 +89,7 @@ impl<D: Database> BranchState<D> {
         &mut self,
         branch: &D::Branch,
         datakit: &Snapshot,
-        memory: &mut Memory,
+        memory: &mut BridgeMemory,
         mirror: &Mirror<'_>,
     ) -> Result<bool> {
         let mut attempt = 0;
@@ -108,7 +108,7 @@ impl<D: Database> BranchState<D> {
         &mut self,
         branch: &D::Branch,
         datakit: &Snapshot,
-        memory: &mut Memory,
+        memory: &mut BridgeMemory,
         mirror: &Mirror<'_>,
     ) -> Result<bool> {
         let transaction = branch.transaction().await?;

@@ -10,7 +10,7 @@ use crate::round::{Import, Push, write_back};
 /// The state that the bridge keeps between synchronization rounds. See [`crate::round`] for the
 /// snapshots.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
+pub(crate) struct BridgeMemory {
     /// The last known state of GitHub.
     pub(super) github: Snapshot,
     /// The content of the branch when it was last synchronized with GitHub.
@@ -36,7 +36,7 @@ pub(crate) struct Memory {
     unhooked: BTreeSet<Repo>,
 }
 
-impl Memory {
+impl BridgeMemory {
     /// Prepares a round by processing new and removed repositories, `.dirty` files and events.
     pub(super) fn begin(
         &mut self,

@@ -91,10 +91,10 @@ impl Error for GateError {
 
 /// The service that octocrab uses as its HTTP client. Clones share all state.
 #[derive(Debug, Clone)]
-pub(crate) struct Gate(Arc<Shared>);
+pub(crate) struct Gate(Arc<GateInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct GateInner {
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: Uri,
     credentials: Option<Credentials>,
@@ -107,7 +107,7 @@ struct Shared {
 
 /// A request to GitHub, including its complete body.
 #[derive(Debug, Clone)]
-struct Call {
+struct GithubRequest {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -137,7 +137,7 @@ impl Gate {
             .build(connector);
         let rate = counters.rate.clone();
         let cache = tokio::sync::Mutex::default();
-        Ok(Gate(Arc::new(Shared { http, base, credentials, timeout, rate, counters, cache })))
+        Ok(Gate(Arc::new(GateInner { http, base, credentials, timeout, rate, counters, cache })))
     }
 
     /// Returns the app's id if the app may write check runs in an account's repositories.
@@ -167,15 +167,20 @@ impl Service<Request<OctoBody>> for Gate {
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             let account = head.extensions.get::<Account>().map(|account| account.0.clone());
-            let call =
-                Call { method: head.method, uri: head.uri, headers: head.headers, body, account };
+            let call = GithubRequest {
+                method: head.method,
+                uri: head.uri,
+                headers: head.headers,
+                body,
+                account,
+            };
             Ok(shared.call(call).await?.map(Full::new))
         })
     }
 }
 
-impl Shared {
-    async fn call(&self, call: Call) -> Result<Response<Bytes>, GateError> {
+impl GateInner {
+    async fn call(&self, call: GithubRequest) -> Result<Response<Bytes>, GateError> {
         let mut cache = self.cache.lock().await;
         let is_read = call.method == Method::GET;
         let (mut failures, mut refusals, mut renewed) = (0, 0, false);
@@ -251,7 +256,7 @@ impl Shared {
     /// Makes a call, following redirects for renamed repositories.
     async fn follow(
         &self,
-        call: &Call,
+        call: &GithubRequest,
         cached: Option<&Cached>,
     ) -> Result<Response<Bytes>, GateError> {
         let mut call = call.clone();
@@ -268,7 +273,7 @@ impl Shared {
     }
 
     /// Sends a request once.
-    async fn send(&self, call: &Call) -> Result<Response<Bytes>, GateError> {
+    async fn send(&self, call: &GithubRequest) -> Result<Response<Bytes>, GateError> {
         let (base, uri) = (&self.base, &call.uri);
         if (uri.scheme(), uri.authority()) != (base.scheme(), base.authority()) {
             return Err(GateError::ForeignHost(uri.to_string()));
@@ -315,7 +320,7 @@ fn redirection(method: &Method, response: &Response<Bytes>) -> Option<Uri> {
 /// Stores a new response in the cache, or restores the body of an unchanged response from the
 /// cache.
 fn finished(
-    call: &Call,
+    call: &GithubRequest,
     response: Response<Bytes>,
     cached: Option<Cached>,
     cache: &mut HttpCache,

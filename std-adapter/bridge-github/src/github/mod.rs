@@ -34,7 +34,7 @@ pub(crate) struct PrChange {
 
 /// A list that GitHub sends in pages.
 #[derive(Debug)]
-pub(crate) struct List<T> {
+pub(crate) struct PagedList<T> {
     /// All items. If a list has multiple pages, some items may be missing even though they existed
     /// throughout the read: removing an item during the read moves later items to earlier pages.
     pub(crate) items: Vec<T>,
@@ -57,12 +57,12 @@ pub(crate) struct Hook {
 #[allow(async_fn_in_trait, reason = "the bridge is one task")]
 pub(crate) trait Api {
     /// Reads all open pull requests with their comments.
-    async fn open_prs(&self, repo: &Repo) -> Result<List<Pr>>;
+    async fn open_prs(&self, repo: &Repo) -> Result<PagedList<Pr>>;
     /// Reads a single pull request, whether open or closed. Returns `None` if the repository is
     /// visible but the pull request does not exist.
     async fn pr(&self, id: &PrId) -> Result<Option<Pr>>;
     /// Reads all branches and tags, except refs that point to files or directories.
-    async fn refs(&self, repo: &Repo) -> Result<List<Ref>>;
+    async fn refs(&self, repo: &Repo) -> Result<PagedList<Ref>>;
     /// Reads one ref. Returns `None` if the repository is visible but the ref does not exist.
     async fn reference(&self, id: &RefId) -> Result<Option<Ref>>;
     /// Reads the latest status of each context.

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::gate::{Account, Gate, GateError};
 use super::json::{GitObject, GitRef, GitTag, IssueComment, Pull};
-use super::{ApiError, List, Result};
+use super::{ApiError, PagedList, Result};
 
 /// The ids of this app's check runs.
 type RunIds = Mutex<BTreeMap<StatusId, u64>>;
@@ -116,10 +116,10 @@ impl OctocrabApi {
     }
 
     /// Reads all pages of a list. `path` ends with `?` or `&`.
-    async fn list<T: DeserializeOwned>(&self, repo: &Repo, path: &str) -> Result<List<T>> {
+    async fn list<T: DeserializeOwned>(&self, repo: &Repo, path: &str) -> Result<PagedList<T>> {
         let mut page: Page<T> =
             self.call(Method::GET, repo, &format!("{path}per_page={PER_PAGE}"), None).await?;
-        let mut list = List { items: page.take_items(), pages: 1 };
+        let mut list = PagedList { items: page.take_items(), pages: 1 };
         while let Some(next) = page.next.take() {
             let (call, next) = (format!("GET {}", next.path()), next.to_string());
             if list.pages >= MAX_PAGES {
@@ -206,18 +206,18 @@ impl OctocrabApi {
     }
 
     /// Reads the refs whose names start with `refs/` followed by `prefix`.
-    async fn matching_refs(&self, repo: &Repo, prefix: &str) -> Result<List<GitRef>> {
+    async fn matching_refs(&self, repo: &Repo, prefix: &str) -> Result<PagedList<GitRef>> {
         self.list(repo, &format!("/git/matching-refs/{prefix}?")).await
     }
 
     /// Reads all branches and tags, with a single call if all refs fit on one page. Otherwise,
     /// reads branches and tags separately, because most refs in a large repository belong to pull
     /// requests.
-    async fn all_refs(&self, repo: &Repo) -> Result<List<GitRef>> {
+    async fn all_refs(&self, repo: &Repo) -> Result<PagedList<GitRef>> {
         let path = format!("/git/matching-refs/?per_page={PER_PAGE}");
         let page: Result<Page<GitRef>> = self.call(Method::GET, repo, &path, None).await;
         match page {
-            Ok(Page { items, next: None, .. }) => return Ok(List { items, pages: 1 }),
+            Ok(Page { items, next: None, .. }) => return Ok(PagedList { items, pages: 1 }),
             Ok(_) => {}
             Err(error) if is_too_long(&error) => {}
             Err(error) => return Err(error),

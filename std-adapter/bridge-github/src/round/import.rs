@@ -9,7 +9,7 @@ use datakit_github::{
 
 use super::write_back::Mirror;
 use crate::events::Mark;
-use crate::github::{Api, List, Result};
+use crate::github::{Api, PagedList, Result};
 
 /// The result of reading a repository.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ fn or_old<T>(
 /// another pull request may move from an unread page to one that was already read. Therefore, if
 /// the list has multiple pages, known pull requests that are missing from it are read individually.
 async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>> {
-    let List { mut items, pages } = api.open_prs(repo).await?;
+    let PagedList { mut items, pages } = api.open_prs(repo).await?;
     if pages > 1 {
         let found: BTreeSet<PrId> = items.iter().map(|pr| pr.id.clone()).collect();
         for known in old.prs_of(repo).filter(|known| !found.contains(&known.id)) {
@@ -95,7 +95,7 @@ async fn open_prs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Pr>
 /// Reads the branches and tags. As in [`open_prs`], missing refs are read individually if the list
 /// has multiple pages.
 async fn refs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Ref>> {
-    let List { mut items, pages } = api.refs(repo).await?;
+    let PagedList { mut items, pages } = api.refs(repo).await?;
     if pages > 1 {
         let found: BTreeSet<RefId> = items.iter().map(|reference| reference.id.clone()).collect();
         for known in old.refs_of(repo).filter(|known| !found.contains(&known.id)) {

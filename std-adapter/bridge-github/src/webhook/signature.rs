@@ -6,12 +6,12 @@ use crate::secret::Secret;
 
 /// The key shared by GitHub and the bridge.
 #[derive(Debug)]
-pub(super) struct Key(hmac::Key);
+pub(super) struct SignatureKey(hmac::Key);
 
-impl Key {
+impl SignatureKey {
     /// Creates the key from the webhook secret.
-    pub(super) fn new(secret: &Secret) -> Key {
-        Key(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))
+    pub(super) fn new(secret: &Secret) -> SignatureKey {
+        SignatureKey(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))
     }
 
     /// Returns `true` if `signature`, the value of `X-Hub-Signature-256`, is the signature of the
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn the_example_of_githubs_documentation_is_verified() {
-        let key = Key::new(&Secret::new("It's a Secret to Everybody"));
+        let key = SignatureKey::new(&Secret::new("It's a Secret to Everybody"));
         let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         assert!(key.verify(signature, b"Hello, World!"));
         assert!(!key.verify(signature, b"Hello, World"));

@@ -9,7 +9,7 @@ use crate::operand::ServerPath;
 use crate::stdio::{self, report_all};
 
 /// The result of looking up one operand of `ls`.
-enum Listed {
+enum ListedOperand {
     File(Metadata),
     Dir(Listing),
 }
@@ -21,13 +21,13 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
         match look_up(client, path, options).await {
             // If there are multiple operands, show full paths to distinguish files with the same
             // name.
-            Ok(Listed::File(mut file)) => {
+            Ok(ListedOperand::File(mut file)) => {
                 if !path.last().is_empty() && (paths.len() > 1 || options.directory) {
                     file.name = path.as_ref().into();
                 }
                 files.push(file);
             }
-            Ok(Listed::Dir(dir)) => dirs.push((path, dir)),
+            Ok(ListedOperand::Dir(dir)) => dirs.push((path, dir)),
             Err(failure) => failures.push(failure),
         }
     }
@@ -56,10 +56,10 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
     report_all(failures)
 }
 
-async fn look_up(client: &Client, path: &ServerPath, options: &LsArgs) -> CliResult<Listed> {
+async fn look_up(client: &Client, path: &ServerPath, options: &LsArgs) -> CliResult<ListedOperand> {
     if options.directory {
         let metadata = client.stat(path).await.map_err(at(path))?;
-        return Ok(Listed::File(with_name(metadata, path)));
+        return Ok(ListedOperand::File(with_name(metadata, path)));
     }
     match client.list_all(path).await {
         Ok(mut dir) => {
@@ -68,12 +68,12 @@ async fn look_up(client: &Client, path: &ServerPath, options: &LsArgs) -> CliRes
             };
             dir.files.retain(is_shown);
             dir.files.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(Listed::Dir(dir))
+            Ok(ListedOperand::Dir(dir))
         }
         // If the operand is not a directory (ENOTDIR), list the file itself.
         Err(error) if error.errno() == Some(20) => {
             let metadata = client.stat(path).await.map_err(at(path))?;
-            Ok(Listed::File(with_name(metadata, path)))
+            Ok(ListedOperand::File(with_name(metadata, path)))
         }
         Err(error) => Err(at(path)(error)),
     }

@@ -4,7 +4,7 @@ use datakit_client::Client;
 
 use crate::error::{CliResult, at, is_a_directory};
 use crate::operand::ServerPath;
-use crate::parallel::{Batch, DirFuture, Limits, check_depth};
+use crate::parallel::{Batch, ConcurrencyLimits, DirFuture, check_depth};
 
 /// Removes a file or, if `recursive` is set, a directory and everything below it.
 pub(super) async fn rm(
@@ -19,12 +19,12 @@ pub(super) async fn rm(
     };
     match (metadata.is_dir(), recursive) {
         (true, false) => Err(is_a_directory(path)),
-        (true, true) => remove_dir(client.clone(), path.clone(), Limits::new()).await,
+        (true, true) => remove_dir(client.clone(), path.clone(), ConcurrencyLimits::new()).await,
         (false, _) => client.remove(path).await.map_err(at(path)),
     }
 }
 
-fn remove_dir(client: Client, path: ServerPath, limits: Limits) -> DirFuture {
+fn remove_dir(client: Client, path: ServerPath, limits: ConcurrencyLimits) -> DirFuture {
     Box::pin(async move {
         check_depth(&path)?;
         // Some directories, such as transactions, can be removed as a whole but not file by file.
@@ -47,6 +47,6 @@ fn remove_dir(client: Client, path: ServerPath, limits: Limits) -> DirFuture {
     })
 }
 
-async fn remove_file(client: Client, path: ServerPath, limits: Limits) -> CliResult {
+async fn remove_file(client: Client, path: ServerPath, limits: ConcurrencyLimits) -> CliResult {
     limits.run(|| client.remove(&path)).await.map_err(at(&path))
 }

@@ -15,11 +15,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::error::CopyError;
 use self::parts::{PartGuard, Parts};
-use self::target::{Destination, Staged, Staging, Target, TargetDir, is_dir};
-use self::transfer::{Progress, Source, transfer};
+use self::target::{CopyTarget, Destination, Staged, Staging, TargetDir, is_dir};
+use self::transfer::{CopySource, Progress, transfer};
 use crate::error::{CliError, CliResult, at, is_a_directory};
 use crate::operand::Location;
-use crate::parallel::{Batch, DirFuture, Limits, check_depth};
+use crate::parallel::{Batch, ConcurrencyLimits, DirFuture, check_depth};
 use crate::rename::Renames;
 use crate::stdio::{for_each, print_file};
 
@@ -34,7 +34,7 @@ pub(crate) async fn cp(
     let copier = Arc::new(Copier {
         client: client.clone(),
         renames: renames.clone(),
-        limits: Limits::new(),
+        limits: ConcurrencyLimits::new(),
         parts: Parts::default(),
         progress: Progress::new(),
         has_failed: AtomicBool::new(false),
@@ -62,7 +62,7 @@ async fn interrupted() {
 struct Copier {
     client: Client,
     renames: Renames,
-    limits: Limits,
+    limits: ConcurrencyLimits,
     parts: Parts,
     progress: Progress,
     /// Whether any file was skipped.
@@ -125,7 +125,7 @@ impl Copier {
             };
             let mut batch = Batch::new(&self.limits);
             let mut links = Vec::new();
-            for Entry { name, kind, link } in entries {
+            for SourceEntry { name, kind, link } in entries {
                 let (copier, from, to) = (Arc::clone(&self), from.join(&name), into.join(&name));
                 match (kind, link) {
                     (FileType::Dir, _) => {
@@ -160,12 +160,12 @@ impl Copier {
 
     /// Copies one file. Prints an error instead of returning it if the other files can still be
     /// copied.
-    async fn copy_or_skip(&self, from: &Location, to: &Target) -> CliResult {
+    async fn copy_or_skip(&self, from: &Location, to: &CopyTarget) -> CliResult {
         let result = self.limits.run(|| self.copy_file(from, to)).await;
         result.or_else(|error| self.skip(error))
     }
 
-    async fn create_dir(&self, target: &Target) -> CliResult<TargetDir> {
+    async fn create_dir(&self, target: &CopyTarget) -> CliResult<TargetDir> {
         let created = self.limits.run(|| target.create_dir(&self.client, &self.limits)).await;
         created.map_err(|error| error.error)
     }
@@ -180,8 +180,8 @@ impl Copier {
     }
 
     /// Copies one file under a temporary name and renames the copy when it is complete.
-    async fn copy_file(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
-        let source = Source::open(&self.client, from, &self.progress).await?;
+    async fn copy_file(&self, from: &Location, to: &CopyTarget) -> Result<(), CopyError> {
+        let source = CopySource::open(&self.client, from, &self.progress).await?;
         self.check_not_same(&source, from, to).await?;
         let Staged { sink, staging } = to.open(&self.client, &self.parts).await?;
         let place = to.location();
@@ -211,12 +211,12 @@ impl Copier {
     }
 
     /// Copies a file in place after the server has refused to rename a temporary file.
-    async fn copy_in_place(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
+    async fn copy_in_place(&self, from: &Location, to: &CopyTarget) -> Result<(), CopyError> {
         if matches!(from, Location::Stdio) {
             let text = "the server cannot rename, and standard input cannot be read again";
             return Err(at(&to.location())(text).into());
         }
-        let source = Source::open(&self.client, from, &self.progress).await?;
+        let source = CopySource::open(&self.client, from, &self.progress).await?;
         let Staged { sink, staging } = to.open_in_place(&self.client, &self.parts).await?;
         let part = staging.into_part();
         let place = to.location();
@@ -228,8 +228,13 @@ impl Copier {
     }
 
     /// Refuses to copy a file onto itself, because writing the target could truncate the source.
-    async fn check_not_same(&self, source: &Source, from: &Location, to: &Target) -> CliResult {
-        let (Source::Server(source), Target::Server { path, .. }) = (source, to) else {
+    async fn check_not_same(
+        &self,
+        source: &CopySource,
+        from: &Location,
+        to: &CopyTarget,
+    ) -> CliResult {
+        let (CopySource::Server(source), CopyTarget::Server { path, .. }) = (source, to) else {
             return Ok(());
         };
         match self.client.walk(path).await {
@@ -259,7 +264,7 @@ impl Copier {
     }
 
     /// Returns the entries in a directory.
-    async fn entries(&self, from: &Location) -> Result<Vec<Entry>, CopyError> {
+    async fn entries(&self, from: &Location) -> Result<Vec<SourceEntry>, CopyError> {
         match from {
             Location::Host(path) => {
                 host_entries(path).map_err(|error| CopyError::of_host_source(from, &error))
@@ -267,7 +272,7 @@ impl Copier {
             Location::Server(path) => {
                 let entries = self.client.read_dir(path).await;
                 let entries = entries.map_err(|error| CopyError::of_source(from, &error))?;
-                let entry = |entry: datakit_client::DirEntry| Entry {
+                let entry = |entry: datakit_client::DirEntry| SourceEntry {
                     name: entry.name.as_bytes().to_vec(),
                     kind: entry.kind,
                     link: entry
@@ -317,14 +322,14 @@ async fn finish(
 }
 
 /// An entry in a source directory.
-struct Entry {
+struct SourceEntry {
     name: Vec<u8>,
     kind: FileType,
     /// The target of a link, or `None` if the target is not known yet.
     link: Option<Vec<u8>>,
 }
 
-fn host_entries(path: &std::path::Path) -> std::io::Result<Vec<Entry>> {
+fn host_entries(path: &std::path::Path) -> std::io::Result<Vec<SourceEntry>> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
@@ -340,7 +345,7 @@ fn host_entries(path: &std::path::Path) -> std::io::Result<Vec<Entry>> {
             }
             _ => None,
         };
-        entries.push(Entry { name: entry.file_name().into_vec(), kind, link });
+        entries.push(SourceEntry { name: entry.file_name().into_vec(), kind, link });
     }
     Ok(entries)
 }

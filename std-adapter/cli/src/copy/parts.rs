@@ -14,35 +14,35 @@ use crate::operand::ServerPath;
 
 /// An incomplete file.
 #[derive(Clone)]
-pub(super) enum Part {
+pub(super) enum PartialFile {
     Host(Arc<OwnedFd>, OsString),
     Server(ServerPath),
 }
 
-impl Part {
+impl PartialFile {
     async fn remove(self, client: &Client) {
         // If the removal fails, the temporary name still shows that the file is incomplete.
         match self {
-            Part::Host(dir, name) => drop(rustix::fs::unlinkat(dir, name, AtFlags::empty())),
-            Part::Server(path) => drop(client.remove(path).await),
+            PartialFile::Host(dir, name) => drop(rustix::fs::unlinkat(dir, name, AtFlags::empty())),
+            PartialFile::Server(path) => drop(client.remove(path).await),
         }
     }
 }
 
 /// The incomplete files of one command. Clones share the same set of files.
 #[derive(Clone, Default)]
-pub(super) struct Parts(Arc<Mutex<Table>>);
+pub(super) struct Parts(Arc<Mutex<PartTable>>);
 
 #[derive(Default)]
-struct Table {
+struct PartTable {
     next: u64,
-    parts: HashMap<u64, Part>,
+    parts: HashMap<u64, PartialFile>,
 }
 
 impl Parts {
     /// Adds a file. Call this method before creating the file, so that the file is removed even if
     /// the command is interrupted.
-    pub(super) fn add(&self, part: Part) -> PartGuard {
+    pub(super) fn add(&self, part: PartialFile) -> PartGuard {
         let mut table = self.0.lock();
         let id = table.next;
         table.next = id.wrapping_add(1);
@@ -71,12 +71,12 @@ impl Parts {
 /// A guard for a file in [`Parts`]. Dropping the guard does not remove the file.
 pub(super) struct PartGuard {
     parts: Parts,
-    entry: Option<(u64, Part)>,
+    entry: Option<(u64, PartialFile)>,
 }
 
 impl PartGuard {
     /// Returns the tracked file, if any.
-    pub(super) fn part(&self) -> Option<&Part> {
+    pub(super) fn part(&self) -> Option<&PartialFile> {
         self.entry.as_ref().map(|(_, part)| part)
     }
 

@@ -13,12 +13,12 @@ use rustix::fs::{AtFlags, CWD, FileType as HostType, Mode, OFlags};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::CopyError;
-use super::parts::{Part, PartGuard, Parts};
+use super::parts::{PartGuard, PartialFile, Parts};
 use super::transfer::{HostFile, Sink};
 
 use crate::error::{CliError, CliResult, at, io_reason};
 use crate::operand::{Location, ServerPath};
-use crate::parallel::{Limits, MaybeExhausted};
+use crate::parallel::{ConcurrencyLimits, MaybeExhausted};
 use crate::rename::Renames;
 
 const THROUGH_A_LINK: &str = "will not copy through a link";
@@ -45,7 +45,7 @@ type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 /// Walks to a directory and returns its fid. Returns `None` if no more fids can be kept.
 async fn keep_fid(
     client: &Client,
-    limits: &Limits,
+    limits: &ConcurrencyLimits,
     path: &ServerPath,
 ) -> datakit_client::Result<KeptFid> {
     let Some(permit) = limits.fid_permit() else { return Ok(None) };
@@ -57,7 +57,7 @@ async fn keep_fid(
 }
 
 /// A name in a directory. The name need not be in use.
-pub(super) enum Target {
+pub(super) enum CopyTarget {
     Host {
         dir: Arc<OwnedFd>,
         name: OsString,
@@ -76,7 +76,7 @@ pub(super) enum Target {
 pub(super) enum Destination {
     /// An existing directory.
     Dir(TargetDir),
-    Name(Target),
+    Name(CopyTarget),
 }
 
 impl Destination {
@@ -84,7 +84,7 @@ impl Destination {
     /// directory.
     pub(super) async fn new(
         client: &Client,
-        limits: &Limits,
+        limits: &ConcurrencyLimits,
         location: &Location,
         last: &[u8],
     ) -> CliResult<Destination> {
@@ -98,7 +98,7 @@ impl Destination {
             Location::Server(path) => {
                 let dir = keep_fid(client, limits, &path.parent()).await.map_err(at(location))?;
                 let (path, is_new) = (path.clone(), false);
-                Destination::Name(Target::Server { dir, path, is_new })
+                Destination::Name(CopyTarget::Server { dir, path, is_new })
             }
             Location::Stdio => return Err(at(location)("only one file can be copied to it")),
         };
@@ -129,7 +129,7 @@ fn host_destination(path: &Path) -> Result<Destination, String> {
     let (dir, name) = (Arc::new(parent), name.to_owned());
     Ok(match existing_dir(&dir, &name, path)? {
         Some(dir) => Destination::Dir(dir),
-        None => Destination::Name(Target::Host { dir, name, path: path.to_owned() }),
+        None => Destination::Name(CopyTarget::Host { dir, name, path: path.to_owned() }),
     })
 }
 
@@ -179,14 +179,14 @@ fn errno_reason(error: rustix::io::Errno) -> String {
 }
 
 impl TargetDir {
-    pub(super) fn join(&self, name: &[u8]) -> Target {
+    pub(super) fn join(&self, name: &[u8]) -> CopyTarget {
         match self {
             TargetDir::Host(dir, path) => {
                 let name = OsStr::from_bytes(name);
-                Target::Host { dir: dir.clone(), name: name.to_owned(), path: path.join(name) }
+                CopyTarget::Host { dir: dir.clone(), name: name.to_owned(), path: path.join(name) }
             }
             TargetDir::Server { fid, path, is_new } => {
-                Target::Server { dir: fid.clone(), path: path.join(name), is_new: *is_new }
+                CopyTarget::Server { dir: fid.clone(), path: path.join(name), is_new: *is_new }
             }
         }
     }
@@ -225,12 +225,12 @@ impl Staging {
     }
 }
 
-impl Target {
+impl CopyTarget {
     /// Returns the target's location, for use in messages.
     pub(super) fn location(&self) -> Location {
         match self {
-            Target::Host { path, .. } => Location::Host(path.clone()),
-            Target::Server { path, .. } => Location::Server(path.clone()),
+            CopyTarget::Host { path, .. } => Location::Host(path.clone()),
+            CopyTarget::Server { path, .. } => Location::Server(path.clone()),
         }
     }
 
@@ -246,10 +246,10 @@ impl Target {
     pub(super) async fn create_dir(
         &self,
         client: &Client,
-        limits: &Limits,
+        limits: &ConcurrencyLimits,
     ) -> Result<TargetDir, CopyError> {
         match self {
-            Target::Host { dir, name, path } => {
+            CopyTarget::Host { dir, name, path } => {
                 let create = || {
                     if let Some(existing) = existing_dir(dir, name, path)? {
                         return Ok(existing);
@@ -260,7 +260,7 @@ impl Target {
                 };
                 create().map_err(|error: String| self.error(error).into())
             }
-            Target::Server { dir, path, .. } => {
+            CopyTarget::Server { dir, path, .. } => {
                 let created = match dir.as_deref() {
                     Some((dir, _)) => dir.mkdir(path.last(), 0o777).await,
                     None => client.mkdir(path, 0o777).await,
@@ -280,14 +280,14 @@ impl Target {
     /// Creates a symbolic link, unless an identical link already exists.
     pub(super) async fn create_link(&self, client: &Client, to: &[u8]) -> CliResult {
         let (created, existing) = match self {
-            Target::Host { dir, name, .. } => (
+            CopyTarget::Host { dir, name, .. } => (
                 rustix::fs::symlinkat(OsStr::from_bytes(to), dir, name.as_os_str())
                     .map_err(errno_reason),
                 rustix::fs::readlinkat(dir, name.as_os_str(), Vec::new())
                     .ok()
                     .map(std::ffi::CString::into_bytes),
             ),
-            Target::Server { path, .. } => (
+            CopyTarget::Server { path, .. } => (
                 client.symlink(path, to).await.map_err(|error| error.to_string()),
                 client.read_link(path).await.ok().map(|target| target.as_bytes().to_vec()),
             ),
@@ -301,10 +301,10 @@ impl Target {
     /// Opens the file that receives the copy. Uses a temporary name if the tree supports renaming.
     pub(super) async fn open(&self, client: &Client, parts: &Parts) -> Result<Staged, CopyError> {
         match self {
-            Target::Host { dir, name, .. } => {
+            CopyTarget::Host { dir, name, .. } => {
                 open_host(dir, name, parts).map_err(|error| self.error(error).into())
             }
-            Target::Server { dir, path, is_new } => {
+            CopyTarget::Server { dir, path, is_new } => {
                 let beside = open_beside(client, dir.as_deref(), path, *is_new, parts).await;
                 match beside.map_err(|error| self.client_error(&error))? {
                     Some((file, part)) => {
@@ -322,12 +322,13 @@ impl Target {
         client: &Client,
         parts: &Parts,
     ) -> Result<Staged, CopyError> {
-        let Target::Server { path, .. } = self else {
+        let CopyTarget::Server { path, .. } = self else {
             return Err(self.error("cannot be written in place").into());
         };
         let is_missing = client.walk(path).await.is_err_and(|error| error.is_not_found());
         let file = client.open_to_write(path).await.map_err(|error| self.client_error(&error))?;
-        let part = if is_missing { parts.add(Part::Server(path.clone())) } else { parts.none() };
+        let part =
+            if is_missing { parts.add(PartialFile::Server(path.clone())) } else { parts.none() };
         Ok(Staged { sink: Sink::Server(file), staging: Staging::InPlace(part) })
     }
 
@@ -337,17 +338,17 @@ impl Target {
         client: &Client,
         renames: &Renames,
         sink: &Sink,
-        part: Option<&Part>,
+        part: Option<&PartialFile>,
     ) -> Result<bool, CopyError> {
         match (self, part, sink) {
-            (Target::Host { name, .. }, Some(Part::Host(dir, temporary)), _) => {
+            (CopyTarget::Host { name, .. }, Some(PartialFile::Host(dir, temporary)), _) => {
                 rustix::fs::renameat(dir, temporary.as_os_str(), dir, name.as_os_str())
                     .map_err(|error| self.error(errno_reason(error)))?;
                 Ok(true)
             }
             (
-                Target::Server { dir, path, .. },
-                Some(Part::Server(temporary)),
+                CopyTarget::Server { dir, path, .. },
+                Some(PartialFile::Server(temporary)),
                 Sink::Server(file),
             ) => {
                 let dir = dir.as_deref().map(|(fid, _)| fid);
@@ -371,7 +372,7 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
     let temporary = OsStr::from_bytes(&temporary_name(name.as_bytes())).to_owned();
     let staged = |file: OwnedFd, name| Staged {
         sink: Sink::Host(HostFile::direct(file.into(), 0)),
-        staging: Staging::Renamed(parts.add(Part::Host(dir.clone(), name))),
+        staging: Staging::Renamed(parts.add(PartialFile::Host(dir.clone(), name))),
     };
     let kind = match kind_of(dir, name)? {
         None => {
@@ -426,7 +427,7 @@ async fn open_beside(
         }
     }
     let temporary = path.parent().join(temporary_name(path.last()));
-    let part = parts.add(Part::Server(temporary.clone()));
+    let part = parts.add(PartialFile::Server(temporary.clone()));
     let mode = existing.as_ref().map_or(0o666, |(_, mode)| *mode);
     let create = async {
         let dir = match dir {

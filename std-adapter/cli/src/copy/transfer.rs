@@ -19,26 +19,26 @@ use crate::stdio;
 const CHUNK_SIZE: usize = 1 << 17;
 
 /// An open file that is being copied.
-pub(super) enum Source {
+pub(super) enum CopySource {
     Host(HostFile),
     Stdin(Stdin),
     Server(File),
 }
 
-impl Source {
+impl CopySource {
     /// Opens a file and adds its length to `progress`.
     pub(super) async fn open(
         client: &Client,
         from: &Location,
         progress: &Progress,
-    ) -> Result<Source, CopyError> {
+    ) -> Result<CopySource, CopyError> {
         match from {
             Location::Host(path) => {
                 let opened = HostFile::open_to_read(path).await;
                 let (file, length) =
                     opened.map_err(|error| CopyError::of_host_source(from, &error))?;
                 progress.add_length(length);
-                Ok(Source::Host(file))
+                Ok(CopySource::Host(file))
             }
             Location::Server(path) => {
                 let open = async {
@@ -50,9 +50,9 @@ impl Source {
                     fid.open(OpenMode::READ).await
                 };
                 let file = open.await.map_err(|error| CopyError::of_source(from, &error))?;
-                Ok(Source::Server(file))
+                Ok(CopySource::Server(file))
             }
-            Location::Stdio => Ok(Source::Stdin(tokio::io::stdin())),
+            Location::Stdio => Ok(CopySource::Stdin(tokio::io::stdin())),
         }
     }
 }
@@ -77,7 +77,7 @@ impl Sink {
 
 /// Copies all bytes from `source` to `sink`. Returns `sink` without closing it.
 pub(super) async fn transfer(
-    mut source: Source,
+    mut source: CopySource,
     from: &Location,
     mut sink: Sink,
     to: &Location,
@@ -87,38 +87,42 @@ pub(super) async fn transfer(
     let of_source = |error| CopyError::of_source(from, &error);
     let of_host_source = |error| CopyError::of_host_source(from, &error);
     let mut reader = match &mut source {
-        Source::Host(file) => Reader::Host(file),
-        Source::Stdin(stdin) => Reader::Stdin(stdin),
-        Source::Server(file) => Reader::Server(file.chunks()),
+        CopySource::Host(file) => CopyReader::Host(file),
+        CopySource::Stdin(stdin) => CopyReader::Stdin(stdin),
+        CopySource::Server(file) => CopyReader::Server(file.chunks()),
     };
     let mut writer = match &mut sink {
-        Sink::Host(file) => Writer::Host(file),
-        Sink::Server(file) => Writer::Server(file.writes_at(0)),
+        Sink::Host(file) => CopyWriter::Host(file),
+        Sink::Server(file) => CopyWriter::Server(file.writes_at(0)),
     };
     loop {
         let data = match &mut reader {
-            Reader::Host(file) => file.read().await.map_err(of_host_source)?,
-            Reader::Stdin(stdin) => {
+            CopyReader::Host(file) => file.read().await.map_err(of_host_source)?,
+            CopyReader::Stdin(stdin) => {
                 let mut data = BytesMut::with_capacity(CHUNK_SIZE);
                 stdin.read_buf(&mut data).await.map_err(of_host_source)?;
                 data.freeze()
             }
-            Reader::Server(chunks) => chunks.next().await.map_err(of_source)?.unwrap_or_default(),
+            CopyReader::Server(chunks) => {
+                chunks.next().await.map_err(of_source)?.unwrap_or_default()
+            }
         };
         if data.is_empty() {
             break;
         }
         progress.advance(data.len());
         match &mut writer {
-            Writer::Host(file) => file.write(data).await.map_err(|error| host_error(to, &error))?,
-            Writer::Server(writes) => {
+            CopyWriter::Host(file) => {
+                file.write(data).await.map_err(|error| host_error(to, &error))?
+            }
+            CopyWriter::Server(writes) => {
                 writes.write(data).await.map_err(|error| CopyError::of_target(to, &error))?;
             }
         }
     }
     match writer {
-        Writer::Host(file) => file.flush().await.map_err(|error| host_error(to, &error))?,
-        Writer::Server(writes) => {
+        CopyWriter::Host(file) => file.flush().await.map_err(|error| host_error(to, &error))?,
+        CopyWriter::Server(writes) => {
             writes.finish().await.map_err(|error| CopyError::of_target(to, &error))?;
         }
     }
@@ -129,13 +133,13 @@ fn host_error(to: &Location, error: &io::Error) -> CopyError {
     at(to)(io_reason(error)).into()
 }
 
-enum Reader<'f> {
+enum CopyReader<'f> {
     Host(&'f mut HostFile),
     Stdin(&'f mut Stdin),
     Server(Chunks<'f>),
 }
 
-enum Writer<'f> {
+enum CopyWriter<'f> {
     Host(&'f mut HostFile),
     Server(Writes<'f>),
 }

@@ -69,7 +69,7 @@ impl<T: FieldType> FieldType for Option<T> {
 
 /// A field of a [`Record`](super::Record). Clones refer to the same field.
 #[derive(Debug)]
-pub struct Field<T>(Arc<FieldState<T>>);
+pub struct Field<T>(Arc<FieldInner<T>>);
 
 impl<T> Clone for Field<T> {
     fn clone(&self) -> Field<T> {
@@ -78,15 +78,15 @@ impl<T> Clone for Field<T> {
 }
 
 #[derive(Debug)]
-struct FieldState<T> {
+struct FieldInner<T> {
     /// The path of the field's key, which is the same in every branch.
     path: Path,
     default: T,
-    current: Mutex<Current<T>>,
+    current: Mutex<CurrentValue<T>>,
 }
 
 #[derive(Debug)]
-struct Current<T> {
+struct CurrentValue<T> {
     value: T,
     /// The version of the record in which the value last changed.
     version: u64,
@@ -94,8 +94,8 @@ struct Current<T> {
 
 impl<T: FieldType> Field<T> {
     pub(super) fn new(path: Path, default: T) -> Field<T> {
-        let current = Mutex::new(Current { value: default.clone(), version: 0 });
-        Field(Arc::new(FieldState { path, default, current }))
+        let current = Mutex::new(CurrentValue { value: default.clone(), version: 0 });
+        Field(Arc::new(FieldInner { path, default, current }))
     }
 
     pub(super) fn shared(&self) -> Arc<dyn AnyField> {
@@ -147,7 +147,7 @@ pub(super) trait AnyField: Send + Sync {
     fn update(&self, text: Option<&str>, version: u64) -> bool;
 }
 
-impl<T: FieldType> AnyField for FieldState<T> {
+impl<T: FieldType> AnyField for FieldInner<T> {
     fn path(&self) -> &Path {
         &self.path
     }
@@ -166,7 +166,7 @@ impl<T: FieldType> AnyField for FieldState<T> {
         let mut current = self.current.lock();
         let changed = current.value != value;
         if changed {
-            *current = Current { value, version };
+            *current = CurrentValue { value, version };
         }
         changed
     }

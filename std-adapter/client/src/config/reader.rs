@@ -61,13 +61,13 @@ trait AnyKey: Send + Sync {
     fn deliver(&self, text: Option<&str>) -> bool;
 }
 
-struct Key<T> {
+struct ConfigKey<T> {
     path: Path,
     default: T,
     value: watch::Sender<T>,
 }
 
-impl<T: FieldType> AnyKey for Key<T> {
+impl<T: FieldType> AnyKey for ConfigKey<T> {
     fn path(&self) -> &Path {
         &self.path
     }
@@ -112,7 +112,7 @@ impl ConfigReader {
     pub fn value<T: FieldType>(&self, path: Path, default: T) -> WatchedValue<T> {
         let (sender, value) = watch::channel(default.clone());
         let mut keys = self.0.keys.keys.lock();
-        keys.push(Arc::new(Key { path, default, value: sender }));
+        keys.push(Arc::new(ConfigKey { path, default, value: sender }));
         drop(keys);
         self.0.keys.added.notify_one();
         WatchedValue { value, _following: Arc::clone(&self.0) }

@@ -44,9 +44,9 @@ use crate::db::{BackendError, Error, Path, Result};
 /// If the connection is lost, [`wait`](Record::wait) reconnects, provided that the record was
 /// opened with a [connector](Connect) that can reconnect. Any other call returns an error if the
 /// connection is lost. The next call reconnects.
-pub struct Record<C: Connect>(Arc<RecordState<C>>);
+pub struct Record<C: Connect>(Arc<RecordInner<C>>);
 
-struct RecordState<C: Connect> {
+struct RecordInner<C: Connect> {
     connector: C,
     layout: Layout,
     schema_version: Field<i64>,
@@ -72,7 +72,7 @@ impl<C: Connect> Record<C> {
         }
         let path = layout.dir.clone().join("schema-version")?;
         let schema_version = Field::new(path, 1);
-        let record = Record(Arc::new(RecordState {
+        let record = Record(Arc::new(RecordInner {
             connector,
             layout,
             fields: Mutex::new(Vec::new()),

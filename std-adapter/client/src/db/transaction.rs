@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::merge_result::MergeResult;
 use super::path::Path;
 use super::remote_path::{RemotePath, unique_name};
-use super::tree::{TransactionState, Tree};
+use super::tree::{OpenFlag, Tree};
 use crate::{ByteString, Client, Dialect, OpenMode};
 
 /// A set of changes to a branch that are committed together or not at all. Other clients do not see
@@ -29,7 +29,7 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
-    state: TransactionState,
+    state: OpenFlag,
 }
 
 /// The maximum number of names to try for a new transaction.
@@ -46,7 +46,7 @@ impl Transaction {
             let transaction = Transaction {
                 branch: branch.clone(),
                 dir: all.join(&name),
-                state: TransactionState::open(),
+                state: OpenFlag::open(),
             };
             match all.mkdir(&name).await {
                 Ok(()) => return Ok(transaction),

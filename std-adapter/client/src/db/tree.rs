@@ -18,17 +18,17 @@ use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 pub struct Tree {
     root: RemotePath,
     /// The state of the transaction that contains this tree, if any.
-    transaction: Option<TransactionState>,
+    transaction: Option<OpenFlag>,
 }
 
 /// A flag, shared by a transaction and its trees, that indicates whether the transaction is still
 /// open.
 #[derive(Debug, Clone)]
-pub(super) struct TransactionState(Arc<AtomicBool>);
+pub(super) struct OpenFlag(Arc<AtomicBool>);
 
-impl TransactionState {
-    pub(super) fn open() -> TransactionState {
-        TransactionState(Arc::new(AtomicBool::new(true)))
+impl OpenFlag {
+    pub(super) fn open() -> OpenFlag {
+        OpenFlag(Arc::new(AtomicBool::new(true)))
     }
 
     pub(super) fn check_open(&self) -> Result<()> {
@@ -79,12 +79,12 @@ impl Tree {
         Tree { root, transaction: None }
     }
 
-    pub(super) fn of_transaction(root: RemotePath, state: TransactionState) -> Tree {
+    pub(super) fn of_transaction(root: RemotePath, state: OpenFlag) -> Tree {
         Tree { root, transaction: Some(state) }
     }
 
     fn remote_path(&self, path: &Path) -> Result<RemotePath> {
-        self.transaction.as_ref().map_or(Ok(()), TransactionState::check_open)?;
+        self.transaction.as_ref().map_or(Ok(()), OpenFlag::check_open)?;
         Ok(self.root.join_all(path.names()))
     }
 

@@ -14,10 +14,10 @@ const LOG_CAPACITY: usize = 4096;
 
 /// The recent moves of a branch. An empty log allocates no memory.
 #[derive(Default)]
-pub(super) struct Log(Arc<LogState>);
+pub(super) struct MoveLog(Arc<MoveLogInner>);
 
 #[derive(Default)]
-struct LogState {
+struct MoveLogInner {
     moves: Mutex<Moves>,
     pushed: Notify,
 }
@@ -30,8 +30,8 @@ struct Moves {
 }
 
 /// A reader that receives every update to the branch from the time when the reader was created.
-pub(crate) struct LogReader {
-    log: Arc<LogState>,
+pub(crate) struct MoveLogReader {
+    log: Arc<MoveLogInner>,
     next: u64,
 }
 
@@ -39,19 +39,19 @@ pub(crate) struct LogReader {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lagged;
 
-impl Log {
+impl MoveLog {
     pub(super) fn push_move(&self, head: Option<Id>) {
         // Only readers hold clones. Without readers, discard all updates.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 
-    pub(super) fn reader(&self) -> LogReader {
+    pub(super) fn reader(&self) -> MoveLogReader {
         let next = self.0.moves.lock().end();
-        LogReader { log: self.0.clone(), next }
+        MoveLogReader { log: self.0.clone(), next }
     }
 }
 
-impl LogState {
+impl MoveLogInner {
     fn push_move(&self, head: Option<Id>) {
         let mut moves = self.moves.lock();
         if moves.kept.len() >= LOG_CAPACITY {
@@ -82,7 +82,7 @@ impl Moves {
     }
 }
 
-impl LogReader {
+impl MoveLogReader {
     /// Waits for the next update to the branch.
     ///
     /// # Cancel safety
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_get_every_move_or_lag() {
-        let log = Log::default();
+        let log = MoveLog::default();
         log.push_move(None);
         let (mut reader, mut slow) = (log.reader(), log.reader());
         let heads = [Some(Id::EMPTY_TREE), None, Some(Id::EMPTY_TREE)];
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn log_without_readers_keeps_nothing() {
-        let log = Log::default();
+        let log = MoveLog::default();
         let reader = log.reader();
         (0..10).for_each(|_| log.push_move(None));
         assert_eq!(reader.log.moves.lock().kept.len(), 10);

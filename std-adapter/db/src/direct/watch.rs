@@ -66,13 +66,13 @@ pub(super) fn moves(database: &Database, branch: BranchWatch) -> Watch<Option<Di
 }
 
 /// A stream of the values at a path in a branch.
-struct Values {
+struct PathValues {
     heads: Heads,
     path: Vec<u8>,
     last: Option<Option<(EntryMode, Id)>>,
 }
 
-impl Values {
+impl PathValues {
     async fn next(&mut self) -> Option<Result<Option<PathValue<DirectTree>>>> {
         loop {
             let head = self.heads.next().await?;
@@ -134,7 +134,7 @@ pub(super) fn values(
     branch: BranchWatch,
     path: &Path,
 ) -> Watch<Option<PathValue<DirectTree>>> {
-    let values = Values { heads: Heads::new(database, branch), path: join(path), last: None };
+    let values = PathValues { heads: Heads::new(database, branch), path: join(path), last: None };
     Watch::unfold(values, |mut values| async move {
         let value = values.next().await?;
         Some((value, values))

@@ -13,9 +13,9 @@ use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 /// ends with a newline and when the file is closed. Invalid text is discarded. If the file is
 /// empty, the author is the user who attached to the tree.
 #[derive(Clone)]
-pub(super) struct Author(Arc<AuthorState>);
+pub(super) struct Author(Arc<AuthorInner>);
 
-struct AuthorState {
+struct AuthorInner {
     committer: Identity,
     text: Mutex<AuthorText>,
 }
@@ -29,7 +29,7 @@ struct AuthorText {
 
 impl Author {
     pub(super) fn new(committer: Identity) -> Author {
-        Author(Arc::new(AuthorState { committer, text: Mutex::default() }))
+        Author(Arc::new(AuthorInner { committer, text: Mutex::default() }))
     }
 
     /// Returns the author and committer of a commit.

@@ -26,10 +26,10 @@ const MAX_RETIRED_NUMBERS: usize = 1024;
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
-    state: Mutex<State>,
+    state: Mutex<BranchTableState>,
 }
 
-struct State {
+struct BranchTableState {
     /// The branches in use, with their inode numbers.
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
     /// The branches that are visible even if they have no commits.
@@ -47,7 +47,7 @@ struct State {
     refusals: VecDeque<(u64, String)>,
 }
 
-impl State {
+impl BranchTableState {
     fn number(&self, name: &BranchName) -> u64 {
         let of_handle = self.handles.get(name).map(|(_, number)| *number);
         of_handle
@@ -68,7 +68,7 @@ impl State {
 
 impl BranchTable {
     pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Arc<BranchTable> {
-        let state = State {
+        let state = BranchTableState {
             handles: BTreeMap::new(),
             made: BTreeSet::new(),
             numbers: BTreeMap::new(),
@@ -112,8 +112,9 @@ impl BranchTable {
 
     /// Makes a branch visible even if it has no commits.
     pub(super) fn make(&self, name: &BranchName) -> Result<()> {
-        let full =
-            |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);
+        let full = |state: &BranchTableState| {
+            state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name)
+        };
         if full(&self.state.lock()) {
             // A branch that now has a commit no longer needs an entry in `made`.
             let heads = self.database.heads()?;

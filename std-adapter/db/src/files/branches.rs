@@ -34,19 +34,19 @@ fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
 
 /// A branch in a directory listing: its name and its inode number. The branch's files are created
 /// on demand.
-struct Listed {
+struct ListedBranch {
     table: Arc<BranchTable>,
     branch: BranchName,
 }
 
-impl Listed {
+impl ListedBranch {
     fn entry(table: &Arc<BranchTable>, branch: BranchName) -> Entry {
         let (name, number) = (branch.to_file_name(), table.number(&branch));
-        Entry::dir_with_ino(name, number, Listed { table: table.clone(), branch })
+        Entry::dir_with_ino(name, number, ListedBranch { table: table.clone(), branch })
     }
 }
 
-impl Directory for Listed {
+impl Directory for ListedBranch {
     fn mode(&self) -> u32 {
         READ_ONLY_DIR_MODE
     }
@@ -75,7 +75,7 @@ impl Directory for Branches {
             names.extend(self.0.made());
             names.sort();
             names.dedup();
-            Ok(names.into_iter().map(|name| Listed::entry(&self.0, name)).collect())
+            Ok(names.into_iter().map(|name| ListedBranch::entry(&self.0, name)).collect())
         })
     }
 

@@ -37,7 +37,7 @@ impl Leaf for LogFile {
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         ready((|| {
             let start = (self.start)()?;
-            let reader = Arc::new(Mutex::new(Reader::new(&self.database, start)));
+            let reader = Arc::new(Mutex::new(HistoryReader::new(&self.database, start)));
             Ok(Box::new(OpenLog { database: self.database.clone(), start, reader })
                 as Box<dyn OpenLeaf>)
         })())
@@ -47,7 +47,7 @@ impl Leaf for LogFile {
 struct OpenLog {
     database: Database,
     start: Option<Id>,
-    reader: Arc<Mutex<Reader>>,
+    reader: Arc<Mutex<HistoryReader>>,
 }
 
 impl OpenLeaf for OpenLog {
@@ -65,7 +65,7 @@ impl OpenLeaf for OpenLog {
                 if offset < reader.begin {
                     // Start over if the client reads earlier text again. The history of a commit
                     // never changes, so the text will be the same.
-                    *reader = Reader::new(database, start);
+                    *reader = HistoryReader::new(database, start);
                 }
                 reader.text_at(offset, count)
             };
@@ -80,7 +80,7 @@ impl OpenLeaf for OpenLog {
 const READ_AHEAD: usize = 16 << 10;
 
 /// The reader for an open `log` file.
-struct Reader {
+struct HistoryReader {
     /// The commits that have not been formatted yet, or `None` at the end of the history.
     log: Option<Log>,
     /// The text that has been generated but has not been read yet. The text starts at offset
@@ -90,10 +90,10 @@ struct Reader {
     failed: Option<Error>,
 }
 
-impl Reader {
-    fn new(database: &Database, start: Option<Id>) -> Reader {
+impl HistoryReader {
+    fn new(database: &Database, start: Option<Id>) -> HistoryReader {
         let log = start.map(|start| log(database.objects(), start));
-        Reader { log, text: Vec::new(), begin: 0, failed: None }
+        HistoryReader { log, text: Vec::new(), begin: 0, failed: None }
     }
 
     /// Returns the text at `offset` if it has already been generated.

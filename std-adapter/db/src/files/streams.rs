@@ -76,7 +76,7 @@ impl Leaf for Reflog {
 
 /// The source of the heads that a client reads from an open `reflog` file.
 struct Heads {
-    moves: branch::LogReader,
+    moves: branch::MoveLogReader,
     _guards: StreamGuards,
 }
 

@@ -90,10 +90,10 @@ struct Search<'a> {
     seen: HashSet<Id>,
     /// The objects found so far, which are not reachable from any ref. Each object comes before the
     /// objects that it refers to.
-    found: Vec<Found>,
+    found: Vec<FoundObject>,
 }
 
-struct Found {
+struct FoundObject {
     id: Id,
     kind: ObjectKind,
     path: Vec<u8>,
@@ -119,7 +119,7 @@ impl Search<'_> {
         let shallow = self.objects.store().shallow_commits()?;
         let commits = unreached(self.objects, &shallow, &tips, &roots)?;
         for (id, commit) in commits {
-            self.found.push(Found { id, kind: ObjectKind::Commit, path: Vec::new() });
+            self.found.push(FoundObject { id, kind: ObjectKind::Commit, path: Vec::new() });
             let mut before = Vec::new();
             for parent in commit.parents.iter().filter(|_| !shallow.contains(&id)) {
                 before.push(self.objects.commit(*parent)?.tree);
@@ -152,7 +152,7 @@ impl Search<'_> {
             return;
         }
         if !self.new.contains_key(&tree) {
-            self.found.push(Found { id: tree, kind: ObjectKind::Tree, path: path.clone() });
+            self.found.push(FoundObject { id: tree, kind: ObjectKind::Tree, path: path.clone() });
         }
         left.push((path, tree, others));
     }
@@ -201,7 +201,7 @@ impl Search<'_> {
                 EntryMode::Submodule => {}
                 EntryMode::Normal | EntryMode::Exec | EntryMode::Link => {
                     if !self.new.contains_key(&id) && self.seen.insert(id) {
-                        self.found.push(Found { id, kind: ObjectKind::Blob, path });
+                        self.found.push(FoundObject { id, kind: ObjectKind::Blob, path });
                     }
                 }
             }
@@ -240,7 +240,7 @@ impl Search<'_> {
 
     /// Returns the objects found so far, reading them from the store if necessary.
     fn batch(&self) -> Result<NewObjects> {
-        let object = |Found { id, kind, path }: &Found| {
+        let object = |FoundObject { id, kind, path }: &FoundObject| {
             let broken = |fault| Error::Broken { id: *id, fault, path: path.clone() };
             if let Some(object) = self.kept.get(id) {
                 return Ok((*id, (*object).clone()));

@@ -20,8 +20,8 @@ pub(crate) fn side_by_side<const N: usize>(
     let mut lists = Vec::with_capacity(N);
     for dir in dirs {
         lists.push(match dir {
-            TreeDir::Stored(id) => Listed::Stored(objects.tree(*id)?),
-            TreeDir::Edited(_) => Listed::Edited(dir.list(objects)?),
+            TreeDir::Stored(id) => DirEntries::Stored(objects.tree(*id)?),
+            TreeDir::Edited(_) => DirEntries::Edited(dir.list(objects)?),
         });
     }
     // All lists are sorted in the same order, so a single pass is enough.
@@ -45,7 +45,7 @@ pub(crate) fn side_by_side<const N: usize>(
 }
 
 /// The entries of a directory.
-enum Listed {
+enum DirEntries {
     Stored(Arc<TreeEntries>),
     Edited(Vec<(Name, TreeNode)>),
 }
@@ -56,14 +56,14 @@ enum Side<'l> {
     Node(&'l TreeNode),
 }
 
-impl Listed {
+impl DirEntries {
     /// Returns the entries sorted by the bytes of their names.
     fn names(&self) -> Box<dyn Iterator<Item = (&Name, Side<'_>)> + '_> {
         match self {
-            Listed::Stored(entries) => Box::new(
+            DirEntries::Stored(entries) => Box::new(
                 entries.by_name().into_iter().map(|entry| (&entry.name, Side::Entry(entry))),
             ),
-            Listed::Edited(nodes) => {
+            DirEntries::Edited(nodes) => {
                 Box::new(nodes.iter().map(|(name, node)| (name, Side::Node(node))))
             }
         }

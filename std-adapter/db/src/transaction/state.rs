@@ -11,7 +11,7 @@ use crate::model::tree::{Tree, TreeDir, TreeFile, no_space};
 use crate::{Error, Id, Result};
 use datakit_server::budget::Reservation;
 
-pub(super) struct State {
+pub(super) struct TransactionState {
     pub(super) rw: Tree,
     /// The memory reserved for names.
     pub(super) names: Reservation,
@@ -36,7 +36,7 @@ pub(super) struct State {
     pub(super) counted: Option<GaugeGuard>,
 }
 
-impl State {
+impl TransactionState {
     /// Reserves memory for a change at `path` that adds `new` bytes.
     pub(super) fn reserve(&mut self, objects: &ObjectCache, path: &[u8], new: u64) -> Result<()> {
         let growth = self.rw.growth(objects, path)?.saturating_add(new);

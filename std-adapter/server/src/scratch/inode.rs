@@ -25,14 +25,14 @@ pub struct Dentry(pub(super) Arc<DentryInner>);
 #[derive(Debug)]
 pub(super) struct DentryInner {
     inode: Arc<Inode>,
-    pub(super) location: Mutex<Location>,
+    pub(super) location: Mutex<DentryLocation>,
 }
 
 /// The name and the parent of a dentry, which change only while the namespace lock is held. A
 /// thread acquires a location's lock after all other locks, and never holds the locks of two
 /// locations at the same time.
 #[derive(Debug)]
-pub(super) struct Location {
+pub(super) struct DentryLocation {
     /// The parent directory. The pointer cannot be upgraded if the dentry is the root or its name
     /// has been removed.
     pub(super) parent: Weak<DentryInner>,
@@ -44,7 +44,8 @@ pub(super) struct Location {
 impl Dentry {
     /// Creates a dentry that is not yet an entry in a directory.
     pub(super) fn new(inode: Arc<Inode>, name: &[u8], reservation: Reservation) -> Dentry {
-        let location = Mutex::new(Location { parent: Weak::new(), name: name.into(), reservation });
+        let location =
+            Mutex::new(DentryLocation { parent: Weak::new(), name: name.into(), reservation });
         Dentry(Arc::new(DentryInner { inode, location }))
     }
 

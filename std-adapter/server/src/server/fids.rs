@@ -13,13 +13,13 @@ const FEW: usize = 8;
 
 /// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
-    table: Table<V>,
+    table: FidStorage<V>,
     /// The remaining entries of the hash map, once `pop` has started to drain the map.
     drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     max: usize,
 }
 
-enum Table<V: Vfs> {
+enum FidStorage<V: Vfs> {
     /// A vector of at most [`FEW`] fids.
     Few(Vec<(u32, FidEntry<V>)>),
     #[expect(clippy::box_collection, reason = "a connection with few fids stays small")]
@@ -28,22 +28,22 @@ enum Table<V: Vfs> {
 
 impl<V: Vfs> FidMap<V> {
     pub(super) fn new(max: usize) -> FidMap<V> {
-        FidMap { table: Table::Few(Vec::new()), drained: None, max }
+        FidMap { table: FidStorage::Few(Vec::new()), drained: None, max }
     }
 }
 
 impl<V: Vfs> FidTable<V> for FidMap<V> {
     fn get(&self, number: u32) -> Option<&FidEntry<V>> {
         match &self.table {
-            Table::Few(few) => few.iter().find(|(n, _)| *n == number).map(|(_, fid)| fid),
-            Table::Many(many) => many.get(&number),
+            FidStorage::Few(few) => few.iter().find(|(n, _)| *n == number).map(|(_, fid)| fid),
+            FidStorage::Many(many) => many.get(&number),
         }
     }
 
     fn get_mut(&mut self, number: u32) -> Option<&mut FidEntry<V>> {
         match &mut self.table {
-            Table::Few(few) => few.iter_mut().find(|(n, _)| *n == number).map(|(_, fid)| fid),
-            Table::Many(many) => many.get_mut(&number),
+            FidStorage::Few(few) => few.iter_mut().find(|(n, _)| *n == number).map(|(_, fid)| fid),
+            FidStorage::Many(many) => many.get_mut(&number),
         }
     }
 
@@ -52,17 +52,18 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
             return Err(fid);
         }
         match &mut self.table {
-            Table::Few(few) if few.len() < FEW => {
+            FidStorage::Few(few) if few.len() < FEW => {
                 // `push` would allocate space for four fids, but most connections use only one.
                 if few.len() == few.capacity() {
                     few.reserve_exact(few.len().max(1));
                 }
                 few.push((number, fid));
             }
-            Table::Few(few) => {
-                self.table = Table::Many(Box::new(few.drain(..).chain([(number, fid)]).collect()))
+            FidStorage::Few(few) => {
+                self.table =
+                    FidStorage::Many(Box::new(few.drain(..).chain([(number, fid)]).collect()))
             }
-            Table::Many(many) => {
+            FidStorage::Many(many) => {
                 many.insert(number, fid);
             }
         }
@@ -71,11 +72,11 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
 
     fn remove(&mut self, number: u32) -> Option<FidEntry<V>> {
         match &mut self.table {
-            Table::Few(few) => {
+            FidStorage::Few(few) => {
                 let at = few.iter().position(|(n, _)| *n == number)?;
                 Some(few.swap_remove(at).1)
             }
-            Table::Many(many) => many.remove(&number),
+            FidStorage::Many(many) => many.remove(&number),
         }
     }
 
@@ -85,14 +86,14 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
         }
         // Finding an arbitrary entry in a hash map takes linear time, so turn the map into an
         // iterator.
-        match std::mem::replace(&mut self.table, Table::Few(Vec::new())) {
-            Table::Few(mut few) => {
+        match std::mem::replace(&mut self.table, FidStorage::Few(Vec::new())) {
+            FidStorage::Few(mut few) => {
                 self.drained = None;
                 let fid = few.pop();
-                self.table = Table::Few(few);
+                self.table = FidStorage::Few(few);
                 fid.map(|(_, fid)| fid)
             }
-            Table::Many(many) => {
+            FidStorage::Many(many) => {
                 let mut drained = Box::new(many.into_iter());
                 let fid = drained.next();
                 self.drained = Some(drained);
@@ -103,8 +104,8 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
 
     fn len(&self) -> usize {
         let table = match &self.table {
-            Table::Few(few) => few.len(),
-            Table::Many(many) => many.len(),
+            FidStorage::Few(few) => few.len(),
+            FidStorage::Many(many) => many.len(),
         };
         table + self.drained.as_ref().map_or(0, |drained| drained.len())
     }

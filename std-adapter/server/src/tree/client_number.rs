@@ -33,9 +33,9 @@ struct Owner {
 /// the parameter observers are notified that the connection has ended, and the number becomes
 /// available to other connections.
 #[derive(Clone, Default)]
-pub struct ClientNumber(Option<Arc<Connection>>);
+pub struct ClientNumber(Option<Arc<NamedConnection>>);
 
-struct Connection {
+struct NamedConnection {
     name: Arc<str>,
     number: Mutex<Option<Client>>,
 }
@@ -46,7 +46,7 @@ impl ClientNumber {
     #[must_use]
     pub fn new(name: &str) -> ClientNumber {
         let name = name.replace(char::is_whitespace, "_").into();
-        ClientNumber(Some(Arc::new(Connection { name, number: Mutex::new(None) })))
+        ClientNumber(Some(Arc::new(NamedConnection { name, number: Mutex::new(None) })))
     }
 
     /// Returns the number. The default value of this type returns [`Client::PROGRAM`].
@@ -85,7 +85,7 @@ impl Numbers {
     }
 }
 
-impl Drop for Connection {
+impl Drop for NamedConnection {
     fn drop(&mut self) {
         if let Some(client) = *self.number.get_mut() {
             // The number must remain in use until all observers have been notified that the

@@ -192,7 +192,7 @@ impl Leaf for Command {
 struct OpenCommand {
     file: Arc<CommandInner>,
     pieces: Pieces,
-    position: Mutex<Position>,
+    position: Mutex<StreamPosition>,
 }
 
 impl OpenCommand {
@@ -217,7 +217,7 @@ impl OpenCommand {
 /// position for reads and writes, so the total number of bytes read and written is also a valid
 /// offset.
 #[derive(Default)]
-struct Position {
+struct StreamPosition {
     /// The total number of bytes read and written so far.
     sum: u64,
     /// The offset at which the last read or write ended.
@@ -227,7 +227,7 @@ struct Position {
     refusal: Option<(Arc<[u8]>, usize)>,
 }
 
-impl Position {
+impl StreamPosition {
     /// Reads the next part of a failure's explanation.
     fn read_refusal(&mut self, refusal: &Arc<[u8]>, offset: u64, buf: &mut [u8]) -> usize {
         let start = match &self.refusal {

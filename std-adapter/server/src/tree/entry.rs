@@ -21,23 +21,23 @@ pub struct Entry(NodeRef);
 /// allocation.
 #[derive(Clone)]
 enum NodeRef {
-    Dir(Arc<Node<dyn Directory>>),
-    File(Arc<Node<dyn Leaf>>),
-    Symlink(Arc<Node<Box<[u8]>>>),
+    Dir(Arc<EntryNode<dyn Directory>>),
+    File(Arc<EntryNode<dyn Leaf>>),
+    Symlink(Arc<EntryNode<Box<[u8]>>>),
 }
 
-struct Node<C: ?Sized> {
+struct EntryNode<C: ?Sized> {
     ino: u64,
     name: Arc<[u8]>,
     /// The changed name and attributes, if the entry was renamed or its attributes were set. Most
     /// entries never change, so their names can be read without a lock.
-    changes: OnceLock<Box<RwLock<Changes>>>,
+    changes: OnceLock<Box<RwLock<EntryChanges>>>,
     content: C,
 }
 
 /// The current name and attributes of an entry that has been renamed or whose attributes have been
 /// set.
-struct Changes {
+struct EntryChanges {
     name: Arc<[u8]>,
     attributes: Attributes,
 }
@@ -51,15 +51,15 @@ pub(super) enum EntryContent<'e> {
 }
 
 /// The fields common to nodes of all types.
-type Header<'e> = (u64, &'e Arc<[u8]>, &'e OnceLock<Box<RwLock<Changes>>>);
+type Header<'e> = (u64, &'e Arc<[u8]>, &'e OnceLock<Box<RwLock<EntryChanges>>>);
 
-impl<C> Node<C> {
-    fn new(name: Arc<[u8]>, ino: u64, content: C) -> Arc<Node<C>> {
-        Arc::new(Node { ino, name, changes: OnceLock::new(), content })
+impl<C> EntryNode<C> {
+    fn new(name: Arc<[u8]>, ino: u64, content: C) -> Arc<EntryNode<C>> {
+        Arc::new(EntryNode { ino, name, changes: OnceLock::new(), content })
     }
 }
 
-impl<C: ?Sized> Node<C> {
+impl<C: ?Sized> EntryNode<C> {
     fn header(&self) -> Header<'_> {
         (self.ino, &self.name, &self.changes)
     }
@@ -79,19 +79,19 @@ impl Entry {
     /// Creates a symbolic link.
     pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
         let (name, target) = (name.as_ref().into(), target.as_ref().into());
-        Entry(NodeRef::Symlink(Node::new(name, inode_numbers::next(), target)))
+        Entry(NodeRef::Symlink(EntryNode::new(name, inode_numbers::next(), target)))
     }
 
     /// Creates a directory with inode number `ino`. The name is not copied. See
     /// [`with_ino`](Entry::with_ino).
     pub fn dir_with_ino(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
-        Entry(NodeRef::Dir(Node::new(name, ino, dir)))
+        Entry(NodeRef::Dir(EntryNode::new(name, ino, dir)))
     }
 
     /// Creates a file with inode number `ino`. The name is not copied. See
     /// [`with_ino`](Entry::with_ino).
     pub fn file_with_ino(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
-        Entry(NodeRef::File(Node::new(name, ino, file)))
+        Entry(NodeRef::File(EntryNode::new(name, ino, file)))
     }
 
     /// Sets the inode number of a newly created entry. Clients treat all entries with the same
@@ -148,11 +148,11 @@ impl Entry {
         self.header().2.get().map(|changes| changes.read().attributes)
     }
 
-    fn changes(&self) -> &RwLock<Changes> {
+    fn changes(&self) -> &RwLock<EntryChanges> {
         let (_, name, changes) = self.header();
         changes.get_or_init(|| {
             let attributes = Attributes::default();
-            Box::new(RwLock::new(Changes { name: name.clone(), attributes }))
+            Box::new(RwLock::new(EntryChanges { name: name.clone(), attributes }))
         })
     }
 
@@ -264,8 +264,8 @@ impl fmt::Debug for Entry {
 pub struct WeakEntry(WeakNodeRef);
 
 enum WeakNodeRef {
-    Dir(Weak<Node<dyn Directory>>),
-    File(Weak<Node<dyn Leaf>>),
+    Dir(Weak<EntryNode<dyn Directory>>),
+    File(Weak<EntryNode<dyn Leaf>>),
 }
 
 impl WeakEntry {

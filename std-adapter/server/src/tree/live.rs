@@ -90,7 +90,7 @@ impl<T: Send + Sync + 'static> Leaf for LiveFile<T> {
         let mut values = self.live.subscribe();
         let text = (self.format)(&values.borrow_and_update());
         ready(text.map(|text| {
-            let source = Values { values, format: self.format.clone() };
+            let source = LiveValues { values, format: self.format.clone() };
             Box::new(OpenStream::with_first(source, text)) as Box<dyn OpenLeaf>
         }))
     }
@@ -102,12 +102,12 @@ impl<T: fmt::Debug> fmt::Debug for LiveFile<T> {
     }
 }
 
-struct Values<T> {
+struct LiveValues<T> {
     values: watch::Receiver<T>,
     format: Arc<Format<T>>,
 }
 
-impl<T: Send + Sync> TextSource for Values<T> {
+impl<T: Send + Sync> TextSource for LiveValues<T> {
     async fn next(&mut self, last: &[u8]) -> Result<Option<Vec<u8>>> {
         loop {
             let text = (self.format)(&self.values.borrow_and_update())?;

@@ -9,9 +9,9 @@ use http::{HeaderValue, Method, Uri};
 use serde::Deserialize;
 
 use super::super::credentials::{App, Credentials, InstallationToken, bearer};
-use super::{Call, GateError, Shared};
+use super::{GateError, GateInner, GithubRequest};
 
-impl Shared {
+impl GateInner {
     /// Returns the `Authorization` header for calls that access an account's repositories.
     pub(super) async fn authorization(
         &self,
@@ -80,7 +80,7 @@ impl Shared {
         let accept = HeaderValue::from_static("application/vnd.github+json");
         let headers = [(AUTHORIZATION, token), (ACCEPT, accept)];
         let headers = headers.into_iter().collect();
-        let call = Call { method, uri, headers, body: Bytes::new(), account: None };
+        let call = GithubRequest { method, uri, headers, body: Bytes::new(), account: None };
         let response = self.send(&call).await?;
         let status = response.status();
         if !status.is_success() {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{MAX_PAGES, OctocrabApi, PER_PAGE};
 use crate::github::json::{Combined, GitRef, HookJson, Pull, object};
-use crate::github::{Api, ApiError, Hook, List, PrChange, Result};
+use crate::github::{Api, ApiError, Hook, PagedList, PrChange, Result};
 
 /// The events that a webhook delivers.
 const EVENTS: [&str; 6] = ["create", "delete", "issue_comment", "pull_request", "push", "status"];
@@ -34,14 +34,14 @@ fn full_name(name: &RefName) -> Result<String> {
 }
 
 impl Api for OctocrabApi {
-    async fn open_prs(&self, repo: &Repo) -> Result<List<Pr>> {
+    async fn open_prs(&self, repo: &Repo) -> Result<PagedList<Pr>> {
         let path = "/pulls?state=open&sort=created&direction=asc&";
-        let pulls: List<Pull> = self.list(repo, path).await?;
+        let pulls: PagedList<Pull> = self.list(repo, path).await?;
         let mut prs = Vec::with_capacity(pulls.items.len());
         for pull in &pulls.items {
             prs.extend(self.with_comments(repo, pull).await?);
         }
-        Ok(List { items: prs, pages: pulls.pages })
+        Ok(PagedList { items: prs, pages: pulls.pages })
     }
 
     async fn pr(&self, id: &PrId) -> Result<Option<Pr>> {
@@ -53,13 +53,13 @@ impl Api for OctocrabApi {
         }
     }
 
-    async fn refs(&self, repo: &Repo) -> Result<List<Ref>> {
+    async fn refs(&self, repo: &Repo) -> Result<PagedList<Ref>> {
         let found = self.all_refs(repo).await?;
         let mut refs = Vec::with_capacity(found.items.len());
         for reference in &found.items {
             refs.extend(self.to_ref(repo, reference).await?);
         }
-        Ok(List { items: refs, pages: found.pages })
+        Ok(PagedList { items: refs, pages: found.pages })
     }
 
     async fn reference(&self, id: &RefId) -> Result<Option<Ref>> {
@@ -134,7 +134,7 @@ impl Api for OctocrabApi {
     }
 
     async fn ensure_hook(&self, repo: &Repo, hook: &Hook) -> Result<()> {
-        let hooks: List<HookJson> = self.list(repo, "/hooks?").await?;
+        let hooks: PagedList<HookJson> = self.list(repo, "/hooks?").await?;
         let body = json!({
             "name": "web",
             "active": true,

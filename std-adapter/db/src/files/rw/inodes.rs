@@ -55,13 +55,13 @@ pub(super) struct Inode {
     pub(super) number: u64,
     pub(super) is_dir: bool,
     /// The location in the tree, which changes only while the [`InodeTable`] is locked.
-    location: Mutex<Location>,
+    location: Mutex<InodeLocation>,
     /// The file-tree entry that represents the inode, if one is in use.
     entry: Mutex<Option<WeakEntry>>,
 }
 
 /// The location of an inode in the tree.
-enum Location {
+enum InodeLocation {
     /// The root directory.
     Top,
     /// A name in a directory.
@@ -96,7 +96,7 @@ impl InodeTable {
         if let Some(top) = self.top.inode.upgrade() {
             return top;
         }
-        let top = Inode::new(rw, inode_numbers::next(), true, Location::Top);
+        let top = Inode::new(rw, inode_numbers::next(), true, InodeLocation::Top);
         self.top.inode = Arc::downgrade(&top);
         top
     }
@@ -120,7 +120,8 @@ impl InodeTable {
             return inode;
         }
         let number = known.number.unwrap_or(derived);
-        let inode = Inode::new(&dir.rw, number, is_dir, Location::In(dir.clone(), name.into()));
+        let inode =
+            Inode::new(&dir.rw, number, is_dir, InodeLocation::In(dir.clone(), name.into()));
         known.inode = Arc::downgrade(&inode);
         if self.size > self.sweep_at {
             self.size = self.top.sweep();
@@ -180,7 +181,7 @@ impl InodeTable {
         let mut known = self.remove_entry(from).unwrap_or_default();
         known.number = Some(inode.number);
         *self.known_mut(to) = known;
-        *inode.location.lock() = Location::In(dir.clone(), name.into());
+        *inode.location.lock() = InodeLocation::In(dir.clone(), name.into());
         self.touch_parent(from, now);
         self.touch_parent(to, now);
     }
@@ -210,7 +211,7 @@ impl InodeTable {
 
     /// Marks an inode as removed.
     pub(super) fn mark_removed(&self, lost: &UnlinkedInode) {
-        *lost.inode.location.lock() = Location::Removed(lost.changed.unwrap_or(self.since));
+        *lost.inode.location.lock() = InodeLocation::Removed(lost.changed.unwrap_or(self.since));
     }
 
     fn remove_entry(&mut self, path: &[u8]) -> Option<NameEntry> {
@@ -268,7 +269,7 @@ impl NameEntry {
 }
 
 impl Inode {
-    fn new(rw: &Weak<RwTree>, number: u64, is_dir: bool, location: Location) -> Arc<Inode> {
+    fn new(rw: &Weak<RwTree>, number: u64, is_dir: bool, location: InodeLocation) -> Arc<Inode> {
         Arc::new(Inode {
             rw: rw.clone(),
             number,
@@ -299,9 +300,9 @@ impl Inode {
     /// Returns the parent directory and the name of the inode, or `None` for the root directory.
     fn up(&self) -> Result<Option<(Arc<Inode>, Name)>> {
         match &*self.location.lock() {
-            Location::Top => Ok(None),
-            Location::In(dir, name) => Ok(Some((dir.clone(), name.clone()))),
-            Location::Removed(_) => Err(Error::NotFound),
+            InodeLocation::Top => Ok(None),
+            InodeLocation::In(dir, name) => Ok(Some((dir.clone(), name.clone()))),
+            InodeLocation::Removed(_) => Err(Error::NotFound),
         }
     }
 
@@ -313,7 +314,7 @@ impl Inode {
     /// Returns the modification time of a removed node, or `None` if the node still exists.
     pub(super) fn removed_at(&self) -> Option<Time> {
         match &*self.location.lock() {
-            Location::Removed(changed) => Some(*changed),
+            InodeLocation::Removed(changed) => Some(*changed),
             _ => None,
         }
     }
@@ -322,7 +323,7 @@ impl Inode {
     pub(super) fn touch(&self, names: &mut InodeTable, at: FileAt<'_>) {
         match at {
             FileAt::Path(path) => names.touch(path, now()),
-            FileAt::Detached(_) => *self.location.lock() = Location::Removed(now()),
+            FileAt::Detached(_) => *self.location.lock() = InodeLocation::Removed(now()),
         }
     }
 
@@ -348,21 +349,21 @@ impl Drop for Inode {
     /// dropping them recursively could overflow the stack.
     fn drop(&mut self) {
         let location = self.location.get_mut();
-        let mut next = match std::mem::replace(location, Location::Top) {
-            Location::Removed(_) if !self.is_dir => {
+        let mut next = match std::mem::replace(location, InodeLocation::Top) {
+            InodeLocation::Removed(_) if !self.is_dir => {
                 if let Some(rw) = self.rw.upgrade() {
                     rw.forget(self.number);
                 }
                 None
             }
-            Location::In(dir, _) => Some(dir),
+            InodeLocation::In(dir, _) => Some(dir),
             _ => None,
         };
         while let Some(dir) = next {
             next = Arc::into_inner(dir).and_then(|mut dir| {
                 let location = dir.location.get_mut();
-                match std::mem::replace(location, Location::Top) {
-                    Location::In(dir, _) => Some(dir),
+                match std::mem::replace(location, InodeLocation::Top) {
+                    InodeLocation::In(dir, _) => Some(dir),
                     _ => None,
                 }
             });

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::state::World;
 
 /// The state and signals of a fake.
-pub(crate) struct Shared {
+pub(crate) struct FakeInner {
     pub(crate) addr: SocketAddr,
     pub(crate) control: SocketAddr,
     pub(crate) world: Mutex<World>,
@@ -20,7 +20,7 @@ pub(crate) struct Shared {
     pub(crate) requests: AtomicU64,
 }
 
-impl Shared {
+impl FakeInner {
     pub(crate) fn request_id(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed)
     }
