@@ -39,9 +39,6 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         return Err(Error::new_spanned(&input.ident, "a directory has at most 255 entries"));
     }
     check_unique(fields.iter().map(|field| &field.name))?;
-    if let Some(check) = &attributes.check {
-        check_covers_all(check, &fields)?;
-    }
     let params = format_ident!("{}Params", input.ident);
     Ok(Struct { input, params, fields, check: attributes.check }
         .generate(&core_path(attributes.krate)))
@@ -58,22 +55,6 @@ fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
         }
     }
     errors.map_or(Ok(values), Err)
-}
-
-/// Checks that no field is a subdirectory. Files in a subdirectory have no access to the struct
-/// that contains it, so they could not call its check function.
-fn check_covers_all(check: &Expr, fields: &[Field<'_>]) -> Result<()> {
-    match fields.iter().find(|field| !matches!(field.kind, Kind::Value(_))) {
-        None => Ok(()),
-        Some(field) => Err(Error::new_spanned(
-            check,
-            format!(
-                "the check would not be called when a file in the directory `{}` changes; move the \
-                 check to a struct that has only values, or use `#[param(check = ...)]`",
-                field.name.text
-            ),
-        )),
-    }
 }
 
 struct Struct<'a> {
@@ -104,7 +85,7 @@ impl Struct<'_> {
 
                 #[automatically_derived]
                 impl #krate::files::Params for #plain {
-                    type Params = #params;
+                    type Params<__O: __support::Outer> = #params<__O>;
                 }
 
                 #[automatically_derived]
@@ -117,7 +98,10 @@ impl Struct<'_> {
                     pub const fn new() -> Self {
                         <Self as #krate::files::fields::Fields>::NEW
                     }
+                }
 
+                #[automatically_derived]
+                impl<__O: __support::Outer> #params<__O> {
                     /// Returns the values of all fields. All fields are read in one critical
                     /// section.
                     #[must_use]
@@ -154,7 +138,7 @@ impl Struct<'_> {
                 }
 
                 #[automatically_derived]
-                impl ::core::fmt::Debug for #params {
+                impl<__O: __support::Outer> ::core::fmt::Debug for #params<__O> {
                     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                         f.debug_struct(#name).finish_non_exhaustive()
                     }
@@ -167,16 +151,18 @@ impl Struct<'_> {
     fn definition(&self, krate: &Path) -> TokenStream {
         let (plain, params, vis) = (&self.input.ident, &self.params, &self.input.vis);
         let doc = format!("The parameters of [`{plain}`].");
+        let support = quote!(#krate::files::fields);
+        let outer = self.outer_of_directories(&support);
         let fields = self.fields.iter().map(|field| {
             let Field { ident, vis, ty, docs, .. } = field;
             let ty = match &field.kind {
                 Kind::Value(_) => quote!(#krate::files::Value<#ty>),
                 Kind::Array(_, _, length) => {
                     let info = self.array_info(field);
-                    quote!(#krate::files::fields::Values<#info, { #length }>)
+                    quote!(#support::Values<#info, { #length }, #outer>)
                 }
                 Kind::Directory => {
-                    quote_spanned!(ty.span()=> <#ty as #krate::files::Params>::Params)
+                    quote_spanned!(ty.span()=> <#ty as #krate::files::Params>::Params<#outer>)
                 }
             };
             let doc = format!("The parameter `{}`.", field.name.text);
@@ -195,11 +181,18 @@ impl Struct<'_> {
             });
         quote! {
             #[doc = #doc]
-            #vis struct #params {
-                #(#fields),*
+            #vis struct #params<__O: #support::Outer = #support::Unchecked> {
+                #(#fields,)*
+                __outer: __O,
             }
             #(#infos)*
         }
+    }
+
+    /// Returns the type that holds the rule for the values in subdirectories. The rule is the struct's
+    /// own rule or, if the struct has none, the rule of the struct that contains it.
+    fn outer_of_directories(&self, support: &TokenStream) -> TokenStream {
+        if self.check.is_some() { quote!(#support::Checked) } else { quote!(__O) }
     }
 
     /// Returns the name of the type that provides the constants of an array.
@@ -261,6 +254,10 @@ impl Struct<'_> {
             &|ident, _| quote!(self.#ident.get()),
             &|ident, _| quote!(__support::Fields::values(&self.#ident)),
         );
+        let proposed = each(
+            &|ident, _| quote!(proposed.get(&self.#ident)),
+            &|ident, _| quote!(__support::Fields::proposed(&self.#ident, proposed)),
+        );
         let replace = each(
             &|ident, _| quote!(__support::replace_value(&self.#ident, &new.#ident)),
             &|ident, _| quote!(__support::Fields::replace(&self.#ident, &new.#ident)),
@@ -288,19 +285,28 @@ impl Struct<'_> {
         quote! {
             #[automatically_derived]
             #[allow(clippy::declare_interior_mutable_const, clippy::borrow_interior_mutable_const)]
-            impl __support::Fields for #params {
+            impl<__O: __support::Outer> __support::Fields for #params<__O> {
                 type Plain = #plain;
                 type Changed = (#(#changed_types,)*);
-                const NEW: Self = #params { #(#idents: #new),* };
+                const NEW: Self = #params { #(#idents: #new,)* __outer: __O::NEW };
                 const DEPTH: u8 = {
                     let depth = 1;
                     #(#depth)*
                     depth
                 };
+                const IS_CHECKED: bool = __O::IS_CHECKED;
                 const NAMES: __support::Names = __support::Names::List(&[#(#names),*]);
 
                 #directory
                 #with_file
+
+                fn set_outer(&self, rule: &'static (dyn __support::Rule + ::core::marker::Sync)) {
+                    __support::Outer::set(&self.__outer, rule);
+                }
+
+                fn proposed(&self, proposed: &__support::Proposed<'_>) -> #plain {
+                    #plain { #(#idents: #proposed),* }
+                }
 
                 fn values(&self) -> #plain {
                     #plain { #(#idents: #values),* }
@@ -323,14 +329,15 @@ impl Struct<'_> {
 
     /// Returns the type of a field that is a directory.
     fn directory_type(&self, field: &Field<'_>) -> TokenStream {
+        let outer = self.outer_of_directories(&quote!(__support));
         match &field.kind {
             Kind::Array(_, _, length) => {
                 let info = self.array_info(field);
-                quote!(__support::Values<#info, { #length }>)
+                quote!(__support::Values<#info, { #length }, #outer>)
             }
             Kind::Directory | Kind::Value(_) => {
                 let ty = field.ty;
-                quote!(<#ty as __support::Params>::Params)
+                quote!(<#ty as __support::Params>::Params<#outer>)
             }
         }
     }
@@ -346,12 +353,16 @@ impl Struct<'_> {
     }
 
     fn directory_fn(&self) -> TokenStream {
+        let rule = match self.check {
+            Some(_) => quote!(::core::option::Option::Some(self)),
+            None => quote!(__support::Outer::rule(&self.__outer)),
+        };
         let arms: Vec<_> = (0u8..)
             .zip(&self.fields)
             .filter(|(_, field)| !matches!(field.kind, Kind::Value(_)))
             .map(|(index, field)| {
                 let ident = field.ident;
-                quote!(#index => ::core::option::Option::Some(__support::directory(&self.#ident)))
+                quote!(#index => ::core::option::Option::Some(__support::directory(&self.#ident, #rule)))
             })
             .collect();
         if arms.is_empty() {
@@ -380,7 +391,10 @@ impl Struct<'_> {
                 None => groups.push((ty, vec![(index, field)])),
             }
         }
-        let rule = self.check.as_ref().map(|_| quote!(.rule(self)));
+        let rule = match self.check {
+            Some(_) => quote!(.rule(self)),
+            None => quote!(.outer_rule(&self.__outer)),
+        };
         let arms = groups.iter().map(|(_, members)| {
             let indices = members.iter().map(|(index, _)| index);
             let pairs = members.iter().enumerate().map(|(at, (index, field))| {
@@ -413,16 +427,19 @@ impl Struct<'_> {
     fn rule_impl(&self) -> TokenStream {
         let Some(check) = &self.check else { return TokenStream::new() };
         let (plain, params) = (&self.input.ident, &self.params);
-        let idents: Vec<_> = self.fields.iter().map(|field| field.ident).collect();
         let check = quote_spanned! {check.span()=>
             let check: fn(&#plain) -> ::core::result::Result<(), &'static str> = #check;
         };
         quote! {
             #[automatically_derived]
-            impl __support::Rule for #params {
+            impl<__O: __support::Outer> __support::Rule for #params<__O> {
                 fn check(&self, proposed: &__support::Proposed<'_>) -> ::core::result::Result<(), &'static str> {
                     #check
-                    check(&#plain { #(#idents: proposed.get(&self.#idents)),* })
+                    check(&__support::Fields::proposed(self, proposed))?;
+                    match __support::Outer::rule(&self.__outer) {
+                        ::core::option::Option::Some(rule) => rule.check(proposed),
+                        ::core::option::Option::None => ::core::result::Result::Ok(()),
+                    }
                 }
             }
         }

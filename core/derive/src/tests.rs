@@ -199,11 +199,6 @@ fn only_plain_structs_with_named_fields_are_accepted() {
             "<T>",
         ),
         (
-            "#[params(check = f)] struct S { a: u32, b: Other }",
-            "the check would not be called when a file in the directory `b` changes; move the check to a struct that has only values, or use `#[param(check = ...)]`",
-            "f",
-        ),
-        (
             "#[params(name = \"x\")] struct S { a: u32 }",
             "unknown argument; expected `check` or `crate`",
             "name",

@@ -8,11 +8,14 @@ mod array;
 pub mod derive_support;
 mod dir;
 mod names;
+mod outer;
 
 pub use array::{ArrayInfo, Values};
 pub use dir::ParamsDir;
 pub use names::Names;
+pub use outer::{Checked, Outer, Unchecked};
 
+use super::{Proposed, Rule};
 use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, table};
 
 /// A plain settings struct for which `#[derive(Params)]` has generated a parameter struct.
@@ -22,12 +25,12 @@ use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, t
     note = "add `#[derive(Params)]` to `{Self}` if `{Self}` is a parameter struct"
 )]
 pub trait Params: Sized {
-    /// The parameter struct.
-    type Params: Fields<Plain = Self>;
+    /// The parameter struct. `O` is [`Checked`] if the directory is in a struct with a check function.
+    type Params<O: Outer>: Fields<Plain = Self>;
 }
 
 impl<P: Params, const N: usize> Params for [P; N] {
-    type Params = [P::Params; N];
+    type Params<O: Outer> = [P::Params<O>; N];
 }
 
 /// A parameter struct, which is a directory. Each field is a file or a subdirectory.
@@ -48,6 +51,10 @@ pub trait Fields: Sized + Sync + 'static {
     /// The number of levels, including this directory.
     const DEPTH: u8;
 
+    /// Whether the directory is in a struct with a check function. Only that struct can return the
+    /// directory's node.
+    const IS_CHECKED: bool;
+
     /// The names of the files and subdirectories.
     const NAMES: Names;
 
@@ -59,6 +66,12 @@ pub trait Fields: Sized + Sync + 'static {
 
     /// Calls `with`, passing the file with this index. Does nothing if there is no such file.
     fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File));
+
+    /// Sets the rule of the struct that contains this directory.
+    fn set_outer(&self, rule: &'static (dyn Rule + Sync));
+
+    /// Returns the value that each field will have if a change is accepted.
+    fn proposed(&self, proposed: &Proposed<'_>) -> Self::Plain;
 
     /// Returns the value of each field. Use [`load`] to read all fields in one critical section.
     fn values(&self) -> Self::Plain;
@@ -95,9 +108,11 @@ pub async fn changed<F: Fields>(fields: &F, seen: u32) -> u32 {
     super::param::wait_for_change(|| fields.version(), seen).await
 }
 
-/// Creates an entry for a parameter directory.
+/// Creates an entry for a parameter directory. Does not compile if the directory is in a struct with
+/// a check function, because clients could then set values that the function has not checked.
 #[must_use]
 pub const fn params<F: Fields>(name: &'static str, fields: &'static F) -> Entry {
+    const { assert!(!F::IS_CHECKED, "serve the struct with the check function") }
     table(name, fields, F::DEPTH)
 }
 

@@ -6,8 +6,8 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 
 use super::derive_support::{notify_value, replace_value};
-use super::{Fields, Names};
-use crate::files::{Field, ParamFile, ParamInfo, ParamType, Value};
+use super::{Fields, Names, Outer, Unchecked};
+use crate::files::{Field, ParamFile, ParamInfo, ParamType, Proposed, Rule, Value};
 use crate::vfs::{File, Node};
 
 /// A directory for each element.
@@ -16,6 +16,7 @@ impl<F: Fields, const N: usize> Fields for [F; N] {
     type Changed = [Option<F::Changed>; N];
     const NEW: Self = [const { F::NEW }; N];
     const DEPTH: u8 = F::DEPTH + 1;
+    const IS_CHECKED: bool = F::IS_CHECKED;
     const NAMES: Names = Names::numbers(N);
 
     fn directory(&'static self, index: u8) -> Option<Node> {
@@ -23,6 +24,14 @@ impl<F: Fields, const N: usize> Fields for [F; N] {
     }
 
     fn with_file(&self, _: u8, _: &mut dyn FnMut(&dyn File)) {}
+
+    fn set_outer(&self, rule: &'static (dyn Rule + Sync)) {
+        self.iter().for_each(|fields| fields.set_outer(rule));
+    }
+
+    fn proposed(&self, proposed: &Proposed<'_>) -> Self::Plain {
+        self.each_ref().map(|fields| fields.proposed(proposed))
+    }
 
     fn values(&self) -> Self::Plain {
         self.each_ref().map(F::values)
@@ -57,12 +66,13 @@ pub trait ArrayInfo: Send + Sync + 'static {
 }
 
 /// An array of parameters, which is a directory with a file for each element.
-pub struct Values<I: ArrayInfo, const N: usize> {
+pub struct Values<I: ArrayInfo, const N: usize, O: Outer = Unchecked> {
     values: [Value<I::Type>; N],
     info: PhantomData<I>,
+    outer: O,
 }
 
-impl<I: ArrayInfo, const N: usize> Deref for Values<I, N> {
+impl<I: ArrayInfo, const N: usize, O: Outer> Deref for Values<I, N, O> {
     type Target = [Value<I::Type>; N];
 
     fn deref(&self) -> &[Value<I::Type>; N] {
@@ -70,23 +80,33 @@ impl<I: ArrayInfo, const N: usize> Deref for Values<I, N> {
     }
 }
 
-impl<I: ArrayInfo, const N: usize> fmt::Debug for Values<I, N> {
+impl<I: ArrayInfo, const N: usize, O: Outer> fmt::Debug for Values<I, N, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Values").field("len", &N).finish_non_exhaustive()
     }
 }
 
-impl<I: ArrayInfo, const N: usize> Fields for Values<I, N> {
+impl<I: ArrayInfo, const N: usize, O: Outer> Fields for Values<I, N, O> {
     type Plain = [I::Type; N];
     type Changed = [bool; N];
-    const NEW: Self = Values { values: [const { Value::new(I::INITIAL) }; N], info: PhantomData };
+    const NEW: Self =
+        Values { values: [const { Value::new(I::INITIAL) }; N], info: PhantomData, outer: O::NEW };
     const DEPTH: u8 = 1;
+    const IS_CHECKED: bool = O::IS_CHECKED;
     const NAMES: Names = Names::numbers(N);
 
     fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File)) {
         if let Some(value) = self.values.get(usize::from(index)) {
-            with(&ParamFile::new(&Field::new(value, I::INFO)));
+            with(&ParamFile::new(&Field::new(value, I::INFO).outer_rule(&self.outer)));
         }
+    }
+
+    fn set_outer(&self, rule: &'static (dyn Rule + Sync)) {
+        self.outer.set(rule);
+    }
+
+    fn proposed(&self, proposed: &Proposed<'_>) -> [I::Type; N] {
+        self.values.each_ref().map(|value| proposed.get(value))
     }
 
     fn values(&self) -> [I::Type; N] {

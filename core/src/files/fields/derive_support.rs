@@ -4,7 +4,9 @@
 
 pub use core::time::Duration;
 
-pub use super::{ArrayInfo, Fields, Names, Params, Values, changed, load, store};
+pub use super::{
+    ArrayInfo, Checked, Fields, Names, Outer, Params, Unchecked, Values, changed, load, store,
+};
 pub use crate::files::{Field, ParamFile, ParamInfo, ParamType, Proposed, Rule, Value};
 use crate::vfs::Client;
 pub use crate::vfs::{File, Node};
@@ -27,8 +29,13 @@ pub fn notify_value<T: ParamType>(value: &Value<T>, changed: bool) {
     }
 }
 
-/// Returns the node for a subdirectory.
-pub fn directory<F: Fields>(fields: &'static F) -> Node {
+/// Returns the node for a subdirectory. If there is a `rule`, the rule applies to the values in the
+/// subdirectory.
+#[inline]
+pub fn directory<F: Fields>(fields: &'static F, rule: Option<&'static (dyn Rule + Sync)>) -> Node {
+    if let Some(rule) = rule {
+        fields.set_outer(rule);
+    }
     Node::Table(fields, F::DEPTH)
 }
 

@@ -32,13 +32,15 @@ impl<F: Fields> ParamsDir<F> {
     /// Creates a directory with the given entries and the fields of `fields`.
     ///
     /// # Panics
-    /// Panics in the same cases as [`Dir::new`]. In a `static` or `const`, the panic is a compile
+    /// Panics in the same cases as [`Dir::new`], and if `fields` is in a struct with a check
+    /// function. In a `static` or `const`, the panic is a compile
     /// error.
     // The code indexes slices directly, because `slice::get` is not const. Every index is within
     // bounds.
     #[allow(clippy::indexing_slicing, clippy::panic)]
     #[must_use]
     pub const fn new(entries: &'static [Entry], fields: &'static F) -> ParamsDir<F> {
+        const { assert!(!F::IS_CHECKED, "serve the struct with the check function") }
         let count = match F::NAMES {
             Names::Numbers(count) => count as usize,
             Names::List(names) => {

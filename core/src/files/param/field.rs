@@ -3,6 +3,8 @@
 use core::fmt::{self, Write};
 
 use super::parameter::Refusal;
+use crate::files::fields::Outer;
+
 use super::{Description, ParamInfo, ParamType, Parameter, Proposed, Rule, Value};
 
 /// A parameter's value together with its constant part. [`ParamFile`](super::ParamFile) is the file
@@ -27,6 +29,15 @@ impl<'a, T: ParamType> Field<'a, T> {
     #[must_use]
     pub const fn rule(self, rule: &'a dyn Rule) -> Field<'a, T> {
         Field { rule: Some(rule), ..self }
+    }
+
+    /// Checks the rule of the struct that contains the parameter's directory, if there is one.
+    #[must_use]
+    pub fn outer_rule(self, outer: &impl Outer) -> Field<'a, T> {
+        match outer.rule() {
+            Some(rule) => self.rule(rule),
+            None => self,
+        }
     }
 
     /// Calls the parameter's check function and checks its rule, if there are any.
