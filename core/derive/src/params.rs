@@ -189,8 +189,8 @@ impl Struct<'_> {
         }
     }
 
-    /// Returns the type that holds the rule for the values in subdirectories. The rule is the struct's
-    /// own rule or, if the struct has none, the rule of the struct that contains it.
+    /// Returns the type that holds the rule for the values in subdirectories. The rule is the
+    /// struct's own rule or, if the struct has none, the rule of the struct that contains it.
     fn outer_of_directories(&self, support: &TokenStream) -> TokenStream {
         if self.check.is_some() { quote!(#support::Checked) } else { quote!(__O) }
     }

@@ -8,12 +8,11 @@ mod array;
 pub mod derive_support;
 mod dir;
 mod names;
-mod outer;
 
+pub use super::param::{Checked, Outer, Unchecked};
 pub use array::{ArrayInfo, Values};
 pub use dir::ParamsDir;
 pub use names::Names;
-pub use outer::{Checked, Outer, Unchecked};
 
 use super::{Proposed, Rule};
 use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, table};
@@ -25,7 +24,8 @@ use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, t
     note = "add `#[derive(Params)]` to `{Self}` if `{Self}` is a parameter struct"
 )]
 pub trait Params: Sized {
-    /// The parameter struct. `O` is [`Checked`] if the directory is in a struct with a check function.
+    /// The parameter struct. `O` is [`Checked`] if the directory is in a struct with a check
+    /// function.
     type Params<O: Outer>: Fields<Plain = Self>;
 }
 
@@ -108,8 +108,8 @@ pub async fn changed<F: Fields>(fields: &F, seen: u32) -> u32 {
     super::param::wait_for_change(|| fields.version(), seen).await
 }
 
-/// Creates an entry for a parameter directory. Does not compile if the directory is in a struct with
-/// a check function, because clients could then set values that the function has not checked.
+/// Creates an entry for a parameter directory. Does not compile if the directory is in a struct
+/// with a check function, because clients could then set values that the function has not checked.
 #[must_use]
 pub const fn params<F: Fields>(name: &'static str, fields: &'static F) -> Entry {
     const { assert!(!F::IS_CHECKED, "serve the struct with the check function") }

@@ -23,7 +23,8 @@ pub(crate) struct RepositoryBranches {
 }
 
 impl RepositoryBranches {
-    /// Returns whether the branch may exist even though [`RepositoryBranches::heads`] does not contain it.
+    /// Returns whether the branch may exist even though [`RepositoryBranches::heads`] does not
+    /// contain it.
     pub(crate) fn may_have(&self, name: &RefName) -> bool {
         self.unreadable.iter().any(|unreadable| {
             unreadable.is_empty()

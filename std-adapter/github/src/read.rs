@@ -62,8 +62,8 @@ pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
 }
 
 /// Reads the state of the branch, but fetches only the metadata elements that changed since `old`
-/// was read. Returns the same result as [`read`], except that [`BranchContent::dirty`] contains only the
-/// `.dirty` files that were added since `old` was read.
+/// was read. Returns the same result as [`read`], except that [`BranchContent::dirty`] contains
+/// only the `.dirty` files that were added since `old` was read.
 ///
 /// `changes` must contain the changes between the commit from which `old` was read and the commit
 /// to which `tree` belongs.

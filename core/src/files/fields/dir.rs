@@ -33,8 +33,7 @@ impl<F: Fields> ParamsDir<F> {
     ///
     /// # Panics
     /// Panics in the same cases as [`Dir::new`], and if `fields` is in a struct with a check
-    /// function. In a `static` or `const`, the panic is a compile
-    /// error.
+    /// function. In a `static` or `const`, the panic is a compile error.
     // The code indexes slices directly, because `slice::get` is not const. Every index is within
     // bounds.
     #[allow(clippy::indexing_slicing, clippy::panic)]

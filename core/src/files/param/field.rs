@@ -3,9 +3,7 @@
 use core::fmt::{self, Write};
 
 use super::parameter::Refusal;
-use crate::files::fields::Outer;
-
-use super::{Description, ParamInfo, ParamType, Parameter, Proposed, Rule, Value};
+use super::{Description, Outer, ParamInfo, ParamType, Parameter, Proposed, Rule, Value};
 
 /// A parameter's value together with its constant part. [`ParamFile`](super::ParamFile) is the file
 /// through which clients read and set the value.

@@ -60,8 +60,8 @@ pub trait AnyNode: Send + Sync {
     /// Returns the label, or an empty string if the node has no label.
     fn label(&self) -> &str;
 
-    /// Returns the nodes that this node depends on. A [`NodeKind::Bind`] node has a second child once
-    /// the first child has a value.
+    /// Returns the nodes that this node depends on. A [`NodeKind::Bind`] node has a second child
+    /// once the first child has a value.
     fn children(&self) -> Vec<Arc<dyn AnyNode>>;
 
     /// Returns the state after the last evaluation.

@@ -5,7 +5,7 @@ use core::fmt;
 
 use critical_section::Mutex;
 
-use crate::files::Rule;
+use super::Rule;
 
 /// The rule of the struct that contains a directory. The rule also applies to the values in the
 /// directory.
