@@ -20,7 +20,7 @@ use crate::term::{External, Input, Outcome, Pending, Term, Wait};
 type Done = std::result::Result<(), Box<dyn std::error::Error>>;
 
 /// The time limit for every wait in these tests.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn repo() -> Repo {
     "me/app".parse().unwrap()
