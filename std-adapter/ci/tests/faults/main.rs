@@ -134,10 +134,10 @@ fn exists(pid: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn builds_run_although_every_reply_is_late() {
-    let fixture = Fixture::new(Mode::Delay(Duration::from_millis(200))).await;
+    let fixture = Fixture::new(Mode::Delay(Duration::from_millis(100))).await;
     fixture.go();
     let mut ci = Process::start(&mut fixture.ci("10"));
-    // Hundreds of requests follow each other, so everything together takes more than a minute.
+    // Hundreds of requests follow each other, so everything together takes almost a minute.
     fixture.wait_for_state("pending").await;
     fixture.wait_for_lines("done", 1).await;
     fixture.check_result(1).await;
