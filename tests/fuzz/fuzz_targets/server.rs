@@ -16,14 +16,14 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use datakit_db::store::MemoryStore;
-use datakit_db::{self, Database};
-use datakit_server::scratch::Scratch;
-use datakit_server::{Limits, Peer, Server};
-use datakit_server::tree::{Command, Dir, Entry, Live, Status, Tree};
-use datakit_server::Url;
 use datakit_core::vfs::Vfs;
 use datakit_core::wire::{Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessage};
+use datakit_db::store::MemoryStore;
+use datakit_db::{self, Database};
+use datakit_server::Url;
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Command, Dir, Entry, Live, Status, Tree};
+use datakit_server::{Limits, Peer, Server};
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 4096;
@@ -80,8 +80,7 @@ fn serve<V: Vfs + 'static>(
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let url: Url = "tcp://127.0.0.1:0".parse().expect("a URL");
-        let limits =
-            Limits::default().msize(MSIZE).threads(1).fids(64).requests(8);
+        let limits = Limits::default().msize(MSIZE).threads(1).fids(64).requests(8);
         let server = Server::bind(&[url], limits).await.expect("a port");
         let Url::Tcp { port, .. } = server.urls()[0] else { return };
         sender.send(port).expect("the receiver waits");

@@ -10,9 +10,9 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use datakit_server::scratch::Scratch;
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::wire::{self, Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessage};
+use datakit_server::scratch::Scratch;
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 8192;
@@ -25,8 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((&first, mut rest)) = data.split_first() else { return };
     let dialect = [Dialect::Legacy, Dialect::Unix, Dialect::Linux][usize::from(first % 3)];
     let tree = Scratch::with_limit(SPACE);
-    let session: Scratched<'_> =
-        Session::new(&tree, FidArray::new(), Limits::new(MSIZE));
+    let session: Scratched<'_> = Session::new(&tree, FidArray::new(), Limits::new(MSIZE));
     begin(&session, dialect);
     let mut tag = 0u16;
     while let Some((kind, body, after)) = next(rest) {
