@@ -5,7 +5,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
-#![warn(missing_debug_implementations)]
 // Without any dialect, no request is answered.
 #![cfg_attr(not(any(feature = "classic", feature = "linux")), allow(dead_code, unused_variables))]
 // Callers use static dispatch, so they neither name the returned futures nor require them to be

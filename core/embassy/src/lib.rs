@@ -5,7 +5,6 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
-#![warn(missing_debug_implementations)]
 // Callers use static dispatch, so they neither name the returned futures nor require them to be
 // `Send`.
 #![allow(async_fn_in_trait)]

@@ -88,15 +88,21 @@ impl Receiver {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn changed_statuses_are_received_once_and_also_after_a_restart() {
-    let (state, work) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let secrets = TempDir::new().unwrap();
-    let (receiver, url) = Receiver::start().await;
-    let file = secrets.path().join("webhooks.json");
+/// Creates a secrets directory whose settings send webhooks to `url`.
+fn secrets_dir(url: &str) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("webhooks.json");
     let config = serde_json::json!({ "receivers": [{ "url": url, "secret": SECRET }] });
     std::fs::write(&file, config.to_string()).unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    dir
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_statuses_are_received_once_and_also_after_a_restart() {
+    let [state, work] = [(); 2].map(|()| TempDir::new().unwrap());
+    let (receiver, url) = Receiver::start().await;
+    let secrets = secrets_dir(&url);
     let app = Repository::new();
     let bad = app.commit(&[(".datakit-ci.toml", PIPELINE)]);
     let (_database, address) = common::database(state.path(), "tcp://127.0.0.1:0");
@@ -131,12 +137,9 @@ async fn changed_statuses_are_received_once_and_also_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_that_were_not_delivered_are_received_after_a_kill() {
-    let [state, work, secrets] = [(); 3].map(|()| TempDir::new().unwrap());
+    let [state, work] = [(); 2].map(|()| TempDir::new().unwrap());
     let (receiver, url) = Receiver::start().await;
-    let file = secrets.path().join("webhooks.json");
-    let config = serde_json::json!({ "receivers": [{ "url": url, "secret": SECRET }] });
-    std::fs::write(&file, config.to_string()).unwrap();
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let secrets = secrets_dir(&url);
     let app = Repository::new();
     let first = app.commit(&[(".datakit-ci.toml", PIPELINE), ("good", "")]);
     let (_database, address) = common::database(state.path(), "tcp://127.0.0.1:0");
