@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{Receiver, Sender};
 use tokio::sync::watch;
@@ -305,10 +306,26 @@ impl Database {
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let database = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&database)).await;
-        done.unwrap_or_else(|error| Err(Error::store_from("a worker task failed", error)))
+        self.run_boxed(Box::new(work)).await
     }
+
+    async fn run_boxed<T: Send + 'static>(&self, work: BoxedWork<T>) -> Result<T> {
+        let (database, result) = (self.clone(), Arc::new(Mutex::new(None)));
+        let slot = result.clone();
+        spawn_boxed(Box::new(move || *slot.lock() = Some(work(&database)))).await?;
+        let result = result.lock().take();
+        result.unwrap_or_else(|| Err(Error::store("a worker task returned no result")))
+    }
+}
+
+/// A closure for [`Database::run_boxed`].
+type BoxedWork<T> = Box<dyn FnOnce(&Database) -> Result<T> + Send>;
+
+/// Runs `work` on a blocking thread and waits for its end. The closure is boxed because tokio would
+/// otherwise monomorphise its task code for each closure.
+async fn spawn_boxed(work: Box<dyn FnOnce() + Send>) -> Result<()> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::store_from("a worker task failed", error))
 }
 
 #[cfg(test)]

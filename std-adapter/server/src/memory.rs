@@ -92,6 +92,10 @@ impl Drop for LargeBytes {
 /// Drops a large value on a thread of the blocking pool, or on the current thread if there is no
 /// runtime.
 pub fn drop_in_background<T: Send + 'static>(value: T) {
+    drop_boxed(Box::new(value));
+}
+
+fn drop_boxed(value: Box<dyn Send>) {
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(move || drop(value))),
         Err(_) => drop(value),
