@@ -28,7 +28,7 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no entry with this name.
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
-        Box::pin(async move { find(self.list().await?, name) })
+        Box::pin(find_listed(self.list(), name))
     }
 
     /// Creates a file, directory or symbolic link in this directory.
@@ -113,10 +113,7 @@ pub trait Directory: Send + Sync {
     /// the child and then calls [`unlink`](Directory::unlink). Override this method if the
     /// directory, rather than the child, decides whether an entry can be removed.
     fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            child.remove().await?;
-            self.unlink(child).await
-        })
+        Box::pin(remove_and_unlink(child, Box::new(move || self.unlink(child))))
     }
 
     /// Removes this directory. The default implementation returns [`Error::ReadOnlyDirectory`].
@@ -135,6 +132,20 @@ pub trait Directory: Send + Sync {
             Ok(())
         })
     }
+}
+
+async fn find_listed(entries: BoxFuture<'_, Vec<Entry>>, name: Name<'_>) -> Result<Entry> {
+    find(entries.await?, name)
+}
+
+/// Removes `child` and then calls `unlink`. The closure is boxed so that this function is compiled
+/// once and not for each type of directory.
+async fn remove_and_unlink<'a>(
+    child: &'a Entry,
+    unlink: Box<dyn FnOnce() -> BoxFuture<'a, ()> + Send + 'a>,
+) -> Result<()> {
+    child.remove().await?;
+    unlink().await
 }
 
 /// Returns the first entry called `name`.
@@ -244,8 +255,11 @@ impl Dir {
 
 impl FromIterator<Entry> for Dir {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Dir {
-        let map = entries.into_iter().map(|entry| (entry.name(), entry)).collect();
-        Dir(Arc::new(RwLock::new(map)))
+        let dir = Dir::new();
+        for entry in entries {
+            dir.insert(entry);
+        }
+        dir
     }
 }
 
