@@ -1,6 +1,6 @@
 //! The content of a file, stored as chunks with holes between them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Error, Result};
@@ -23,7 +23,8 @@ const MAX_SIZE: u64 = i64::MAX as u64;
 #[derive(Debug, Clone)]
 pub struct SparseBytes {
     size: u64,
-    chunks: BTreeMap<u64, Arc<Chunk>>,
+    /// The chunks, keyed by their position in units of [`CHUNK`].
+    chunks: HashMap<u64, Arc<Chunk>>,
     budget: Arc<Budget>,
 }
 
@@ -37,7 +38,7 @@ struct Chunk {
 impl SparseBytes {
     /// Creates empty content.
     pub fn new(budget: Arc<Budget>) -> SparseBytes {
-        SparseBytes { size: 0, chunks: BTreeMap::new(), budget }
+        SparseBytes { size: 0, chunks: HashMap::new(), budget }
     }
 
     /// Creates content by copying `bytes`.
@@ -57,7 +58,7 @@ impl SparseBytes {
     /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the
     /// allocation fails.
     pub fn copy_to(&self, budget: &Arc<Budget>) -> Result<SparseBytes> {
-        let mut chunks = BTreeMap::new();
+        let mut chunks = HashMap::new();
         for (index, chunk) in &self.chunks {
             chunks.insert(*index, Arc::new(chunk.copy_to(*index, budget)?));
         }
@@ -185,7 +186,9 @@ impl SparseBytes {
                 }
                 _ => {}
             }
-            free_chunks(self.chunks.split_off(&size.div_ceil(CHUNK)));
+            let end = size.div_ceil(CHUNK);
+            free_chunks(self.chunks.extract_if(|index, _| *index >= end).collect());
+            self.chunks.shrink_to_fit();
         }
         self.size = size;
         Ok(())
@@ -200,7 +203,7 @@ impl Drop for SparseBytes {
 
 /// Frees the chunks and releases their reservations. If there are more than [`FREE_IN_PLACE`]
 /// chunks, they are freed in the background, but their reservations are released immediately.
-fn free_chunks(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
+fn free_chunks(mut chunks: HashMap<u64, Arc<Chunk>>) {
     if chunks.len() > FREE_IN_PLACE {
         // Shrinking a reservation always succeeds.
         chunks
