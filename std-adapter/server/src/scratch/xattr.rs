@@ -1,6 +1,5 @@
 //! The extended attributes of an inode (`xattr(7)`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Error, Name, Result};
@@ -11,9 +10,10 @@ use crate::budget::{Budget, Reservation};
 /// limit.
 pub(super) const MAX_XATTR_SIZE: u64 = 64 * 1024;
 
-/// The extended attributes of one inode, keyed by name.
+/// The names and values of one inode's extended attributes, sorted by name. The list is short,
+/// because the total size of the names is limited.
 #[derive(Debug, Default)]
-pub(super) struct Xattrs(BTreeMap<Box<[u8]>, Arc<XattrValue>>);
+pub(super) struct Xattrs(Vec<(Box<[u8]>, Arc<XattrValue>)>);
 
 /// The value of an attribute, or the list of all names. The memory remains reserved while a client
 /// is reading the value or list.
@@ -36,29 +36,32 @@ impl XattrValue {
 impl Xattrs {
     /// Returns the value of `name`.
     pub(super) fn get(&self, name: Name<'_>) -> Result<Arc<XattrValue>> {
-        self.0.get(name.as_bytes()).cloned().ok_or(Error::NoData)
+        let found = self.position(name.as_bytes()).ok().and_then(|at| self.0.get(at));
+        found.map(|(_, value)| value.clone()).ok_or(Error::NoData)
     }
 
     /// Returns all names, each followed by a NUL byte.
     pub(super) fn list(&self, budget: &Arc<Budget>) -> Result<Arc<XattrValue>> {
         let bytes: Vec<u8> =
-            self.0.keys().flat_map(|name| name.iter().copied().chain([0])).collect();
+            self.0.iter().flat_map(|(name, _)| name.iter().copied().chain([0])).collect();
         let mut reservation = budget.empty_reservation();
         reservation.resize(bytes.len() as u64).map_err(|_| Error::NoMemory)?;
         Ok(Arc::new(XattrValue::new(bytes, reservation)))
     }
 
     pub(super) fn contains(&self, name: &[u8]) -> bool {
-        self.0.contains_key(name)
+        self.position(name).is_ok()
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        self.0.remove(name);
+        if let Ok(position) = self.position(name) {
+            self.0.remove(position);
+        }
     }
 
     /// Checks that adding `name` would not make the list of names too long.
     pub(super) fn check_list_size(&self, name: &[u8]) -> Result<()> {
-        let others = self.0.keys().filter(|other| ***other != *name);
+        let others = self.0.iter().map(|(name, _)| name).filter(|other| ***other != *name);
         let size =
             others.fold(name.len(), |sum, other| sum.saturating_add(other.len()).saturating_add(1));
         if size as u64 >= MAX_XATTR_SIZE {
@@ -70,6 +73,13 @@ impl Xattrs {
     }
 
     pub(super) fn insert(&mut self, name: Box<[u8]>, value: XattrValue) {
-        self.0.insert(name, Arc::new(value));
+        self.remove(&name);
+        let (Ok(position) | Err(position)) = self.position(&name);
+        self.0.insert(position, (name, Arc::new(value)));
+    }
+
+    /// Returns the position of `name`, or the position at which to insert it.
+    fn position(&self, name: &[u8]) -> std::result::Result<usize, usize> {
+        self.0.binary_search_by(|(found, _)| (**found).cmp(name))
     }
 }

@@ -3,7 +3,6 @@
 
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,7 +20,8 @@ const EVENTS_CAPACITY: usize = 1024;
 pub struct Stats {
     started: Instant,
     next_connection: AtomicU64,
-    peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
+    /// The open connections and their numbers, sorted by number.
+    peers: Mutex<Vec<(u64, Arc<Peer>)>>,
     requests: [Count; 128],
     refused_connections: AtomicU64,
     refused_frames: AtomicU64,
@@ -128,7 +128,7 @@ impl Stats {
 
     /// Returns the open connections, from oldest to newest.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
-        self.peers.lock().values().cloned().collect()
+        self.peers.lock().iter().map(|(_, peer)| peer.clone()).collect()
     }
 
     /// Returns the number of open connections.
@@ -204,14 +204,20 @@ impl Stats {
             fids: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
         });
+        let mut peers = self.peers.lock();
+        // The numbers are in order, because they are assigned while the list is locked.
         let number = self.next_connection.fetch_add(1, Relaxed);
-        self.peers.lock().insert(number, peer.clone());
+        peers.push((number, peer.clone()));
+        drop(peers);
         self.events.push(format!("connected {}\n", peer.name));
         (number, peer)
     }
 
     pub(super) fn remove_connection(&self, number: u64) {
-        self.peers.lock().remove(&number);
+        let mut peers = self.peers.lock();
+        if let Ok(position) = peers.binary_search_by_key(&number, |(number, _)| *number) {
+            peers.remove(position);
+        }
     }
 
     fn count_answered(&self, kind: u8, error: bool) {

@@ -1,6 +1,5 @@
 //! The numbers of connections. `datakit-core` files identify a client by a number.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,11 +9,12 @@ use parking_lot::Mutex;
 
 /// All trees in the process share these numbers, because the parameters in `datakit-core` are
 /// shared as well.
-static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { owners: BTreeMap::new(), next: 0 });
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { owners: Vec::new(), next: 0 });
 
 struct Numbers {
-    /// The last connection to which each number was assigned.
-    owners: BTreeMap<u8, Owner>,
+    /// The last connection to which each number was assigned, indexed by number. The list ends at
+    /// the first number that has never been assigned.
+    owners: Vec<Owner>,
     /// The number to try first for the next connection. Numbers are assigned in turn so that a
     /// connection's name remains available for some time after the connection has ended.
     next: u8,
@@ -68,20 +68,28 @@ impl ClientNumber {
 
 impl Numbers {
     fn assign(&mut self, name: Arc<str>) -> Result<Client> {
-        let is_free = |number: &u8| self.owners.get(number).is_none_or(|owner| !owner.is_connected);
+        let is_free = |number: &u8| self.owner(*number).is_none_or(|owner| !owner.is_connected);
         let mut numbers = (self.next..Client::PROGRAM.0).chain(0..self.next);
         let free = numbers.find(is_free).ok_or_else(|| {
             Error::Busy.with_message("255 connections use these files, which is the maximum")
         })?;
-        self.owners.insert(free, Owner { name, is_connected: true });
+        let owner = Owner { name, is_connected: true };
+        match self.owners.get_mut(usize::from(free)) {
+            Some(last) => *last = owner,
+            None => self.owners.push(owner),
+        }
         self.next = free.saturating_add(1);
         Ok(Client(free))
     }
 
     fn release(&mut self, client: Client) {
-        if let Some(owner) = self.owners.get_mut(&client.0) {
+        if let Some(owner) = self.owners.get_mut(usize::from(client.0)) {
             owner.is_connected = false;
         }
+    }
+
+    fn owner(&self, number: u8) -> Option<&Owner> {
+        self.owners.get(usize::from(number))
     }
 }
 
@@ -113,7 +121,7 @@ impl fmt::Debug for ClientNumber {
 /// # Errors
 /// Returns an error if writing to `out` fails.
 pub fn client_name(client: Client, out: &mut dyn fmt::Write) -> fmt::Result {
-    let name = NUMBERS.lock().owners.get(&client.0).map(|owner| owner.name.clone());
+    let name = NUMBERS.lock().owner(client.0).map(|owner| owner.name.clone());
     match name {
         Some(name) => out.write_str(&name),
         None => unnamed(client, out),
@@ -135,7 +143,7 @@ mod tests {
         let number = ClientNumber::new("10.0.0.1:4711 (a b)");
         let clone = number.clone();
         let client = number.get().unwrap();
-        let is_connected = || NUMBERS.lock().owners.get(&client.0).unwrap().is_connected;
+        let is_connected = || NUMBERS.lock().owner(client.0).unwrap().is_connected;
         assert_ne!(client, Client::PROGRAM);
         assert_eq!(clone.get(), Ok(client));
         drop(number);
@@ -149,7 +157,7 @@ mod tests {
 
     #[test]
     fn numbers_are_assigned_in_turn_until_all_are_in_use() {
-        let mut numbers = Numbers { owners: BTreeMap::new(), next: 0 };
+        let mut numbers = Numbers { owners: Vec::new(), next: 0 };
         let assign = |numbers: &mut Numbers| numbers.assign("a".into());
         for number in 0..254 {
             assert_eq!(assign(&mut numbers), Ok(Client(number)));
