@@ -37,16 +37,28 @@ pub struct ObjectCache(Arc<CacheState>);
 
 struct CacheState {
     store: Arc<dyn Store>,
-    trees: Cache<Id, Arc<TreeEntries>, Weight>,
+    trees: ValueCache,
     /// The two most recently read trees that are too large for the cache. When a client lists a
     /// large directory, every file is looked up in the same tree, and reading the tree again for
     /// each file would be slow.
     large: Mutex<[Option<NamedTree>; 2]>,
-    commits: Cache<Id, Arc<Commit>, Weight>,
-    blobs: Cache<Id, Arc<[u8]>, Weight>,
+    commits: ValueCache,
+    blobs: ValueCache,
     /// Large blobs that clients have open. All clients share one copy of each blob.
     shared: Mutex<HashMap<Id, Weak<[u8]>>>,
-    lengths: Cache<Id, u64, Weight>,
+    lengths: ValueCache,
+}
+
+type ValueCache = Cache<Id, CachedValue, Weight>;
+
+/// A value in a cache. Each cache contains values of one kind. All caches have the same type,
+/// because the cache's code would otherwise be compiled once for each kind.
+#[derive(Clone)]
+enum CachedValue {
+    Tree(Arc<TreeEntries>),
+    Commit(Arc<Commit>),
+    Blob(Arc<[u8]>),
+    Length(u64),
 }
 
 /// A tree and its hash.
@@ -56,27 +68,16 @@ type NamedTree = (Id, Arc<TreeEntries>);
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<Id, Arc<TreeEntries>> for Weight {
-    fn weight(&self, _: &Id, tree: &Arc<TreeEntries>) -> u64 {
-        tree.weight()
-    }
-}
-
-impl Weighter<Id, Arc<Commit>> for Weight {
-    fn weight(&self, _: &Id, commit: &Arc<Commit>) -> u64 {
-        256 + commit.message.len() as u64 + 20 * commit.parents.len() as u64
-    }
-}
-
-impl Weighter<Id, Arc<[u8]>> for Weight {
-    fn weight(&self, _: &Id, blob: &Arc<[u8]>) -> u64 {
-        64 + blob.len() as u64
-    }
-}
-
-impl Weighter<Id, u64> for Weight {
-    fn weight(&self, _: &Id, _: &u64) -> u64 {
-        64
+impl Weighter<Id, CachedValue> for Weight {
+    fn weight(&self, _: &Id, value: &CachedValue) -> u64 {
+        match value {
+            CachedValue::Tree(tree) => tree.weight(),
+            CachedValue::Commit(commit) => {
+                256 + commit.message.len() as u64 + 20 * commit.parents.len() as u64
+            }
+            CachedValue::Blob(blob) => 64 + blob.len() as u64,
+            CachedValue::Length(_) => 64,
+        }
     }
 }
 
@@ -90,34 +91,14 @@ impl ObjectCache {
     /// Creates an empty cache for `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> ObjectCache {
-        fn cache<V: Clone>() -> Cache<Id, V, Weight>
-        where
-            Weight: Weighter<Id, V>,
-        {
-            let mut options = OptionsBuilder::new();
-            options
-                .estimated_items_capacity(1024)
-                .weight_capacity(CACHE_BYTES)
-                .shards(CACHE_SHARDS);
-            match options.build() {
-                Ok(options) => Cache::with_options(
-                    options,
-                    Weight,
-                    DefaultHashBuilder::default(),
-                    DefaultLifecycle::default(),
-                ),
-                // Building the options cannot fail, because all capacities are set.
-                Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
-            }
-        }
         ObjectCache(Arc::new(CacheState {
             store,
-            trees: cache(),
+            trees: new_cache(),
             large: Mutex::default(),
-            commits: cache(),
-            blobs: cache(),
+            commits: new_cache(),
+            blobs: new_cache(),
             shared: Mutex::default(),
-            lengths: cache(),
+            lengths: new_cache(),
         }))
     }
 
@@ -132,7 +113,7 @@ impl ObjectCache {
     /// # Errors
     /// Returns [`Error::Broken`] if the blob does not exist or cannot be read.
     pub fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
-        if let Some(blob) = self.0.blobs.get(&id) {
+        if let Some(CachedValue::Blob(blob)) = self.0.blobs.get(&id) {
             return Ok(blob);
         }
         if let Some(blob) = self.0.shared.lock().get(&id).and_then(Weak::upgrade) {
@@ -142,7 +123,7 @@ impl ObjectCache {
         // Objects in an in-memory store need not be cached.
         if self.0.store.may_block() {
             if blob.len() <= MAX_CACHED_BLOB {
-                self.0.blobs.insert(id, blob.clone());
+                self.0.blobs.insert(id, CachedValue::Blob(blob.clone()));
             } else {
                 self.share(id, &blob);
             }
@@ -165,10 +146,10 @@ impl ObjectCache {
     /// # Errors
     /// Returns [`Error::Broken`] if the blob does not exist or cannot be read.
     pub fn blob_length(&self, id: Id) -> Result<u64> {
-        if let Some(blob) = self.0.blobs.get(&id) {
+        if let Some(CachedValue::Blob(blob)) = self.0.blobs.get(&id) {
             return Ok(blob.len() as u64);
         }
-        if let Some(length) = self.0.lengths.get(&id) {
+        if let Some(CachedValue::Length(length)) = self.0.lengths.get(&id) {
             return Ok(length);
         }
         let length = match self.0.store.header(id) {
@@ -177,7 +158,7 @@ impl ObjectCache {
             Ok(None) => return Err(broken(id, Fault::Missing)),
             Err(error) => return Err(unreadable(id, error)),
         };
-        self.0.lengths.insert(id, length);
+        self.0.lengths.insert(id, CachedValue::Length(length));
         Ok(length)
     }
 
@@ -194,7 +175,10 @@ impl ObjectCache {
     /// # Errors
     /// Returns [`Error::Broken`] if the tree does not exist or cannot be read.
     pub fn tree(&self, id: Id) -> Result<Arc<TreeEntries>> {
-        if let Some(tree) = self.0.trees.get(&id).or_else(|| self.large(id)) {
+        if let Some(CachedValue::Tree(tree)) = self.0.trees.get(&id) {
+            return Ok(tree);
+        }
+        if let Some(tree) = self.large(id) {
             return Ok(tree);
         }
         if id == Id::EMPTY_TREE {
@@ -214,8 +198,8 @@ impl ObjectCache {
     }
 
     fn keep_tree(&self, id: Id, tree: Arc<TreeEntries>) {
-        if Weight.weight(&id, &tree) <= MAX_CACHED_TREE {
-            return self.0.trees.insert(id, tree);
+        if tree.weight() <= MAX_CACHED_TREE {
+            return self.0.trees.insert(id, CachedValue::Tree(tree));
         }
         let [last, older] = &mut *self.0.large.lock();
         *older = last.replace((id, tree));
@@ -226,13 +210,13 @@ impl ObjectCache {
     /// # Errors
     /// Returns [`Error::Broken`] if the commit does not exist or cannot be read.
     pub fn commit(&self, id: Id) -> Result<Arc<Commit>> {
-        if let Some(commit) = self.0.commits.get(&id) {
+        if let Some(CachedValue::Commit(commit)) = self.0.commits.get(&id) {
             return Ok(commit);
         }
         let commit = Commit::decode(&self.read(id, ObjectKind::Commit)?)
             .map_err(|error| unreadable(id, error))?;
         let commit = Arc::new(commit);
-        self.0.commits.insert(id, commit.clone());
+        self.0.commits.insert(id, CachedValue::Commit(commit.clone()));
         Ok(commit)
     }
 
@@ -252,6 +236,21 @@ impl ObjectCache {
             Ok(None) => Err(broken(id, Fault::Missing)),
             Err(error) => Err(unreadable(id, error)),
         }
+    }
+}
+
+fn new_cache() -> ValueCache {
+    let mut options = OptionsBuilder::new();
+    options.estimated_items_capacity(1024).weight_capacity(CACHE_BYTES).shards(CACHE_SHARDS);
+    match options.build() {
+        Ok(options) => Cache::with_options(
+            options,
+            Weight,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        ),
+        // Building the options cannot fail, because all capacities are set.
+        Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
     }
 }
 
