@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use datakit_core::vfs::Time;
 
 use super::branch_table::BranchTable;
-use super::open_transactions::{OpenTransactions, TransactionMap};
+use super::open_transactions::{OpenTransaction, OpenTransactions};
 use super::quota::Quota;
 use super::ro::time_of;
 use crate::model::tree::Tree;
@@ -102,11 +102,11 @@ impl BranchHandle {
     pub(super) fn with_transactions<R>(
         &self,
         transactions: &Arc<OpenTransactions>,
-        work: impl FnOnce(&mut TransactionMap) -> R,
+        work: impl FnOnce(&mut Vec<OpenTransaction>) -> R,
     ) -> R {
         let mut open = transactions.0.lock();
         let was_empty = open.is_empty();
-        open.retain(|_, transaction| transaction.transaction.is_open());
+        open.retain(|open| open.transaction.is_open());
         let result = work(&mut open);
         if open.is_empty() != was_empty
             && let Some(table) = self.table.upgrade()

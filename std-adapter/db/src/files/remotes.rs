@@ -2,7 +2,6 @@
 //! be fetched.
 
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,11 +25,14 @@ use datakit_server::tree::{
 pub(super) struct Remotes {
     database: Database,
     quota: Arc<Quota>,
-    known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
+    known: Mutex<KnownRemotes>,
     /// A semaphore that limits this connection's concurrent fetches, to leave capacity for other
     /// connections.
     turns: Arc<Semaphore>,
 }
+
+/// The remotes' names and directories, sorted by name.
+type KnownRemotes = Vec<(Box<[u8]>, Entry)>;
 
 /// The maximum number of fetches that one connection can run concurrently.
 const MAX_CONCURRENT_FETCHES: usize = 2;
@@ -44,11 +46,13 @@ impl Remotes {
 
 impl Directory for Remotes {
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
-        ready(Ok(self.known.lock().values().cloned().collect()))
+        ready(Ok(self.known.lock().iter().map(|(_, entry)| entry.clone()).collect()))
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
-        ready(self.known.lock().get(name.as_bytes()).cloned().ok_or(Error::NotFound))
+        let known = self.known.lock();
+        let found = position(&known, name.as_bytes()).ok().and_then(|at| known.get(at));
+        ready(found.map(|(_, entry)| entry.clone()).ok_or(Error::NotFound))
     }
 
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
@@ -57,15 +61,13 @@ impl Directory for Remotes {
                 return Err(Error::OnlyDirectories);
             }
             let mut known = self.known.lock();
-            if known.contains_key(name.as_bytes()) {
-                return Err(Error::Exists);
-            }
+            let Err(at) = position(&known, name.as_bytes()) else { return Err(Error::Exists) };
             let permit = self.quota.remotes.acquire()?;
             let entry = Entry::dir(
                 name.as_bytes(),
                 RemoteDir::new(&self.database, &self.quota, &self.turns, permit),
             );
-            known.insert(name.as_bytes().into(), entry.clone());
+            known.insert(at, (name.as_bytes().into(), entry.clone()));
             Ok(entry)
         })())
     }
@@ -76,19 +78,26 @@ impl Directory for Remotes {
             if *child.name() == *name.as_bytes() {
                 return Ok(());
             }
-            if known.contains_key(name.as_bytes()) {
+            if position(&known, name.as_bytes()).is_ok() {
                 return Err(Error::Exists);
             }
-            let entry = known.remove(&*child.name()).ok_or(Error::NotFound)?;
-            known.insert(name.as_bytes().into(), entry);
+            let old = position(&known, &child.name()).map_err(|_| Error::NotFound)?;
+            let (_, entry) = known.remove(old);
+            let (Ok(new) | Err(new)) = position(&known, name.as_bytes());
+            known.insert(new, (name.as_bytes().into(), entry));
             Ok(())
         })())
     }
 
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
-        self.known.lock().retain(|_, entry| !entry.is_same(child));
+        self.known.lock().retain(|(_, entry)| !entry.is_same(child));
         ready(Ok(()))
     }
+}
+
+/// Returns the position of the remote called `name`, or the position at which to insert it.
+fn position(known: &KnownRemotes, name: &[u8]) -> Result<usize, usize> {
+    known.binary_search_by(|(found, _)| (**found).cmp(name))
 }
 
 struct RemoteDir {

@@ -25,12 +25,17 @@ use datakit_server::{inode_numbers, tree::is_prefix_of_any};
 /// The directory of one transaction.
 pub(super) struct TransactionDir {
     files: Arc<TransactionFiles>,
-    entries: [Entry; 8],
-    /// The `conflicts` file, which is visible after a merge or after a commit that failed with a
-    /// conflict.
-    conflicts: Entry,
-    /// The directories that are visible after a merge.
-    merged: [Entry; 3],
+    /// All entries, sorted by name.
+    entries: [(Entry, Shown); 12],
+}
+
+/// When an entry of a transaction's directory is visible.
+#[derive(Clone, Copy)]
+enum Shown {
+    Always,
+    /// After a merge, or after a commit that failed with a conflict.
+    AfterConflict,
+    AfterMerge,
 }
 
 /// The state shared by a transaction's files.
@@ -75,33 +80,38 @@ impl TransactionDir {
             Arc::new(move || Ok((transaction.tree()?, None)))
         };
         let entries = [
-            Entry::file("author", files.author.clone()),
-            Entry::file("ctl", files.ctl()),
-            Entry::dir("diff", DiffDir::new(&database, tree, number)),
-            Entry::file("merge", files.merge()),
-            Entry::file("msg", files.message.clone()),
-            Entry::file("origin", ReadOnlyText::new("")),
-            Entry::file("parents", files.parents.clone()),
-            rw.top(),
+            (Entry::file("author", files.author.clone()), Shown::Always),
+            (files.side("base", |sides| sides.base.clone()), Shown::AfterMerge),
+            (Entry::file("conflicts", files.conflicts()), Shown::AfterConflict),
+            (Entry::file("ctl", files.ctl()), Shown::Always),
+            (Entry::dir("diff", DiffDir::new(&database, tree, number)), Shown::Always),
+            (Entry::file("merge", files.merge()), Shown::Always),
+            (Entry::file("msg", files.message.clone()), Shown::Always),
+            (Entry::file("origin", ReadOnlyText::new("")), Shown::Always),
+            (files.side("ours", |sides| sides.ours.clone()), Shown::AfterMerge),
+            (Entry::file("parents", files.parents.clone()), Shown::Always),
+            (rw.top(), Shown::Always),
+            (files.side("theirs", |sides| sides.theirs.clone()), Shown::AfterMerge),
         ];
-        let merged = [
-            files.side("base", |sides| sides.base.clone()),
-            files.side("ours", |sides| sides.ours.clone()),
-            files.side("theirs", |sides| sides.theirs.clone()),
-        ];
-        let conflicts = Entry::file("conflicts", files.conflicts());
-        TransactionDir { files, entries, conflicts, merged }
+        TransactionDir { files, entries }
+    }
+
+    fn is_shown(&self, shown: Shown) -> Result<bool> {
+        let transaction = &self.files.transaction;
+        Ok(match shown {
+            Shown::Always => true,
+            Shown::AfterConflict => transaction.conflicts()?.is_some(),
+            Shown::AfterMerge => transaction.merged()?.is_some(),
+        })
     }
 
     fn entries(&self) -> Result<Vec<Entry>> {
-        let mut entries = self.entries.to_vec();
-        if self.files.transaction.conflicts()?.is_some() {
-            entries.push(self.conflicts.clone());
+        let mut entries = Vec::with_capacity(self.entries.len());
+        for (entry, shown) in &self.entries {
+            if self.is_shown(*shown)? {
+                entries.push(entry.clone());
+            }
         }
-        if self.files.transaction.merged()?.is_some() {
-            entries.extend(self.merged.iter().cloned());
-        }
-        entries.sort_by_key(Entry::name);
         Ok(entries)
     }
 }
@@ -113,20 +123,11 @@ impl Directory for TransactionDir {
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
-            let named = |entry: &&Entry| *entry.name() == *name.as_bytes();
-            if let Some(entry) = self.entries.iter().find(named) {
-                return Ok(entry.clone());
-            }
-            if named(&&self.conflicts) {
-                return self
-                    .files
-                    .transaction
-                    .conflicts()?
-                    .map(|_| self.conflicts.clone())
-                    .ok_or(Error::NotFound);
-            }
-            let found = self.merged.iter().find(named).ok_or(Error::NotFound)?;
-            self.files.transaction.merged()?.map(|_| found.clone()).ok_or(Error::NotFound)
+            let order = |(entry, _): &(Entry, Shown)| (*entry.name()).cmp(name.as_bytes());
+            let found = self.entries.binary_search_by(order).ok();
+            let (entry, shown) =
+                found.and_then(|at| self.entries.get(at)).ok_or(Error::NotFound)?;
+            if self.is_shown(*shown)? { Ok(entry.clone()) } else { Err(Error::NotFound) }
         })())
     }
 
@@ -269,10 +270,12 @@ impl TransactionFiles {
         let transaction = self.transaction.clone();
         Status::new(move || {
             let conflicts = transaction.conflicts()?.ok_or(Error::NotFound)?;
-            Ok(conflicts
-                .into_iter()
-                .flat_map(|path| [path, b"\n".to_vec()].concat())
-                .collect::<Vec<_>>())
+            let mut text = Vec::new();
+            for path in conflicts {
+                text.extend(path);
+                text.push(b'\n');
+            }
+            Ok(text)
         })
     }
 
@@ -324,14 +327,12 @@ mod tests {
             let open = handle.transactions();
             let dir =
                 TransactionDir::new(&handle, &open, transaction.clone(), None, Identity::default());
-            open.0.lock().insert(
-                (*b"t").into(),
-                OpenTransaction {
-                    entry: Entry::dir("t", Empty),
-                    transaction,
-                    _permit: quota.transactions.acquire().unwrap(),
-                },
-            );
+            open.0.lock().push(OpenTransaction {
+                name: (*b"t").into(),
+                entry: Entry::dir("t", Empty),
+                transaction,
+                _permit: quota.transactions.acquire().unwrap(),
+            });
             match end {
                 "remove" => dir.remove().await.unwrap(),
                 word => drop(dir.files.run_command(word).await.unwrap()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Create, Error, Name, Result, User};
 
 use super::branch_handle::BranchHandle;
-use super::open_transactions::{OpenTransaction, OpenTransactions};
+use super::open_transactions::{OpenTransaction, OpenTransactions, position};
 use super::transaction::TransactionDir;
 use crate::transaction::Transaction;
 use datakit_server::tree::{BoxFuture, Directory, Entry, ready};
@@ -25,9 +25,7 @@ impl Transactions {
 
     fn begin(&self, name: &[u8], user: User<'_>) -> Result<Entry> {
         self.handle.with_transactions(&self.transactions, |open| {
-            if open.contains_key(name) {
-                return Err(Error::Exists);
-            }
+            let Err(position) = position(open, name) else { return Err(Error::Exists) };
             let permit = self.handle.quota.transactions.acquire()?;
             let identity = self.handle.database.authors().of(user);
             let head = self.handle.head()?;
@@ -43,8 +41,13 @@ impl Transactions {
             );
             let entry = Entry::dir(name, dir);
             open.insert(
-                name.into(),
-                OpenTransaction { entry: entry.clone(), transaction, _permit: permit },
+                position,
+                OpenTransaction {
+                    name: name.into(),
+                    entry: entry.clone(),
+                    transaction,
+                    _permit: permit,
+                },
             );
             Ok(entry)
         })
@@ -54,7 +57,7 @@ impl Transactions {
 impl Directory for Transactions {
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(self.handle.with_transactions(&self.transactions, |open| {
-            open.values().map(|open| open.entry.clone()).collect()
+            open.iter().map(|open| open.entry.clone()).collect()
         })))
     }
 
@@ -62,7 +65,8 @@ impl Directory for Transactions {
         ready(
             self.handle
                 .with_transactions(&self.transactions, |open| {
-                    open.get(name.as_bytes()).map(|open| open.entry.clone())
+                    let position = position(open, name.as_bytes()).ok()?;
+                    Some(open.get(position)?.entry.clone())
                 })
                 .ok_or(Error::NotFound),
         )
