@@ -42,11 +42,7 @@ impl ActiveBranches {
         if table.get(branch.name()).is_some_and(|found| std::ptr::eq(found.as_ptr(), branch)) {
             table.remove(branch.name());
         }
-        // Release unused memory after a peak in usage.
-        let used = table.len();
-        if used.saturating_mul(8) < table.capacity() {
-            table.shrink_to(used.saturating_mul(2));
-        }
+        shrink(&mut table);
     }
 
     pub(super) fn watched(&self) -> Vec<Arc<Branch>> {
@@ -54,6 +50,14 @@ impl ActiveBranches {
         // Filter only after releasing the lock on the table, because dropping the last reference to
         // a branch takes that lock again.
         used.into_iter().filter(|branch| branch.is_watched()).collect()
+    }
+}
+
+/// Releases unused memory after a peak in usage.
+pub(super) fn shrink<V>(table: &mut HashMap<BranchName, V>) {
+    let used = table.len();
+    if used.saturating_mul(8) < table.capacity() {
+        table.shrink_to(used.saturating_mul(2));
     }
 }
 

@@ -5,7 +5,7 @@ mod edit;
 mod state;
 
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ pub(crate) enum FileAt<'a> {
 pub(crate) struct Prepared<'t> {
     busy: BusyGuard<'t>,
     rw: Tree,
-    conflicts: BTreeSet<Vec<u8>>,
+    conflicts: HashSet<Vec<u8>>,
     sides: MergeInputs,
     kept: NewObjects,
 }
@@ -153,7 +153,7 @@ impl Transaction {
             names: space.empty_reservation(),
             start: head,
             detached: HashMap::new(),
-            conflicts: BTreeSet::new(),
+            conflicts: HashSet::new(),
             refused: None,
             merged: None,
             kept: Arc::default(),
@@ -296,7 +296,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the paths of the unresolved conflicts from the last merge and the last attempt to
+    /// Returns the sorted paths of the unresolved conflicts from the last merge and the last attempt to
     /// commit. Returns `None` if there was no merge and no commit failed because of a conflict.
     ///
     /// # Errors
@@ -306,9 +306,13 @@ impl Transaction {
         if state.merged.is_none() && state.refused.is_none() {
             return Ok(None);
         }
-        let paths: BTreeSet<_> =
-            state.conflicts.iter().chain(state.refused.iter().flatten()).cloned().collect();
-        Ok(Some(paths.into_iter().collect()))
+        let mut paths: Vec<_> = state.conflicts.iter().cloned().collect();
+        if let Some(refused) = &state.refused {
+            paths.extend(refused.iter().cloned());
+        }
+        paths.sort();
+        paths.dedup();
+        Ok(Some(paths))
     }
 
     /// Returns the inputs of the last merge, or `None` if there was no merge.

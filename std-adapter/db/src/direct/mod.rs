@@ -9,7 +9,7 @@ mod transaction;
 mod tree;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt::{self, Debug};
 use std::path::Path;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub struct DirectDb {
     author: Identity,
     /// The branches for which handles have been created. These branches are listed even if they
     /// have no commits.
-    created: Arc<Mutex<BTreeSet<BranchName>>>,
+    created: Arc<Mutex<HashSet<BranchName>>>,
 }
 
 impl DirectDb {
@@ -127,8 +127,10 @@ impl db::Database for DirectDb {
 
     async fn branches(&self) -> Result<Vec<ByteString>> {
         let heads = self.run(Database::heads).await?;
-        let mut names = self.created.lock().clone();
-        names.extend(heads.into_iter().map(|(name, _)| name));
+        let mut names: Vec<_> = heads.into_iter().map(|(name, _)| name).collect();
+        names.extend(self.created.lock().iter().cloned());
+        names.sort();
+        names.dedup();
         Ok(names.iter().map(|name| name.as_bytes().into()).collect())
     }
 

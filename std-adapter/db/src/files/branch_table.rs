@@ -1,7 +1,7 @@
 //! The branches that a connection uses, including newly created branches that have no commits yet.
 
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Error, Result};
@@ -9,6 +9,7 @@ use datakit_core::vfs::{Error, Result};
 use super::branch_handle::BranchHandle;
 use super::open_transactions::OpenTransactions;
 use super::quota::Quota;
+use crate::branch::shrink;
 use crate::{BranchName, Database};
 use datakit_server::inode_numbers;
 
@@ -31,17 +32,17 @@ pub(super) struct BranchTable {
 
 struct BranchTableState {
     /// The branches in use, with their inode numbers.
-    handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
+    handles: HashMap<BranchName, (Weak<BranchHandle>, u64)>,
     /// The branches that are visible even if they have no commits.
-    made: BTreeSet<BranchName>,
+    made: HashSet<BranchName>,
     /// Inode numbers for the names of renamed or removed branches. They ensure that a new branch
     /// does not reuse the inode number of an old branch with the same name. All other inode numbers
     /// are derived from the branch name and `origin`.
-    numbers: BTreeMap<BranchName, u64>,
+    numbers: HashMap<BranchName, u64>,
     origin: u64,
     /// Open transactions, keyed by the inode number of their branch. A transaction is kept even
     /// when no fid refers to its branch.
-    transactions: BTreeMap<u64, Arc<OpenTransactions>>,
+    transactions: HashMap<u64, Arc<OpenTransactions>>,
     /// The inode number of each branch whose last `fast-forward` failed, together with the reason
     /// for the failure. The reason is kept even when no fid refers to the branch.
     refusals: VecDeque<(u64, String)>,
@@ -69,11 +70,11 @@ impl BranchTableState {
 impl BranchTable {
     pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Arc<BranchTable> {
         let state = BranchTableState {
-            handles: BTreeMap::new(),
-            made: BTreeSet::new(),
-            numbers: BTreeMap::new(),
+            handles: HashMap::new(),
+            made: HashSet::new(),
+            numbers: HashMap::new(),
             origin: inode_numbers::next(),
-            transactions: BTreeMap::new(),
+            transactions: HashMap::new(),
             refusals: VecDeque::new(),
         };
         Arc::new(BranchTable {
@@ -170,6 +171,7 @@ impl BranchTable {
         // The table may already contain a new handle for the same name.
         if state.handles.get(&name).is_some_and(|(found, _)| std::ptr::eq(found.as_ptr(), handle)) {
             state.handles.remove(&name);
+            shrink(&mut state.handles);
         }
     }
 

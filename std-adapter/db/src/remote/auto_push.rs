@@ -1,6 +1,6 @@
 //! Pushes branches to another repository whenever they change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub async fn auto_push(
     // Subscribe before reading the heads for the first time, so that no change is missed.
     let mut changes = database.moves();
     let mut pusher =
-        Pusher { database: database.clone(), push, url, debounce, branches: BTreeMap::new() };
+        Pusher { database: database.clone(), push, url, debounce, branches: HashMap::new() };
     loop {
         let start = std::time::Instant::now();
         match pusher.push_due().await {
@@ -79,7 +79,7 @@ struct Pusher {
     push: Arc<dyn Push>,
     url: String,
     debounce: Duration,
-    branches: BTreeMap<BranchName, RemoteBranch>,
+    branches: HashMap<BranchName, RemoteBranch>,
 }
 
 /// The last known state of a branch on the remote.
@@ -101,22 +101,29 @@ impl Pusher {
     /// Pushes every branch that has changed since the last push or is due for a retry. Returns
     /// whether at least one branch was pushed.
     async fn push_due(&mut self) -> Result<bool> {
-        let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
+        let heads = self.database.run(Database::heads).await?;
+        let head_of = |name: &BranchName| {
+            let position = heads.binary_search_by(|(found, _)| found.cmp(name)).ok()?;
+            heads.get(position).map(|(_, head)| *head)
+        };
         // Remove the state of branches that exist neither in this repository nor on the remote.
         self.branches.retain(|name, branch| {
-            heads.contains_key(name) || branch.head.is_some() || branch.retry.is_some()
+            head_of(name).is_some() || branch.head.is_some() || branch.retry.is_some()
         });
-        let names: BTreeSet<_> = heads.keys().chain(self.branches.keys()).cloned().collect();
+        let mut names: Vec<_> = heads.iter().map(|(name, _)| name.clone()).collect();
+        names.extend(self.branches.keys().cloned());
+        names.sort();
+        names.dedup();
         let now = Instant::now();
         let is_due = |name: &BranchName| {
             let branch = self.branches.get(name);
             match branch.and_then(|branch| branch.retry.as_ref()) {
                 Some(retry) => retry.at <= now,
-                None => heads.get(name).copied() != branch.and_then(|branch| branch.head),
+                None => head_of(name) != branch.and_then(|branch| branch.head),
             }
         };
         let due = names.into_iter().filter(is_due).map(|name| {
-            let head = heads.get(&name).copied();
+            let head = head_of(&name);
             (name, head)
         });
         // Push new changes first, so that they do not have to wait for branches whose last push
@@ -137,8 +144,9 @@ impl Pusher {
             match self.try_push(&part).await? {
                 Ok(()) => {
                     pushed = true;
-                    let done = |(name, head)| (name, RemoteBranch { head, retry: None });
-                    self.branches.extend(part.into_iter().map(done));
+                    for (name, head) in part {
+                        self.branches.insert(name, RemoteBranch { head, retry: None });
+                    }
                 }
                 Err(PushError::Rejected(_)) if part.len() > 1 => {
                     let half = part.split_off(part.len() / 2);
@@ -320,7 +328,7 @@ mod tests {
     async fn nothing_due_pushes_nothing() {
         let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
         let push: Arc<dyn Push> = Arc::new(GitPush::new(PathBuf::from("/nowhere")));
-        let (url, branches) = ("/nowhere".to_owned(), BTreeMap::new());
+        let (url, branches) = ("/nowhere".to_owned(), HashMap::new());
         let mut pusher = Pusher { database, push, url, debounce: PUSH_DEBOUNCE, branches };
         assert_eq!(pusher.push_due().await, Ok(false));
     }

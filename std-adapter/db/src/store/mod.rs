@@ -7,7 +7,7 @@ mod transfer;
 pub use git::{Fsync, GitStore};
 pub use memory::{MemoryStore, remove_stale_fetch_dirs};
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use super::object::{Object, ObjectKind};
 use super::remote::{CancelFlag, FetchError};
@@ -218,7 +218,7 @@ pub struct RefUpdate<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefChanges {
     /// The branches with these names, and all branches below them. For example, `a/b` is below `a`.
-    Named(BTreeSet<BranchName>),
+    Named(HashSet<BranchName>),
     /// Any branch.
     Any,
     /// All branches. The watch reports this value periodically, because the system may not have

@@ -1,6 +1,6 @@
 //! The state of an open transaction.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{FileAt, MergeInputs};
@@ -21,10 +21,10 @@ pub(super) struct TransactionState {
     /// Removed files that clients still have open, keyed by number.
     pub(super) detached: HashMap<u64, TreeFile>,
     /// The paths of unresolved conflicts from a merge.
-    pub(super) conflicts: BTreeSet<Vec<u8>>,
+    pub(super) conflicts: HashSet<Vec<u8>>,
     /// The paths that conflicted in the most recent failed commit, except for paths that have
     /// changed since. The value is `None` if no commit has failed with a conflict.
-    pub(super) refused: Option<BTreeSet<Vec<u8>>>,
+    pub(super) refused: Option<HashSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
     /// Objects written by merges that are not reachable from any branch yet. Other programs may
     /// prune these objects before the transaction is committed.
@@ -74,7 +74,7 @@ impl TransactionState {
         self.kept = Arc::default();
     }
 
-    pub(super) fn lists(&mut self) -> impl Iterator<Item = &mut BTreeSet<Vec<u8>>> {
+    pub(super) fn lists(&mut self) -> impl Iterator<Item = &mut HashSet<Vec<u8>>> {
         [Some(&mut self.conflicts), self.refused.as_mut()].into_iter().flatten()
     }
 

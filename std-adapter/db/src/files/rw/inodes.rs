@@ -2,7 +2,7 @@
 //! modification time, and whether it is in use.
 
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Error, Result, Time};
@@ -45,7 +45,7 @@ struct NameEntry {
     /// The modification time, if the node has changed.
     changed: Option<Time>,
     inode: Weak<Inode>,
-    below: BTreeMap<Name, NameEntry>,
+    below: HashMap<Name, NameEntry>,
 }
 
 /// A file or directory that is in use. An inode keeps its identity even if its name is removed,
@@ -247,6 +247,7 @@ impl NameEntry {
             left = left.saturating_add(below).saturating_add(usize::from(below > 0 || used));
             below > 0 || used
         });
+        self.below.shrink_to_fit();
         left
     }
 
