@@ -144,7 +144,6 @@ impl DirectTree {
                     names.push(ByteString::from(&**name));
                 }
             })?;
-            names.sort();
             Ok(names)
         };
         Ok(self.database.run(list).await?)

@@ -1,6 +1,5 @@
 //! Validates the URLs of other repositories and restricts the schemes that clients can use.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -114,7 +113,7 @@ fn check_host(text: &str) -> Result<(), UrlError> {
 
 /// The set of schemes that clients can use. By default, the set contains all schemes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schemes(BTreeSet<Scheme>);
+pub struct Schemes(Vec<Scheme>);
 
 impl Default for Schemes {
     fn default() -> Schemes {
@@ -124,7 +123,11 @@ impl Default for Schemes {
 
 impl FromIterator<Scheme> for Schemes {
     fn from_iter<I: IntoIterator<Item = Scheme>>(schemes: I) -> Schemes {
-        Schemes(schemes.into_iter().collect())
+        let given: Vec<_> = schemes.into_iter().collect();
+        // Two equal sets list their schemes in the same order.
+        let mut all = Schemes::default();
+        all.0.retain(|scheme| given.contains(scheme));
+        all
     }
 }
 
@@ -133,7 +136,9 @@ impl Schemes {
     /// on the server's machine.
     #[must_use]
     pub fn remote() -> Schemes {
-        Schemes::default().0.into_iter().filter(|scheme| *scheme != Scheme::File).collect()
+        let mut schemes = Schemes::default();
+        schemes.0.retain(|scheme| *scheme != Scheme::File);
+        schemes
     }
 
     /// Checks that the URL is well-formed and that its scheme is in the set.

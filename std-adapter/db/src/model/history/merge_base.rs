@@ -43,10 +43,9 @@ pub(crate) fn merge_bases_of(
 ) -> Result<Vec<Id>> {
     let mut walk = Walk::new(objects, first, second)?;
     while walk.step()? {}
-    let mut found = std::mem::take(&mut walk.common);
-    found.retain(|(_, id)| walk.marks(*id) & STALE == 0);
-    found.sort_by(|a, b| b.cmp(a));
-    lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
+    let newest_first = std::mem::take(&mut walk.common).into_sorted_vec().into_iter().rev();
+    let found = newest_first.map(|(_, id)| id).filter(|id| walk.marks(*id) & STALE == 0);
+    lowest(objects, &found.collect::<Vec<_>>())
 }
 
 /// Returns `true` if commit `of` is `ancestor` itself or one of its descendants.
@@ -109,7 +108,7 @@ struct Walk<'o> {
     turn: u64,
     /// The common ancestors found so far, with their commit times. At the end of the walk, the list
     /// includes all lowest common ancestors.
-    common: Vec<(i64, Id)>,
+    common: BinaryHeap<(i64, Id)>,
 }
 
 /// The priority of a commit in the queue: its time, its number of marks, and the order in which it
@@ -161,7 +160,7 @@ impl<'o> Walk<'o> {
             seen,
             interesting: 0,
             turn: 0,
-            common: Vec::new(),
+            common: BinaryHeap::new(),
         };
         first.iter().try_for_each(|id| walk.reach(*id, FIRST))?;
         second.iter().try_for_each(|id| walk.reach(*id, SECOND))?;
