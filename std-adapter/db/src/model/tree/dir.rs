@@ -113,7 +113,7 @@ impl TreeDir {
     /// Returns [`Error::Broken`] if the directory is missing from the store or cannot be read.
     pub fn each(&self, objects: &ObjectCache, mut see: impl FnMut(&Name, TreeNode)) -> Result<()> {
         match self {
-            TreeDir::Edited(entries) => entries.each(see),
+            TreeDir::Edited(entries) => entries.each(&mut see),
             TreeDir::Stored(id) => {
                 let entries = objects.tree(*id)?;
                 entries

@@ -87,7 +87,7 @@ impl EditedDir {
     }
 
     /// Calls `see` with each entry, in the byte order of the names.
-    pub(crate) fn each(&self, mut see: impl FnMut(&Name, TreeNode)) {
+    pub(crate) fn each(&self, see: &mut dyn FnMut(&Name, TreeNode)) {
         let before = self.before.by_name();
         let mut before =
             before.iter().filter(|entry| !self.changes.contains_key(&entry.name)).peekable();
@@ -176,7 +176,7 @@ mod tests {
                 }
             }
             let mut listed = Vec::new();
-            edited.each(|name, node| listed.push((String::from_utf8(name.to_vec()).unwrap(), node.mode())));
+            edited.each(&mut |name, node| listed.push((String::from_utf8(name.to_vec()).unwrap(), node.mode())));
             prop_assert_eq!(&listed, &model.clone().into_iter().collect::<Vec<_>>());
             prop_assert_eq!(edited.is_empty(), model.is_empty());
             for (name, mode) in &model {
