@@ -157,7 +157,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a Twrite or Tclunk that may have to wait.
-    pub(super) async fn transfer(&self, call: &mut Call<'_>) -> Result<()> {
+    pub(super) async fn write_or_clunk(&self, call: &mut Call<'_>) -> Result<()> {
         match wire::kind(call.frame()) {
             wire::TWRITE => self.write(call).await,
             _ => self.clunk(call).await,

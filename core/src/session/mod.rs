@@ -8,12 +8,12 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `mod.rs` | the public API: [`Session`], [`Limits`], [`Observe`] |
+//! | `mod.rs` | the public API: [`Session`], [`Limits`], [`Observe`]; reads of a file that may wait |
 //! | `dispatch.rs` | the `match` that picks a handler for each message |
 //! | `reply.rs` | encoding of replies, and estimates of their sizes |
 //! | `fids.rs` | fid table and fid bookkeeping |
 //! | `namespace.rs` | version, attach, walk, remove |
-//! | `open_files.rs` | open, read, write, clunk |
+//! | `open_files.rs` | open, write, clunk, and reads and writes that are answered at once |
 //! | `create.rs` | the create request in 9P2000 and 9P2000.u, and its open modes |
 //! | `stat_records.rs` | the stat request and directory reads in 9P2000 and 9P2000.u |
 //! | `attributes.rs` | the wstat request in 9P2000 and 9P2000.u |
@@ -219,11 +219,13 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
                 }
                 // Use `let ... else` instead of `match`, because the scrutinee of a `match` would
                 // be stored in the `Future`.
-                let Some(FileRead { fid, serial, open, offset, count }) = self.file_read(&call)
+                let Some(FileRead { fid, serial, open, offset, count }) =
+                    self.decode_file_read(&call)
                 else {
                     if V::TreeKind::WRITES_WAIT && matches!(kind, wire::TWRITE | wire::TCLUNK) {
-                        let transfer = V::TreeKind::transfer(&mut call, |call| self.transfer(call));
-                        break 'reply transfer.await;
+                        let answer =
+                            V::TreeKind::transfer(&mut call, |call| self.write_or_clunk(call));
+                        break 'reply answer.await;
                     }
                     break 'reply self.dispatch(&mut call).await;
                 };

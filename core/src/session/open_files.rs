@@ -1,4 +1,4 @@
-//! Handlers for open, read, write and clunk requests.
+//! Handlers for open, write and clunk requests, and for reads and writes that are answered at once.
 
 use super::dispatch::{Call, check_end, fields, unknown_message};
 use super::fids::{Access, FidRecordOf, FidState, unknown_fid};
@@ -123,7 +123,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
 
     /// Returns the read that a Tread (read(5)) requests, or `None` if the request is not a Tread of
     /// a file that is open for reading. [`read_dir`](Session::read_dir) answers any other Tread.
-    pub(super) fn file_read(&self, call: &Call<'_>) -> Option<FileRead<V>> {
+    pub(super) fn decode_file_read(&self, call: &Call<'_>) -> Option<FileRead<V>> {
         if wire::kind(call.frame()) != wire::TREAD {
             return None;
         }

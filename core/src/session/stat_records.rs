@@ -28,7 +28,7 @@ const DEVICE_MAX: usize = 24;
 
 /// The result of adding a directory entry to a listing.
 pub(super) enum ListedRecord {
-    /// The record was written. The record was added. The value is its length in bytes.
+    /// The record was written. The value is its length in bytes.
     Written(usize),
     /// The record does not fit into the buffer.
     TooLarge,
