@@ -152,6 +152,11 @@ async fn user_without_the_role_is_told_so() {
     browser.close().await;
 }
 
+/// A script that returns the short names and durations that a table breaks across lines.
+const BROKEN_WORDS: &str = "return [...document.querySelectorAll('tbody th a, td time')]
+    .filter(item => item.textContent.length < 12 && item.getClientRects().length > 1)
+    .map(item => item.textContent)";
+
 /// The pages and the names of their screenshots.
 fn pages() -> Vec<(String, &'static str)> {
     let evil: String = EVIL.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -202,6 +207,10 @@ async fn pages_are_accessible_and_fit_narrow_and_wide_screens() {
                 browser.run("return document.documentElement.scrollWidth - innerWidth").await;
             if overflow.as_i64().is_none_or(|pixels| pixels > 0) {
                 problems.push(format!("{path} at {width}: {overflow} pixels too wide"));
+            }
+            let broken = browser.run(BROKEN_WORDS).await;
+            if broken.as_array().is_none_or(|words| !words.is_empty()) {
+                problems.push(format!("{path} at {width}: broken across lines: {broken}"));
             }
             let dark = if is_dark { "-dark" } else { "" };
             browser.picture(&format!("{name}-{width}{dark}")).await;
