@@ -1,6 +1,6 @@
 //! The content of a file, stored as chunks with holes between them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Error, Result};
@@ -23,8 +23,7 @@ const MAX_SIZE: u64 = i64::MAX as u64;
 #[derive(Debug, Clone)]
 pub struct SparseBytes {
     size: u64,
-    /// The chunks, keyed by their position in units of [`CHUNK`].
-    chunks: HashMap<u64, Arc<Chunk>>,
+    chunks: BTreeMap<u64, Arc<Chunk>>,
     budget: Arc<Budget>,
 }
 
@@ -38,7 +37,7 @@ struct Chunk {
 impl SparseBytes {
     /// Creates empty content.
     pub fn new(budget: Arc<Budget>) -> SparseBytes {
-        SparseBytes { size: 0, chunks: HashMap::new(), budget }
+        SparseBytes { size: 0, chunks: BTreeMap::new(), budget }
     }
 
     /// Creates content by copying `bytes`.
@@ -58,7 +57,7 @@ impl SparseBytes {
     /// Returns [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the
     /// allocation fails.
     pub fn copy_to(&self, budget: &Arc<Budget>) -> Result<SparseBytes> {
-        let mut chunks = HashMap::new();
+        let mut chunks = BTreeMap::new();
         for (index, chunk) in &self.chunks {
             chunks.insert(*index, Arc::new(chunk.copy_to(*index, budget)?));
         }
@@ -186,9 +185,7 @@ impl SparseBytes {
                 }
                 _ => {}
             }
-            let end = size.div_ceil(CHUNK);
-            free_chunks(self.chunks.extract_if(|index, _| *index >= end).collect());
-            self.chunks.shrink_to_fit();
+            free_chunks(self.chunks.split_off(&size.div_ceil(CHUNK)));
         }
         self.size = size;
         Ok(())
@@ -203,7 +200,7 @@ impl Drop for SparseBytes {
 
 /// Frees the chunks and releases their reservations. If there are more than [`FREE_IN_PLACE`]
 /// chunks, they are freed in the background, but their reservations are released immediately.
-fn free_chunks(mut chunks: HashMap<u64, Arc<Chunk>>) {
+fn free_chunks(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     if chunks.len() > FREE_IN_PLACE {
         // Shrinking a reservation always succeeds.
         chunks
