@@ -16,8 +16,8 @@
 
 use std::borrow::Cow;
 
-use gix::date::Time;
-use gix::objs::WriteTo;
+use gix_date::Time;
+use gix_object::WriteTo;
 
 use crate::model::identity::{AUTHOR, Authorship};
 use crate::model::object::{Object, ObjectKind, object_id};
@@ -55,7 +55,7 @@ impl Commit {
     /// string if the commit has no author date.
     #[must_use]
     pub fn date(&self) -> String {
-        let format = gix::date::time::format::ISO8601_STRICT;
+        let format = gix_date::time::format::ISO8601_STRICT;
         self.written.and_then(|written| written.format(format).ok()).unwrap_or_default()
     }
 
@@ -66,10 +66,10 @@ impl Commit {
     /// Returns [`Error::InvalidMessage`] if the message contains a NUL byte.
     pub fn encode(tree: Id, parents: &[Id], message: &[u8], time: i64) -> Result<(Id, Object)> {
         let (name, email) = AUTHOR;
-        let by = gix::actor::Signature {
+        let by = gix_actor::Signature {
             name: name.into(),
             email: email.into(),
-            time: gix::date::Time { seconds: time, offset: 0 },
+            time: gix_date::Time { seconds: time, offset: 0 },
         };
         Commit::encode_by(tree, parents, message, &Authorship { author: by.clone(), committer: by })
     }
@@ -87,7 +87,7 @@ impl Commit {
         if let Some(at) = message.iter().position(|byte| *byte == 0) {
             return Err(Error::InvalidMessage(at));
         }
-        let commit = gix::objs::Commit {
+        let commit = gix_object::Commit {
             tree: object_id(tree),
             parents: parents.iter().copied().map(object_id).collect(),
             author: by.author.clone(),

@@ -7,7 +7,7 @@
 //! backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and stream
 //! names, as in `.git::$INDEX_ALLOCATION`.
 
-use gix::bstr::ByteSlice;
+use bstr::ByteSlice;
 
 use crate::model::tree_entry::EntryMode;
 use crate::{Error, Result};

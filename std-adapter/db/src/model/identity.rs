@@ -3,8 +3,8 @@
 use std::fmt;
 
 use datakit_core::vfs::User;
-use gix::actor::Signature;
-use gix::date::Time;
+use gix_actor::Signature;
+use gix_date::Time;
 
 use crate::{Error, Result};
 
@@ -126,7 +126,7 @@ fn parse(text: &str) -> std::result::Result<(Identity, Option<Time>), InvalidIde
 }
 
 fn parse_date(date: &str) -> Option<Time> {
-    let time = gix::date::parse(date, None).ok()?;
+    let time = gix_date::parse(date, None).ok()?;
     (0..=MAX_TIME).contains(&time.seconds).then_some(time)
 }
 

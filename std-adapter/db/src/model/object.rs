@@ -17,22 +17,22 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// Converts the kind to the corresponding gix kind.
-    pub(crate) fn as_git(self) -> gix::objs::Kind {
+    pub(crate) fn as_git(self) -> gix_object::Kind {
         match self {
-            ObjectKind::Blob => gix::objs::Kind::Blob,
-            ObjectKind::Tree => gix::objs::Kind::Tree,
-            ObjectKind::Commit => gix::objs::Kind::Commit,
+            ObjectKind::Blob => gix_object::Kind::Blob,
+            ObjectKind::Tree => gix_object::Kind::Tree,
+            ObjectKind::Commit => gix_object::Kind::Commit,
         }
     }
 
     /// Converts a gix kind to an `ObjectKind`. Returns `None` for tags, which the database does not
     /// support.
-    pub(crate) fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
+    pub(crate) fn of_git(kind: gix_object::Kind) -> Option<ObjectKind> {
         match kind {
-            gix::objs::Kind::Blob => Some(ObjectKind::Blob),
-            gix::objs::Kind::Tree => Some(ObjectKind::Tree),
-            gix::objs::Kind::Commit => Some(ObjectKind::Commit),
-            gix::objs::Kind::Tag => None,
+            gix_object::Kind::Blob => Some(ObjectKind::Blob),
+            gix_object::Kind::Tree => Some(ObjectKind::Tree),
+            gix_object::Kind::Commit => Some(ObjectKind::Commit),
+            gix_object::Kind::Tag => None,
         }
     }
 }
@@ -64,7 +64,7 @@ impl Object {
     /// Returns [`Error::Store`] if the content shows signs of a SHA-1 collision attack.
     pub fn new(kind: ObjectKind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
         let data = data.into();
-        let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
+        let id = gix_object::compute_hash(gix_hash::Kind::Sha1, kind.as_git(), &data)
             .map_err(|error| Error::store_from("cannot hash the object", error))?;
         Ok((id_of(&id), Object { kind, data }))
     }
@@ -74,13 +74,13 @@ impl Object {
 pub type NewObjects = Vec<(Id, Object)>;
 
 /// Converts an [`Id`] to a gix object id.
-pub(crate) fn object_id(id: Id) -> gix::ObjectId {
-    gix::ObjectId::Sha1(*id.as_bytes())
+pub(crate) fn object_id(id: Id) -> gix_hash::ObjectId {
+    gix_hash::ObjectId::Sha1(*id.as_bytes())
 }
 
 /// Converts a gix object id to an [`Id`]. The gix id always has 20 bytes, because only SHA-1
 /// repositories are opened.
-pub(crate) fn id_of(id: &gix::oid) -> Id {
+pub(crate) fn id_of(id: &gix_hash::oid) -> Id {
     let mut hash = [0; 20];
     hash.iter_mut().zip(id.as_bytes()).for_each(|(to, from)| *to = *from);
     Id::from_bytes(hash)

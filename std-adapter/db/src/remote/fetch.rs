@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gix::Repository;
-use gix::bstr::ByteSlice;
+use bstr::ByteSlice;
+use gix_config::File;
 
 use super::subprocess::{self, GitError, TIMEOUT};
 use super::url::{Scheme, UrlError};
@@ -129,17 +129,17 @@ impl Drop for CancelOnDrop {
 }
 
 /// Fetches `branch` from the repository at `url` into the branch with the same name in the
-/// repository at `dir`. Uses the transport settings of the `served` repository.
+/// repository at `dir`. Uses the transport settings in `config`, which the served repository has.
 pub(crate) fn fetch(
     dir: &Path,
-    served: &Repository,
+    config: &File,
     url: &str,
     branch: &BranchName,
     limits: FetchLimits,
     cancel: &CancelFlag,
 ) -> Result<(), FetchError> {
     Scheme::of(url)?;
-    let mut git = command(dir, served, url, branch, limits);
+    let mut git = command(dir, config, url, branch, limits);
     let mut bytes = 0;
     let ran = subprocess::run(&mut git, limits.timeout, Duration::ZERO, |read| {
         if cancel.is_cancelled() {
@@ -175,7 +175,7 @@ pub(crate) fn fetch(
 /// and then runs `git`.
 fn command(
     dir: &Path,
-    served: &Repository,
+    config: &File,
     url: &str,
     branch: &BranchName,
     limits: FetchLimits,
@@ -194,7 +194,7 @@ fn command(
         "--no-show-forced-updates",
     ]);
     git.args(["--", url, &format!("+refs/heads/{branch}:refs/heads/{branch}")]);
-    let settings = settings(served);
+    let settings = settings(config);
     git.env("GIT_CONFIG_COUNT", settings.len().to_string());
     for (number, (key, value)) in settings.iter().enumerate() {
         git.env(format!("GIT_CONFIG_KEY_{number}"), key)
@@ -207,8 +207,8 @@ fn command(
 }
 
 /// Returns all settings for a fetch, including a setting that keeps `ssh` from prompting.
-fn settings(served: &Repository) -> Vec<(String, String)> {
-    let mut settings = transport_settings(served);
+fn settings(config: &File) -> Vec<(String, String)> {
+    let mut settings = transport_settings(config);
     let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");
     let is_unset = |variable: &str| std::env::var_os(variable).is_none();
     match ssh {
@@ -225,10 +225,9 @@ fn settings(served: &Repository) -> Vec<(String, String)> {
 }
 
 /// Returns the served repository's values for the settings in [`TRANSPORT_SETTINGS`].
-fn transport_settings(served: &Repository) -> Vec<(String, String)> {
-    let config = served.config_snapshot();
+fn transport_settings(config: &File) -> Vec<(String, String)> {
     let mut settings = Vec::new();
-    for section in config.plumbing().sections() {
+    for section in config.sections() {
         let name = section.header().name().to_str_lossy().to_ascii_lowercase();
         let subsection = section
             .header()

@@ -1,5 +1,6 @@
 //! A store backed by a Git repository.
 
+mod config;
 mod discover;
 mod file_policy;
 mod handle;
@@ -12,6 +13,7 @@ mod ref_update;
 mod reflog;
 mod refs;
 mod remote_refs;
+mod repository;
 mod server_lock;
 #[cfg(test)]
 mod tests;
@@ -24,9 +26,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gix::ThreadSafeRepository;
-use gix::bstr::ByteSlice;
-use gix::objs::{Find, FindHeader};
+use bstr::ByteSlice;
+use gix_object::{Find, FindHeader};
 
 pub use file_policy::Fsync;
 
@@ -42,11 +43,8 @@ use object_lookup::ExistenceCache;
 use packed_refs::PackedRefsCache;
 use reflog::ReflogReason;
 use refs::{RefTarget, Refs};
+use repository::{Repository, open_error};
 use server_lock::ServerLock;
-
-/// The maximum number of packs. While another program repacks the repository, both the old and the
-/// new packs count.
-const MAX_PACKS: u16 = 4096;
 
 /// A Git repository, bare or with work trees.
 ///
@@ -91,22 +89,20 @@ impl GitStore {
         let found = match discover::discover(path)? {
             Some(found) => found,
             None => {
-                create(path)?;
+                repository::create(&path.join(".git"))?;
                 let created = discover::discover(path)?;
                 created.ok_or_else(|| open_error(path, "the new repository was removed"))?
             }
         };
         let dir = found.dir.clone();
         discover::check_format(&dir)?;
-        let repository = ThreadSafeRepository::open_opts(&dir, open_options())
-            .map_err(|error| open_error(&dir, error))?;
-        let local = repository.to_thread_local();
-        let shared = local.config_snapshot().string("core.sharedRepository");
+        let repository = Repository::open(&dir)?;
+        let shared = repository.config().string("core.sharedRepository");
         let shared = shared.as_ref().map(|shared| shared.to_str_lossy());
-        let policy = FilePolicy::new(local.common_dir(), shared.as_deref())?;
+        let policy = FilePolicy::new(&dir, shared.as_deref())?;
         let git = GitStore {
-            lock: ServerLock::acquire(&dir, local.common_dir(), &policy)?,
-            work_tree: found.main_work_tree(&local),
+            lock: ServerLock::acquire(&dir, &policy)?,
+            work_tree: found.main_work_tree(repository.config()),
             handles: HandlePool::new(repository),
             policy,
             packed_refs: PackedRefsCache::default(),
@@ -138,8 +134,8 @@ impl GitStore {
                 entry.path().extension().is_some_and(|extension| extension == "promisor")
             })
         };
-        let packs = fs::read_dir(handle.objects.store_ref().path().join("pack"));
-        handle.config_snapshot().string("extensions.partialClone").is_some()
+        let packs = fs::read_dir(handle.objects_dir().join("pack"));
+        handle.config().string("extensions.partialClone").is_some()
             || packs.is_ok_and(|mut packs| packs.any(is_promisor))
     }
 
@@ -147,7 +143,7 @@ impl GitStore {
     fn remove_stale(&self) -> Result<()> {
         let handle = self.handles.get();
         self.refs(&handle).forget_stale_remotes()?;
-        let objects = handle.objects.store_ref().path();
+        let objects = handle.objects_dir();
         loose_writer::remove_stale_staging(objects)
             .map_err(|error| Error::io(objects.display(), error))
     }
@@ -175,9 +171,7 @@ impl GitStore {
     /// configuration.
     #[must_use]
     pub fn configured_identity(&self) -> Option<Identity> {
-        let all = gix::open::Options::default().with(gix::sec::Trust::Full);
-        let repository = gix::open_opts(self.dir(), all).ok()?;
-        let config = repository.config_snapshot();
+        let config = config::of_user(&self.dir()).ok()?;
         Identity::new(
             &config.string("user.name")?.to_str_lossy(),
             &config.string("user.email")?.to_str_lossy(),
@@ -188,7 +182,7 @@ impl GitStore {
     /// Returns the path of the directory that contains `objects` and `refs`.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.handles.get().common_dir().to_owned()
+        self.handles.get().dir().to_owned()
     }
 
     fn refs<'g>(&'g self, handle: &'g PooledHandle<'_>) -> Refs<'g> {
@@ -201,37 +195,7 @@ impl GitStore {
     }
 }
 
-fn open_error(dir: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::store_from(dir.display(), error)
-}
-
-/// Returns options for opening a repository without the user's and the system's settings, so that
-/// the server behaves the same for all users and on all machines.
-///
-/// Replacement refs (`git replace`) are ignored, because gix reads them only when it opens a
-/// repository.
-fn open_options() -> gix::open::Options {
-    gix::open::Options::isolated()
-        .with(gix::sec::Trust::Full)
-        .object_store_slots(gix::odb::store::init::Slots::Given(MAX_PACKS))
-        .config_overrides(["init.defaultBranch=master", "core.useReplaceRefs=false"])
-}
-
-/// Creates an empty bare repository in `path/.git` that every version of `git` accepts.
-fn create(path: &Path) -> Result<()> {
-    let dir = path.join(".git");
-    fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), error))?;
-    ThreadSafeRepository::init_opts(
-        &dir,
-        gix::create::Kind::Bare,
-        gix::create::Options::default(),
-        open_options(),
-    )
-    .map_err(|error| open_error(&dir, error))?;
-    Ok(())
-}
-
-impl CommitGraph for gix::commitgraph::Graph {
+impl CommitGraph for gix_commitgraph::Graph {
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)> {
         let commit = self.commit_by_id(object_id(id))?;
         let parent = |at: std::result::Result<_, _>| Some(id_of(self.id_at(at.ok()?)));
@@ -267,7 +231,7 @@ impl Store for GitStore {
 
     fn exists(&self, id: Id) -> Result<bool> {
         let handle = self.handles.get();
-        self.existence.exists(handle.objects.store_ref().path(), handle.loose(), id)
+        self.existence.exists(handle.objects_dir(), handle.loose(), id)
     }
 
     fn roots(&self) -> Result<Vec<Id>> {
@@ -321,7 +285,7 @@ impl Store for GitStore {
     }
 
     fn commit_graph(&self) -> Option<Box<dyn CommitGraph>> {
-        match self.handles.get().commit_graph_if_enabled() {
+        match self.handles.get().commit_graph() {
             Ok(graph) => Some(Box::new(graph?)),
             Err(error) => {
                 // Continue without the commit graph, because the commits contain the same

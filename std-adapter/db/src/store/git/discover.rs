@@ -5,9 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use gix::Repository;
-use gix::bstr::{BStr, ByteSlice};
-use gix::config::{File, Source};
+use bstr::{BStr, ByteSlice};
+use gix_config::{File, Source};
 
 use crate::{Error, Result};
 
@@ -38,13 +37,13 @@ pub(super) enum MainWorkTree {
 }
 
 impl Discovered {
-    pub(super) fn main_work_tree(&self, repository: &Repository) -> MainWorkTree {
-        let config = repository.config_snapshot();
-        let bare = config.boolean("core.bare");
-        let known = match (&self.linked_from, repository.workdir()) {
+    pub(super) fn main_work_tree(&self, config: &File) -> MainWorkTree {
+        let bare = config.boolean("core.bare").ok().flatten();
+        let configured = config.string("core.worktree").filter(|dir| !dir.is_empty());
+        let known = match (&self.linked_from, configured) {
             _ if bare == Some(true) => return MainWorkTree::None,
-            (_, Some(dir)) if config.string("core.worktree").is_some() => Some(dir.to_owned()),
-            (Some(dir), _) => Some(dir.clone()),
+            (_, Some(dir)) => Some(self.dir.join(OsStr::from_bytes(&dir))),
+            (Some(dir), None) => Some(dir.clone()),
             _ if self.dir.file_name().is_some_and(|name| name == ".git") => {
                 self.dir.parent().map(Path::to_owned)
             }
@@ -89,8 +88,8 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     // Use the canonical path, because its last component indicates whether the repository is inside
     // a work tree.
     let dir = fs::canonicalize(&dir).unwrap_or(dir);
-    if !is_repository(&dir) {
-        return Err(refused(&dir, "is not a Git repository: it has no HEAD or no objects"));
+    if !is_repository(&dir) || !dir.join("refs").is_dir() {
+        return Err(refused(&dir, "is not a Git repository: it has no HEAD, objects or refs"));
     }
     Ok(Some(Discovered { dir, linked_from }))
 }

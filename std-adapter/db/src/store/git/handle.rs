@@ -1,21 +1,20 @@
-//! A pool of gix handles for one repository.
+//! A pool of handles for one repository.
 
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gix::{Repository, ThreadSafeRepository};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use super::loose_writer::LooseWriter;
 use super::object_lookup::retry_while_repacking;
-use super::open_options;
+use super::repository::Repository;
 use crate::Result;
 
 /// A pool of handles for threads that use a repository. An idle handle keeps the data that it has
 /// read from disk, so the next thread does not have to read the data again.
 pub(super) struct HandlePool {
-    repository: RwLock<ThreadSafeRepository>,
+    repository: Mutex<Repository>,
     idle: Mutex<Vec<IdleHandle>>,
     /// The number of times that the repository has been reopened.
     generation: AtomicU64,
@@ -34,9 +33,9 @@ pub(super) struct PooledHandle<'p> {
 }
 
 impl HandlePool {
-    pub(super) fn new(repository: ThreadSafeRepository) -> HandlePool {
+    pub(super) fn new(repository: Repository) -> HandlePool {
         HandlePool {
-            repository: RwLock::new(repository),
+            repository: Mutex::new(repository),
             idle: Mutex::default(),
             generation: AtomicU64::new(0),
         }
@@ -51,8 +50,8 @@ impl HandlePool {
         // Read the generation before the repository. Otherwise, a handle to the old repository
         // could be tagged with the new generation and stay in the pool.
         let generation = self.generation.load(Ordering::Acquire);
-        let repository = self.repository.read().to_thread_local();
-        let loose = LooseWriter::new(repository.objects.store_ref().path());
+        let repository = self.repository.lock().clone();
+        let loose = LooseWriter::new(repository.objects_dir());
         IdleHandle { generation, repository, loose }
     }
 
@@ -60,24 +59,24 @@ impl HandlePool {
     /// repacking the repository.
     pub(super) fn find<T>(
         &self,
-        lookup: impl Fn(&gix::odb::Handle) -> Result<Option<T>>,
+        lookup: impl Fn(&gix_odb::Handle) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let handle = self.get();
-        if let Ok(Some(found)) = lookup(&handle.objects) {
+        if let Ok(Some(found)) = lookup(handle.objects()) {
             return Ok(Some(found));
         }
-        let found = retry_while_repacking(handle.objects.store_ref().path(), lookup)?;
+        let found = retry_while_repacking(handle.objects_dir(), lookup)?;
         if found.is_some() {
-            self.reopen(handle.git_dir());
+            self.reopen(handle.dir());
         }
         Ok(found)
     }
 
     /// Reopens the repository after the object store has failed to find an object that exists.
     fn reopen(&self, dir: &Path) {
-        match ThreadSafeRepository::open_opts(dir, open_options()) {
+        match Repository::open(dir) {
             Ok(repository) => {
-                *self.repository.write() = repository;
+                *self.repository.lock() = repository;
                 self.generation.fetch_add(1, Ordering::Release);
                 self.idle.lock().clear();
             }

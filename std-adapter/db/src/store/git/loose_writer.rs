@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use gix::hash::Kind::Sha1;
-use gix::objs::Write;
-use gix::odb::loose::Store;
+use gix_hash::Kind::Sha1;
+use gix_object::Write;
+use gix_odb::loose::Store;
 
 use super::file_policy::{FilePolicy, sync_all};
 use crate::model::object::{Object, object_id};
@@ -150,7 +150,7 @@ impl LooseWriter {
         object: &Object,
         target: PathBuf,
     ) -> io::Result<StagedFile> {
-        let id = gix::ObjectId::from_hex(format!("{number:040x}").as_bytes())
+        let id = gix_hash::ObjectId::from_hex(format!("{number:040x}").as_bytes())
             .map_err(io::Error::other)?;
         let written = self.staging.write_buf_with_known_id(object.kind.as_git(), &object.data, id);
         written.map_err(|error| io_cause(&error))?;
@@ -210,7 +210,7 @@ pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
 
 /// Returns the I/O error that caused a gix error. If the cause is not an I/O error, returns one
 /// with the same text as the gix error.
-fn io_cause(error: &gix::Error) -> io::Error {
+fn io_cause(error: &gix_error::Error) -> io::Error {
     match error.downcast_any_ref::<io::Error>() {
         Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
         None => io::Error::other(error.to_string()),

@@ -19,9 +19,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use gix::hash::Kind::Sha1;
-use gix::objs::Exists;
-use gix::odb::Handle;
+use gix_hash::Kind::Sha1;
+use gix_object::Exists;
+use gix_odb::Handle;
 use parking_lot::Mutex;
 
 use super::loose_writer::LooseWriter;
@@ -49,7 +49,7 @@ pub(super) fn retry_while_repacking<T>(
     let failed = |error: io::Error| read_error(objects, error);
     let mut before = list_packs(objects).map_err(failed)?;
     for _ in 1..MAX_LOOKUPS {
-        let found = lookup(&gix::odb::at(objects, Sha1).map_err(failed)?);
+        let found = lookup(&gix_odb::at(objects, Sha1).map_err(failed)?);
         if matches!(found, Ok(Some(_))) {
             return found;
         }
@@ -59,13 +59,13 @@ pub(super) fn retry_while_repacking<T>(
         }
         before = after;
     }
-    lookup(&gix::odb::at(objects, Sha1).map_err(failed)?)
+    lookup(&gix_odb::at(objects, Sha1).map_err(failed)?)
 }
 
 /// Returns the paths of all pack indices, including those in alternates.
 fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut packs = BTreeSet::new();
-    for store in object_dirs(&gix::odb::at(objects, Sha1)?, objects)? {
+    for store in object_dirs(&gix_odb::at(objects, Sha1)?, objects)? {
         let entries = match fs::read_dir(store.join("pack")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => entries?,
@@ -128,7 +128,7 @@ impl ExistenceCache {
 
 impl OpenStore {
     fn new(objects: &Path) -> io::Result<OpenStore> {
-        let handle = gix::odb::at(objects, Sha1)?;
+        let handle = gix_odb::at(objects, Sha1)?;
         // Read the modification times before the first lookup, so that all later changes are
         // detected.
         let watched = object_dirs(&handle, objects)?

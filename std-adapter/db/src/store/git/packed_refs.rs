@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use gix::bstr::ByteSlice;
-use gix::refs::packed::Buffer;
+use bstr::ByteSlice;
+use gix_ref::packed::Buffer;
 use parking_lot::Mutex;
 
 use super::file_policy::{FilePolicy, sync_dir};
@@ -57,7 +57,7 @@ impl CachedFile {
         let stamp = stamp(&file.metadata()?);
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
-        let refs = Buffer::from_bytes(&text, gix::hash::Kind::Sha1).map_err(io::Error::other)?;
+        let refs = Buffer::from_bytes(&text, gix_hash::Kind::Sha1).map_err(io::Error::other)?;
         Ok(Some(CachedFile { _file: file, stamp, refs: Arc::new(refs) }))
     }
 }

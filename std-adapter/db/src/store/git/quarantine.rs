@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::file_policy::{FilePolicy, sync_dir};
 use super::loose_writer::STAGING_PREFIX;
 use super::refs::Refs;
-use super::{open_error, open_options};
+use super::repository::read_config;
 use crate::remote::fetch::{self, CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
@@ -29,10 +29,9 @@ pub(super) fn fetch(
     cancel: &CancelFlag,
 ) -> std::result::Result<Id, FetchError> {
     let quarantine = Quarantine::new(refs)?;
-    // Reopen the repository to read its settings, which may have changed since the server started.
-    let dir = refs.repository.git_dir();
-    let served = gix::open_opts(dir, open_options()).map_err(|error| open_error(dir, error))?;
-    fetch::fetch(&quarantine.dir, &served, url, branch, limits, cancel)?;
+    // Read the settings again, because they may have changed since the server started.
+    let config = read_config(refs.repository.dir())?;
+    fetch::fetch(&quarantine.dir, &config, url, branch, limits, cancel)?;
     let head = quarantine.head(branch)?;
     quarantine.publish(refs.policy)?;
     refs.keep_remote(remote, branch, head)?;
@@ -57,7 +56,7 @@ impl Drop for Quarantine {
 impl Quarantine {
     fn new(refs: &Refs<'_>) -> Result<Quarantine> {
         static CREATED: AtomicU64 = AtomicU64::new(0);
-        let objects = refs.repository.objects.store_ref().path();
+        let objects = refs.repository.objects_dir();
         let objects =
             objects.canonicalize().map_err(|error| Error::io(objects.display(), error))?;
         // If this server is killed, the next server recognizes the directory by this prefix and

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gix::bstr::ByteSlice;
+use bstr::ByteSlice;
 
 use super::file_policy::sync_dir;
 use super::lock_file::{LockError, LockFile, remove_empty_dirs, remove_empty_parents};

@@ -5,14 +5,18 @@
 //! if `core.logAllRefUpdates` is enabled. By default, this setting is enabled in repositories that
 //! have a work tree. A branch's reflog is removed along with the branch.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use gix::actor::Signature;
-use gix::bstr::{BString, ByteSlice};
-use gix::refs::store::WriteReflog;
+use bstr::{BString, ByteSlice};
+use gix_actor::Signature;
+use gix_ref::store::WriteReflog;
 
+use super::config::is_set;
+use super::discover::MainWorkTree;
 use super::lock_file::remove_empty_dirs;
 use super::refs::{HEADS, Refs, is_absent};
 use crate::Id;
@@ -46,7 +50,7 @@ impl ReflogReason<'_> {
 }
 
 fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
-    let commit = gix::objs::CommitRef::from_bytes(&object.data, gix::hash::Kind::Sha1).ok()?;
+    let commit = gix_object::CommitRef::from_bytes(&object.data, gix_hash::Kind::Sha1).ok()?;
     let committer = commit.committer().ok()?.to_owned().ok()?;
     let kind = match commit.parents().count() {
         0 => "commit (initial)",
@@ -95,10 +99,10 @@ impl Refs<'_> {
         describe: impl FnOnce() -> (Signature, BString),
     ) -> io::Result<()> {
         let logs = self.common().join("logs");
-        let path = logs.join(gix::path::from_byte_slice(name).map_err(io::Error::other)?);
+        let path = logs.join(OsStr::from_bytes(name));
         let own = self.open_log(&logs, &path, name)?;
         let head = if self.head_points_to(name) {
-            let logs = self.repository.git_dir().join("logs");
+            let logs = self.common().join("logs");
             self.open_log(&logs, &logs.join("HEAD"), b"HEAD")?
         } else {
             None
@@ -116,10 +120,20 @@ impl Refs<'_> {
         own.into_iter().chain(head).try_for_each(|mut log| log.write_all(&line))
     }
 
+    /// Returns which refs get a new reflog when they are updated.
+    fn new_logs(&self) -> WriteReflog {
+        let (config, key) = (self.repository.config(), "core.logAllRefUpdates");
+        if config.string(key).is_some_and(|value| value.eq_ignore_ascii_case(b"always")) {
+            return WriteReflog::Always;
+        }
+        let has_work_tree = !matches!(self.work_tree, MainWorkTree::None);
+        if is_set(config, key, has_work_tree) { WriteReflog::Normal } else { WriteReflog::Disable }
+    }
+
     /// Opens the reflog of a ref, or creates it if the configuration requires one. Returns `None`
     /// if there is no reflog.
     fn open_log(&self, logs: &Path, path: &Path, name: &[u8]) -> io::Result<Option<File>> {
-        let create = match self.repository.refs.write_reflog {
+        let create = match self.new_logs() {
             WriteReflog::Disable => false,
             WriteReflog::Normal => name == b"HEAD" || name.starts_with(HEADS),
             WriteReflog::Always => true,
@@ -146,7 +160,7 @@ impl Refs<'_> {
     }
 
     fn head_points_to(&self, name: &[u8]) -> bool {
-        let head = fs::read(self.repository.git_dir().join("HEAD")).unwrap_or_default();
+        let head = fs::read(self.common().join("HEAD")).unwrap_or_default();
         head.strip_prefix(b"ref:").is_some_and(|to| to.trim_ascii() == name)
     }
 }

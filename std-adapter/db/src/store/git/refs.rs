@@ -8,14 +8,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gix::Repository;
-use gix::bstr::ByteSlice;
-use gix::refs::FullNameRef;
-use gix::refs::packed::Buffer;
+use bstr::ByteSlice;
+use gix_ref::FullNameRef;
+use gix_ref::packed::Buffer;
 
 use super::discover::MainWorkTree;
 use super::file_policy::FilePolicy;
 use super::packed_refs::PackedRefsCache;
+use super::repository::Repository;
 use crate::model::object::id_of;
 use crate::{BranchName, Error, Id, Result};
 
@@ -45,7 +45,7 @@ pub(super) enum RefTarget {
 
 impl Refs<'_> {
     pub(super) fn common(&self) -> &Path {
-        self.repository.common_dir()
+        self.repository.dir()
     }
 
     /// Returns the path of a loose ref.
@@ -173,9 +173,6 @@ impl Refs<'_> {
     }
 
     /// Returns the commits listed in the `shallow` file.
-    ///
-    /// The gix method `Repository::shallow_commits` cannot be used, because it caches the list and
-    /// rereads the file only if the modification time has increased.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {
@@ -247,7 +244,7 @@ fn loose_names(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
 
 /// Returns whether `name` is a valid target for a symbolic ref. A valid target is below `refs/`.
 fn is_ref_name(name: &[u8]) -> bool {
-    name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
+    name.starts_with(b"refs/") && <&FullNameRef>::try_from(name.as_bstr()).is_ok()
 }
 
 /// Returns whether an error indicates that a loose ref does not exist. This is the case if the file

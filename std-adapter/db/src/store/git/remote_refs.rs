@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use gix::bstr::ByteSlice;
+use bstr::ByteSlice;
 
 use super::lock_file::remove_empty_parents;
 use super::ref_update::LOCK_TIMEOUT;

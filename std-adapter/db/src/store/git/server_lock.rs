@@ -38,18 +38,14 @@ impl Drop for ServerLock {
 }
 
 impl ServerLock {
-    /// Locks the repository at `dir`, whose common Git directory is `common`, and removes abandoned
-    /// lock files. Returns `None` if the file system is read-only, because a read-only repository
-    /// need not be locked.
+    /// Locks the repository whose common Git directory is `dir` and removes abandoned lock files.
+    /// Returns `None` if the file system is read-only, because a read-only repository need not be
+    /// locked.
     ///
     /// # Errors
     /// Returns [`Error::Store`] if another server holds the lock.
-    pub(super) fn acquire(
-        dir: &Path,
-        common: &Path,
-        policy: &FilePolicy,
-    ) -> Result<Option<ServerLock>> {
-        let path = common.join("datakit.lock");
+    pub(super) fn acquire(dir: &Path, policy: &FilePolicy) -> Result<Option<ServerLock>> {
+        let path = dir.join("datakit.lock");
         // Open an existing file without write access, because the file system may have become
         // read-only.
         let file = match File::open(&path).or_else(|_| {
@@ -73,8 +69,8 @@ impl ServerLock {
             }
             Err(error) => return Err(Error::io(path.display(), std::io::Error::from(error))),
         }
-        match remove_abandoned(common)
-            .map_err(|error| Error::io(format_args!("old locks in {}", common.display()), error))
+        match remove_abandoned(dir)
+            .map_err(|error| Error::io(format_args!("old locks in {}", dir.display()), error))
         {
             Err(error) if !error.is_read_only() => Err(error),
             _ => Ok(Some(ServerLock(file))),

@@ -1,3 +1,4 @@
+mod config;
 mod discover;
 mod fetch;
 mod http;
