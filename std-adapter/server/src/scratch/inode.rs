@@ -2,7 +2,7 @@
 //! that refers to an inode.
 
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -109,19 +109,15 @@ struct Metadata {
 /// The directory's entries in order of creation.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// The entries, sorted by cookie. A cookie is the position of an entry in a directory listing.
+    /// The entries, keyed by cookie. A cookie is the position of an entry in a directory listing.
     /// Cookies are never reused, so a listing can be continued after any change.
-    by_cookie: Vec<Slot>,
+    by_cookie: BTreeMap<u64, (Arc<[u8]>, Dentry)>,
     by_name: HashMap<Arc<[u8]>, (u64, Dentry)>,
     next_cookie: u64,
     subdirs: u32,
     /// Whether the directory has been removed. Nothing can be created in a removed directory.
     pub(super) is_removed: bool,
 }
-
-/// A cookie and its entry. The slot of a removed entry is empty until many slots are empty, because
-/// removing each slot immediately would move all slots after it.
-type Slot = (u64, Option<(Arc<[u8]>, Dentry)>);
 
 impl Inode {
     /// Creates an inode without a name.
@@ -334,11 +330,9 @@ impl Entries {
     /// Returns the entries starting at `cookie`. Each entry is paired with the cookie at which a
     /// listing continues after that entry.
     pub(super) fn iter_from(&self, cookie: u64) -> impl Iterator<Item = (u64, &[u8], &Dentry)> {
-        let start = self.by_cookie.partition_point(|(found, _)| *found < cookie);
-        self.by_cookie.iter().skip(start).filter_map(|(cookie, entry)| {
-            let (name, dentry) = entry.as_ref()?;
-            Some((cookie.saturating_add(1), &**name, dentry))
-        })
+        self.by_cookie
+            .range(cookie..)
+            .map(|(cookie, (name, dentry))| (cookie.saturating_add(1), &**name, dentry))
     }
 
     /// Adds an entry at the end of the directory. Its name must not be in use.
@@ -351,29 +345,14 @@ impl Entries {
     /// Adds an entry at position `cookie`, which was returned by [`remove`](Entries::remove).
     pub(super) fn insert_at(&mut self, cookie: u64, name: Arc<[u8]>, dentry: Dentry) {
         self.subdirs = self.subdirs.saturating_add(u32::from(dentry.inode().is_dir()));
-        let entry = Some((name.clone(), dentry.clone()));
-        match self.position(cookie) {
-            Ok(position) => {
-                if let Some((_, empty)) = self.by_cookie.get_mut(position) {
-                    *empty = entry;
-                }
-            }
-            Err(position) => self.by_cookie.insert(position, (cookie, entry)),
-        }
+        self.by_cookie.insert(cookie, (name.clone(), dentry.clone()));
         self.by_name.insert(name, (cookie, dentry));
     }
 
     /// Removes an entry and returns its cookie.
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<u64> {
         let (cookie, dentry) = self.by_name.remove(name)?;
-        let position = self.position(cookie).ok();
-        if let Some((_, entry)) = position.and_then(|at| self.by_cookie.get_mut(at)) {
-            *entry = None;
-        }
-        if self.by_name.len() < self.by_cookie.len() / 2 {
-            self.by_cookie.retain(|(_, entry)| entry.is_some());
-            self.by_cookie.shrink_to(self.by_name.len().saturating_mul(2));
-        }
+        self.by_cookie.remove(&cookie);
         // Shrink the table if it is much larger than necessary.
         if self.by_name.len() < self.by_name.capacity() / 8 {
             self.by_name.shrink_to(self.by_name.len().saturating_mul(2));
@@ -385,12 +364,6 @@ impl Entries {
     /// Removes all entries.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Dentry> + use<> {
         self.by_name = HashMap::new();
-        let slots = std::mem::take(&mut self.by_cookie).into_iter();
-        slots.filter_map(|(_, entry)| entry.map(|(_, dentry)| dentry))
-    }
-
-    /// Returns the position of the slot with this cookie, or the position at which to insert it.
-    fn position(&self, cookie: u64) -> std::result::Result<usize, usize> {
-        self.by_cookie.binary_search_by_key(&cookie, |(cookie, _)| *cookie)
+        std::mem::take(&mut self.by_cookie).into_values().map(|(_, dentry)| dentry)
     }
 }
