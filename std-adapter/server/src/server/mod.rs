@@ -16,6 +16,7 @@ mod transport;
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -28,7 +29,7 @@ pub use listen::{Listener, enable_keep_alive, listen_error};
 pub use stats::{Durations, Histogram, Peer, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Builder;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
@@ -162,19 +163,7 @@ impl Server {
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let (state, workers, admission) = (state.clone(), workers.clone(), admission.clone());
-            accepting.spawn(async move {
-                loop {
-                    let socket = tokio::select! {
-                        socket = listener.accept() => socket,
-                        () = state.shutdown.cancelled() => return,
-                    };
-                    if let Some(socket) = socket
-                        && let Some(permit) = admission.admit(&socket, &state)
-                    {
-                        workers.send(socket, permit);
-                    }
-                }
-            });
+            accepting.spawn(accept(listener, state, workers, admission));
         }
         let result = tokio::select! {
             () = stop => Ok(()),
@@ -227,6 +216,26 @@ impl Server {
         let entry = ConnectionEntry::new(state, name.to_owned());
         let mut stream = Stream::Other(Box::new(stream));
         entry.serve(&mut stream, tree).await.into_result()
+    }
+}
+
+/// Passes the connections of one listener to the worker threads until the server shuts down.
+async fn accept(
+    listener: Listener,
+    state: Arc<ServerState>,
+    workers: Arc<WorkerThreads>,
+    admission: Arc<Admission>,
+) {
+    loop {
+        let socket = tokio::select! {
+            socket = listener.accept() => socket,
+            () = state.shutdown.cancelled() => return,
+        };
+        if let Some(socket) = socket
+            && let Some(permit) = admission.admit(&socket, &state)
+        {
+            workers.send(socket, permit);
+        }
     }
 }
 
@@ -297,19 +306,32 @@ where
     V: Vfs + 'static,
     M: Fn(&Peer) -> V + Clone + Send + 'static,
 {
-    let (sender, mut receiver) = unbounded_channel();
+    let (sender, receiver) = unbounded_channel();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("datakit-serve".into()).spawn(move || {
         let _running = running;
         let (tasks, tree) = (LocalSet::new(), Rc::new(tree));
-        runtime.block_on(tasks.run_until(async {
-            while let Some((socket, permit)) = receiver.recv().await {
-                spawn_local(serve_connection(socket, permit, tree.clone(), state.clone()));
-            }
-        }));
+        let serve = |socket, permit| -> ConnectionFuture {
+            Box::pin(serve_connection(socket, permit, tree.clone(), state.clone()))
+        };
+        runtime.block_on(tasks.run_until(spawn_connections(receiver, &serve)));
         runtime.block_on(tasks);
     })?;
     Ok(sender)
+}
+
+/// Serves one connection. The future is boxed so that tokio's code is compiled for only one type of
+/// connection, although each kind of tree has its own.
+type ConnectionFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Spawns a task for each connection, until the sender is dropped.
+async fn spawn_connections(
+    mut receiver: UnboundedReceiver<(AcceptedSocket, Permit)>,
+    serve: &dyn Fn(AcceptedSocket, Permit) -> ConnectionFuture,
+) {
+    while let Some((socket, permit)) = receiver.recv().await {
+        spawn_local(serve(socket, permit));
+    }
 }
 
 /// Serves an accepted connection until it closes.
