@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -27,6 +28,10 @@ const MAX_BACKLOG: usize = 1 << 20;
 /// How long to wait for the server to close its half of the connection. This limit also applies to
 /// a write that stalls after the last handle has been dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The reader or writer task of a connection. The tasks are boxed so that tokio's code is compiled
+/// for only one type of task, although each transport has its own types of reader and writer.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The state shared by a connection's callers and its two tasks.
 pub(super) struct Driver {
@@ -116,8 +121,10 @@ impl Driver {
             span,
         });
         let mut reading = JoinSet::new();
-        reading.spawn(read(Arc::clone(&driver), reader, msize as usize));
-        tokio::spawn(write(Arc::clone(&driver), writer, reading));
+        let read: Task = Box::pin(read(Arc::clone(&driver), reader, msize as usize));
+        reading.spawn(read);
+        let write: Task = Box::pin(write(Arc::clone(&driver), writer, reading));
+        tokio::spawn(write);
         driver
     }
 
