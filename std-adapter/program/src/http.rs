@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt::{self, Display};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,10 +74,12 @@ impl Endpoint {
                         continue;
                     };
                     let render = render.clone();
-                    tokio::spawn(async move {
+                    // Boxing the task avoids another copy of tokio's code.
+                    let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
                         serve_connection(socket, &*render).await;
                         drop((permit, slot));
                     });
+                    tokio::spawn(task);
                 }
                 Err(error) => {
                     warn!(url = %self, %error, "cannot accept");
