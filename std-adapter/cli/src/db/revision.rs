@@ -1,6 +1,6 @@
 //! Looks up commits by branch, hash or hash prefix.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use datakit_client::db::{Commit, Db, Error, Id, Result};
 
@@ -37,9 +37,10 @@ pub(super) async fn find_commit(db: &Db, name: &str) -> CliResult<Commit> {
     }
 }
 
-/// Searches the histories of all branches for commits whose hashes start with `prefix`.
-async fn find_prefix(db: &Db, prefix: &str) -> Result<BTreeSet<Id>> {
-    let (mut found, mut searched) = (BTreeSet::new(), BTreeSet::new());
+/// Searches the histories of all branches for commits whose hashes start with `prefix`. Returns the
+/// sorted hashes.
+async fn find_prefix(db: &Db, prefix: &str) -> Result<Vec<Id>> {
+    let (mut found, mut searched) = (Vec::new(), HashSet::new());
     for name in db.branches().await? {
         let Some(head) = db.branch(&name).await?.head().await? else { continue };
         if !searched.insert(head.id()) {
@@ -47,8 +48,10 @@ async fn find_prefix(db: &Db, prefix: &str) -> Result<BTreeSet<Id>> {
         }
         let mut commits = Commits::from(&head).await?;
         while let Some(details) = commits.next().await? {
-            if details.id.to_string().starts_with(prefix) {
-                found.insert(details.id);
+            if details.id.to_string().starts_with(prefix)
+                && let Err(position) = found.binary_search(&details.id)
+            {
+                found.insert(position, details.id);
             }
         }
     }
