@@ -31,8 +31,9 @@ impl Content {
         };
         let shown = path.display();
         let reason = |error: std::io::Error| at(&shown)(io_reason(&error));
-        let mode = tokio::fs::metadata(path).await.map_err(reason)?.permissions().mode();
-        let bytes = tokio::fs::read(path).await.map_err(reason)?;
+        // Blocking this thread is harmless, because the connection runs on another thread.
+        let mode = std::fs::metadata(path).map_err(reason)?.permissions().mode();
+        let bytes = std::fs::read(path).map_err(reason)?;
         Ok(Content { bytes, executable: mode & 0o100 != 0 })
     }
 }
