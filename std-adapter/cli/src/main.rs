@@ -19,6 +19,7 @@ mod rename;
 mod serve;
 mod stdio;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
@@ -45,9 +46,11 @@ fn main() -> ExitCode {
         Command::External(_) => external::run(Program::arguments().get(1..).unwrap_or_default()),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man(dir.as_deref()),
-        Command::Client(command) => run_client(commands::run(program.connection, command)),
-        Command::Db(command) => run_client(db::run(program.connection, command)),
-        Command::Params(args) => run_client(params::run(program.connection, args)),
+        Command::Client(command) => {
+            run_client(Box::pin(commands::run(program.connection, command)))
+        }
+        Command::Db(command) => run_client(Box::pin(db::run(program.connection, command))),
+        Command::Params(args) => run_client(Box::pin(params::run(program.connection, args))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a client command on this thread, and its connection and tasks on another thread.
-fn run_client(command: impl Future<Output = CliResult>) -> CliResult {
+fn run_client(command: Pin<Box<dyn Future<Output = CliResult>>>) -> CliResult {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;

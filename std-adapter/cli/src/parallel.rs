@@ -25,9 +25,10 @@ const RETRY_DELAY: Duration = Duration::from_millis(5);
 /// to be infinite.
 const MAX_DEPTH: usize = 256;
 
-/// A future that processes a directory. The future is boxed because it may contain futures of the
-/// same type for subdirectories.
-pub(crate) type DirFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
+/// A future that processes a file or a directory. The future is boxed because the future of a
+/// directory may contain futures of the same type for subdirectories, and because tokio's code is
+/// then compiled for only one type of task.
+pub(crate) type WorkFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
 
 /// An error that may indicate that the server is out of resources.
 pub(crate) trait MaybeExhausted {
@@ -122,7 +123,7 @@ impl Batch {
     ) -> CliResult {
         let permit = Arc::clone(&self.limits.files).acquire_owned().await;
         let permit = permit.map_err(|closed| closed.to_string())?;
-        self.spawn(permit, work)
+        self.spawn(permit, Box::pin(work))
     }
 
     /// Starts processing a directory in the background. If [`MAX_DIRS`] directories are already in
@@ -131,18 +132,14 @@ impl Batch {
     ///
     /// # Errors
     /// Returns an error if a task in this batch has already failed.
-    pub(crate) async fn add_dir(&mut self, work: DirFuture) -> CliResult {
+    pub(crate) async fn add_dir(&mut self, work: WorkFuture) -> CliResult {
         match Arc::clone(&self.limits.dirs).try_acquire_owned() {
             Ok(permit) => self.spawn(permit, work),
             Err(_) => work.await,
         }
     }
 
-    fn spawn(
-        &mut self,
-        permit: OwnedSemaphorePermit,
-        work: impl Future<Output = CliResult> + Send + 'static,
-    ) -> CliResult {
+    fn spawn(&mut self, permit: OwnedSemaphorePermit, work: WorkFuture) -> CliResult {
         self.tasks.spawn(async move {
             let result = work.await;
             drop(permit);
@@ -192,7 +189,7 @@ mod tests {
         width: usize,
         depth: usize,
         count: Arc<AtomicUsize>,
-    ) -> DirFuture {
+    ) -> WorkFuture {
         Box::pin(async move {
             let mut batch = Batch::new(&limits);
             for _ in 0..width * usize::from(depth > 0) {

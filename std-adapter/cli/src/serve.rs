@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -223,7 +224,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     if let (Some(url), Some(dir)) = (args.auto_push, git_dir) {
         let push = Arc::new(GitPush::new(dir).with_timeout(remote_timeout));
         let pushes = pushes.clone();
-        tokio::spawn(auto_push(database.clone(), push, url, PUSH_DEBOUNCE, move |took| {
+        spawn(auto_push(database.clone(), push, url, PUSH_DEBOUNCE, move |took| {
             pushes.observe(took)
         }));
     }
@@ -231,9 +232,9 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         let database = database.counters().clone();
         let counters = Counters { server: server.stats(), database, logs: logs.clone(), pushes };
         let metrics = Metrics::new(&counters);
-        tokio::spawn(endpoint.serve(move || metrics.render()));
+        spawn(endpoint.serve(move || metrics.render()));
     }
-    tokio::spawn(memory::return_freed_memory());
+    spawn(memory::return_freed_memory());
     let mut status = ExitCode::SUCCESS;
     let stop = async { status = signal.await };
     let served = if args.scratch {
@@ -251,6 +252,13 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     datakit_program::flush();
     served?;
     Ok(status)
+}
+
+/// Runs `task` in the background. The task is boxed so that tokio's code is compiled for only one
+/// type of task.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
+    tokio::spawn(task);
 }
 
 /// Opens the database. Returns the database and, if it is stored in a Git repository, the

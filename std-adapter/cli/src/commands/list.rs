@@ -2,7 +2,7 @@
 
 use datakit_client::{Client, Listing, Metadata};
 
-use super::metadata::{facts, long, short, to_json, with_name};
+use super::metadata::{facts, long, short, sort_by_name, to_json, with_name};
 use crate::args::LsArgs;
 use crate::error::{CliError, CliResult, at};
 use crate::operand::ServerPath;
@@ -67,7 +67,7 @@ async fn look_up(client: &Client, path: &ServerPath, options: &LsArgs) -> CliRes
                 options.all || options.json || !file.name.as_bytes().starts_with(b".")
             };
             dir.files.retain(is_shown);
-            dir.files.sort_by(|a, b| a.name.cmp(&b.name));
+            sort_by_name(&mut dir.files);
             Ok(ListedOperand::Dir(dir))
         }
         // If the operand is not a directory (ENOTDIR), list the file itself.

@@ -20,6 +20,11 @@ pub(super) fn with_name(mut metadata: Metadata, path: &ServerPath) -> Metadata {
     metadata
 }
 
+/// Sorts files by the bytes of their names.
+pub(super) fn sort_by_name(files: &mut [Metadata]) {
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
 fn kind_name(kind: FileType) -> &'static str {
     match kind {
         FileType::Dir => "directory",

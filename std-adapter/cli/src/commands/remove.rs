@@ -4,7 +4,7 @@ use datakit_client::Client;
 
 use crate::error::{CliResult, at, is_a_directory};
 use crate::operand::ServerPath;
-use crate::parallel::{Batch, ConcurrencyLimits, DirFuture, check_depth};
+use crate::parallel::{Batch, ConcurrencyLimits, WorkFuture, check_depth};
 
 /// Removes a file or, if `recursive` is set, a directory and everything below it.
 pub(super) async fn rm(
@@ -24,7 +24,7 @@ pub(super) async fn rm(
     }
 }
 
-fn remove_dir(client: Client, path: ServerPath, limits: ConcurrencyLimits) -> DirFuture {
+fn remove_dir(client: Client, path: ServerPath, limits: ConcurrencyLimits) -> WorkFuture {
     Box::pin(async move {
         check_depth(&path)?;
         // Some directories, such as transactions, can be removed as a whole but not file by file.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use datakit_client::{ByteString, Client, Error, FileType, Listing, Metadata};
 use serde_json::Value;
 
-use super::metadata::{to_json, with_name};
+use super::metadata::{sort_by_name, to_json, with_name};
 use crate::args::FindType;
 use crate::byte_count;
 use crate::error::{CliError, CliResult, at};
@@ -39,7 +39,7 @@ async fn list_sorted(
         }
         Err(error) => return Err(at(path)(error)),
     };
-    files.sort_by(|a, b| a.name.cmp(&b.name));
+    sort_by_name(&mut files);
     Ok(files)
 }
 

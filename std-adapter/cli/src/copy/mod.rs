@@ -19,7 +19,7 @@ use self::target::{CopyTarget, Destination, Staged, Staging, TargetDir, is_dir};
 use self::transfer::{CopySource, Progress, transfer};
 use crate::error::{CliError, CliResult, at, is_a_directory};
 use crate::operand::Location;
-use crate::parallel::{Batch, ConcurrencyLimits, DirFuture, check_depth};
+use crate::parallel::{Batch, ConcurrencyLimits, WorkFuture, check_depth};
 use crate::rename::Renames;
 use crate::stdio::{for_each, print_file};
 
@@ -116,7 +116,7 @@ impl Copier {
     }
 
     /// Copies the files and subdirectories in a directory concurrently and then creates its links.
-    fn copy_dir(self: Arc<Self>, from: Location, into: TargetDir) -> DirFuture {
+    fn copy_dir(self: Arc<Self>, from: Location, into: TargetDir) -> WorkFuture {
         Box::pin(async move {
             check_depth(&from)?;
             let entries = match self.limits.run(|| self.entries(&from)).await {
