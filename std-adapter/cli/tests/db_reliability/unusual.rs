@@ -106,19 +106,19 @@ async fn empty_trees_are_read_and_not_written() {
 }
 
 /// Creates a linear history in which each commit adds one file.
-fn linear_history(count: usize) -> TempRepository {
+fn linear_history(name: &str, count: usize) -> TempRepository {
     let mut commands = String::new();
     for number in 0..count {
         commands +=
             &format!("commit refs/heads/master\ncommitter a <a@b> {number} +0000\ndata 1\nx\n");
         commands += &format!("M 644 inline f{number}\ndata 1\nx\n");
     }
-    TempRepository::imported("line", commands.as_bytes())
+    TempRepository::imported(name, commands.as_bytes())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shallow_clone_can_be_read_and_changed() {
-    let whole = linear_history(20);
+    let whole = linear_history("whole", 20);
     let shallow = TempRepository::new("shallow");
     shallow.git(&["clone", "-q", "--depth", "3", &format!("file://{}", whole.0.display()), "."]);
     let server = Server::start(&shallow.0);
@@ -160,7 +160,7 @@ async fn a_shallow_clone_can_be_read_and_changed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_packed_repository_can_be_read_and_changed() {
-    let repository = linear_history(20);
+    let repository = linear_history("packed", 20);
     repository.git(&["gc", "-q", "--prune=now"]);
     assert_eq!(repository.count_loose(), 0);
     assert!(!repository.0.join(".git/refs/heads/master").exists());
