@@ -157,6 +157,7 @@ impl<D: Database> Engine<D> {
                 let round = Round {
                     options: &self.options,
                     jobs: &self.jobs,
+                    view: &self.view,
                     snapshot: self.metadata.snapshot(),
                     metadata: seen,
                 };

@@ -13,9 +13,9 @@ use datakit_github::{
     StatusState, Text, layout, write,
 };
 
-use super::Options;
 use super::jobs::Jobs;
 use super::obstacles::remove_obstacles;
+use super::{Options, View};
 use crate::Target;
 use crate::state::is_no_file;
 use crate::state::{History, INDEX_BRANCH, JobResult, JobStatus, Record, index_path};
@@ -43,6 +43,7 @@ pub(super) struct Published<D: Database> {
 pub(super) struct Round<'r, D: Database> {
     pub(super) options: &'r Options,
     pub(super) jobs: &'r Jobs,
+    pub(super) view: &'r View,
     pub(super) snapshot: Arc<Snapshot>,
     /// The commit of the snapshot.
     pub(super) metadata: &'r D::Commit,
@@ -179,7 +180,11 @@ impl<D: Database> Published<D> {
             }
         }
         let record = Record { source: Some(head.hash), jobs: jobs.clone() };
-        if let Some(commit) = history.add(record, &round.metadata.id().to_string()).await? {
+        let since = round.view.since(target);
+        let metadata = round.metadata.id().to_string();
+        let added = history.add(record, &since, &metadata).await?;
+        round.view.set_since(target, history);
+        if let Some(commit) = added {
             self.index.insert((head.clone(), target.clone()), commit.id().to_string());
         }
         Ok(jobs)

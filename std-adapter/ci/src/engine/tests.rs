@@ -418,6 +418,57 @@ async fn view_shows_results_and_forgets_removed_targets() -> Done {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn times_of_states_are_kept_over_a_restart() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 2).await;
+    let project = || {
+        Project::new(repo(), |input| {
+            let wait = Input::<String>::new("wait", Outcome::pending("Waiting for a review"));
+            let done = input.head().map(|_| "done".to_owned());
+            vec![("review".to_owned(), wait.term()), ("done".to_owned(), done)]
+        })
+    };
+    let since = async |view: &View, test: &str| {
+        let found = async {
+            loop {
+                if let Some(target) = view.target(&target("master")) {
+                    let job = target.jobs.iter().find(|job| job.test == test).unwrap();
+                    return (target.head.hash, job.since);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, found).await.unwrap()
+    };
+    let start = || {
+        let mut engine = Engine::new(fixture.db.clone(), Options::default(), vec![project()]);
+        let view = engine.view();
+        (tokio::spawn(async move { engine.run().await }), view)
+    };
+    let (engine, view) = start();
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "review", "state"), "pending").await;
+    let first = (since(&view, "review").await, since(&view, "done").await);
+    engine.abort();
+    let restarted = std::time::SystemTime::now();
+    let (engine, view) = start();
+    // The time is known as soon as the history has been read.
+    let kept = async {
+        while (since(&view, "review").await, since(&view, "done").await) != first {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, kept).await.expect("the times of the first run");
+    assert_eq!(fixture.commits(&history_branch(&target("master"))).await, 1);
+    // The wait for another commit begins later.
+    fixture.set_head("master", 4).await;
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "review", "state"), "pending").await;
+    let (head, time) = since(&view, "review").await;
+    assert!(head == hash(4) && time > restarted, "{head} {time:?}");
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn overall_result_names_the_failed_test() -> Done {
     let fixture = Fixture::new().await;
     fixture.set_head("master", 1).await;

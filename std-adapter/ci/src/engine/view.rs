@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use datakit_client::db::Database;
 use datakit_github::{Commit, Snapshot};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
 use super::jobs::Jobs;
 use crate::Target;
-use crate::state::{JobResult, JobStatus};
+use crate::state::{History, JobResult, JobStatus, Record};
 use crate::term::{AnyNode, State};
 
 /// The number of changes by which a receiver can fall behind.
@@ -52,7 +53,8 @@ pub struct JobView {
     /// The node of the job's term. Call [`explain`](crate::term::explain) to find out what the job
     /// is waiting for.
     pub node: Arc<dyn AnyNode>,
-    /// The time at which the status last changed.
+    /// The time at which the job got its status for the commit under test. This time is kept when
+    /// the server is restarted.
     pub since: SystemTime,
 }
 
@@ -106,12 +108,45 @@ impl View {
         }
     }
 
+    /// Returns the times at which the jobs of a target got their status, keyed by test name.
+    pub(super) fn since(&self, target: &Target) -> BTreeMap<String, SystemTime> {
+        let view = self.target(target);
+        let jobs = view.iter().flat_map(|view| &view.jobs);
+        jobs.map(|job| (job.test.clone(), job.since)).collect()
+    }
+
+    /// Sets the times of the jobs that have the same status in a history, which contains the times
+    /// from before a restart.
+    pub(super) fn set_since<D: Database>(&self, target: &Target, history: &History<D>) {
+        let Record { source, jobs } = history.last();
+        let stored = |test: &str, status: JobStatus| {
+            jobs.get(test).filter(|last| last.status == status)?;
+            history.since().get(test).copied()
+        };
+        {
+            let mut targets = self.shared.targets.write();
+            let Some(view) = targets.get_mut(target) else { return };
+            let mut views = view.jobs.iter();
+            let is_known = |job: &JobView| {
+                stored(&job.test, job.result.status).is_none_or(|since| since == job.since)
+            };
+            if *source != Some(view.head.hash) || views.all(is_known) {
+                return;
+            }
+            for job in &mut Arc::make_mut(view).jobs {
+                job.since = stored(&job.test, job.result.status).unwrap_or(job.since);
+            }
+        }
+        // The call fails if there is no receiver.
+        let _ = self.shared.changes.send(target.clone());
+    }
+
     /// Replaces the jobs of a target, or removes the target if it no longer exists.
     pub(super) fn set(&self, target: &Target, snapshot: &Snapshot, jobs: &Jobs) {
         let old = self.target(target);
         let new = target.head(snapshot).filter(|_| jobs.contains(target)).map(|head| TargetView {
             title: target.title(snapshot),
-            jobs: job_views(target, jobs, old.as_deref()),
+            jobs: job_views(target, jobs, old.as_deref().filter(|old| old.head == head)),
             target: target.clone(),
             head,
         });

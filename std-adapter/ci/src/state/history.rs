@@ -1,14 +1,21 @@
 //! The history of a target.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use datakit_client::db::{
     BranchOps, CommitOps, Database, Error, Path, Result, TransactionExt, TransactionOps, TreeOps,
 };
 use datakit_github::Hash;
+use jiff::Timestamp;
 
 use super::{JobResult, history_branch};
 use crate::Target;
+
+/// The file with the result of a job.
+const OUTPUT: &str = "output";
+/// The file with the time at which a job got its status, in RFC 3339 format.
+const SINCE: &str = "since";
 
 /// The state of a target at one point in time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +42,7 @@ impl Record {
         };
         for dir in tests.iter().filter_map(|name| name.to_str()) {
             let test = test_of_dir(dir);
-            let output = read_optional(tree, &Path::from_names(["job", dir, "output"])?).await?;
+            let output = read_optional(tree, &Path::from_names(["job", dir, OUTPUT])?).await?;
             match output.map(|output| JobResult::from_json(&output)) {
                 Some(Ok(result)) => drop(jobs.insert(test, result)),
                 Some(Err(error)) => tracing::warn!(test, %error, "result ignored"),
@@ -52,6 +59,8 @@ pub struct History<D: Database> {
     branch: D::Branch,
     /// The state in the head commit of the branch.
     last: Record,
+    /// The times at which the jobs in `last` got their status, keyed by test name.
+    since: BTreeMap<String, SystemTime>,
     /// The head commit when the history was opened.
     opened: Option<D::Commit>,
 }
@@ -65,11 +74,15 @@ impl<D: Database> History<D> {
     pub async fn open(db: &D, target: &Target) -> Result<History<D>> {
         let branch = db.branch(history_branch(target)).await?;
         let opened = branch.head().await?;
-        let last = match &opened {
-            Some(head) => Record::read(&head.tree()).await?,
-            None => Record::default(),
+        let (last, since) = match &opened {
+            Some(head) => {
+                let last = Record::read(&head.tree()).await?;
+                let since = read_times(head, &last).await?;
+                (last, since)
+            }
+            None => Default::default(),
         };
-        Ok(History { branch, last, opened })
+        Ok(History { branch, last, since, opened })
     }
 
     /// Returns the head commit when the history was opened.
@@ -83,31 +96,62 @@ impl<D: Database> History<D> {
         &self.last
     }
 
-    /// Commits a new state. Returns the commit, or `None` if the state did not change.
+    /// Returns the times at which the jobs in the last state got their status, keyed by test name.
+    #[must_use]
+    pub fn since(&self) -> &BTreeMap<String, SystemTime> {
+        &self.since
+    }
+
+    /// Commits a new state. `changed` contains the times at which jobs got their status, and is
+    /// used for the jobs whose status or commit differs from the last state. Returns the commit, or
+    /// `None` if the state did not change.
     ///
     /// If the future is dropped, it is unspecified whether the state has been committed.
     ///
     /// # Errors
     /// Returns any error that the database reports.
-    pub async fn add(&mut self, new: Record, metadata: &str) -> Result<Option<D::Commit>> {
+    pub async fn add(
+        &mut self,
+        new: Record,
+        changed: &BTreeMap<String, SystemTime>,
+        metadata: &str,
+    ) -> Result<Option<D::Commit>> {
         if new == self.last {
             return Ok(None);
         }
-        let committed = match self.commit(&self.last, &new, metadata).await {
+        let new = Update { since: self.times(&new, changed), record: new, metadata };
+        let committed = match self.commit(&self.last, &new).await {
             // Another client has replaced files with directories, or the reverse.
             Err(error) if is_no_file(&error) || error == Error::Exists => {
                 tracing::warn!(branch = %self.branch.name(), %error, "the history is replaced");
-                self.commit(&Record::default(), &new, metadata).await
+                self.commit(&Record::default(), &new).await
             }
             committed => committed,
         };
         let commit = committed?;
-        self.last = new;
+        (self.last, self.since) = (new.record, new.since);
         Ok(Some(commit))
     }
 
+    /// Returns the times at which the jobs in `new` got their status.
+    fn times(
+        &self,
+        new: &Record,
+        changed: &BTreeMap<String, SystemTime>,
+    ) -> BTreeMap<String, SystemTime> {
+        let time = |(test, result): (&String, &JobResult)| {
+            let last = self.last.jobs.get(test).filter(|_| self.last.source == new.source);
+            let known = match last {
+                Some(last) if last.status == result.status => self.since.get(test),
+                _ => changed.get(test),
+            };
+            (test.clone(), known.copied().unwrap_or_else(SystemTime::now))
+        };
+        new.jobs.iter().map(time).collect()
+    }
+
     /// Commits a new state. If `old` is empty, all files are replaced.
-    async fn commit(&self, old: &Record, new: &Record, metadata: &str) -> Result<D::Commit> {
+    async fn commit(&self, old: &Record, new: &Update<'_>) -> Result<D::Commit> {
         let transaction = self.branch.transaction().await?;
         let committed = async {
             if *old == Record::default() {
@@ -115,8 +159,8 @@ impl<D: Database> History<D> {
                     transaction.remove_if_present(&Path::from_names([name])?).await?;
                 }
             }
-            write(&transaction, old, new, metadata).await?;
-            transaction.commit(&message(&self.last, new)).await
+            write(&transaction, old, new, &self.since).await?;
+            transaction.commit(&message(&self.last, &new.record)).await
         };
         let committed = committed.await;
         if committed.is_err() {
@@ -124,6 +168,41 @@ impl<D: Database> History<D> {
         }
         committed
     }
+}
+
+/// A new state.
+struct Update<'u> {
+    record: Record,
+    since: BTreeMap<String, SystemTime>,
+    /// The hash of the metadata commit.
+    metadata: &'u str,
+}
+
+/// Reads the times at which the jobs got their status. A history written by the original CI does
+/// not contain them, so the time of its last commit is used: no job has changed after that.
+async fn read_times<C: CommitOps>(
+    head: &C,
+    record: &Record,
+) -> Result<BTreeMap<String, SystemTime>> {
+    let mut since = BTreeMap::new();
+    for test in record.jobs.keys() {
+        let stored = read_optional(&head.tree(), &file_of_job(test, SINCE)?).await?;
+        if let Some(time) = stored.and_then(|text| parse_time(&String::from_utf8_lossy(&text))) {
+            since.insert(test.clone(), time);
+        }
+    }
+    if since.len() < record.jobs.len()
+        && let Some(time) = parse_time(&head.details().await?.date)
+    {
+        for test in record.jobs.keys() {
+            since.entry(test.clone()).or_insert(time);
+        }
+    }
+    Ok(since)
+}
+
+fn parse_time(text: &str) -> Option<SystemTime> {
+    text.trim().parse::<Timestamp>().ok().map(SystemTime::from)
 }
 
 /// Describes the difference between two states in one line.
@@ -159,14 +238,15 @@ pub(crate) fn is_no_file(error: &Error) -> bool {
     error.is_absent() || matches!(error, Error::NotFile | Error::IsDirectory)
 }
 
-/// Writes the difference between two states.
+/// Writes the difference between two states. `since` belongs to the old state.
 async fn write<T: TransactionOps>(
     transaction: &T,
     old: &Record,
-    new: &Record,
-    metadata: &str,
+    new: &Update<'_>,
+    since: &BTreeMap<String, SystemTime>,
 ) -> Result<()> {
-    let source = new.source.map(|source| format!("{source}\n")).unwrap_or_default();
+    let Update { record, since: new_since, metadata } = new;
+    let source = record.source.map(|source| format!("{source}\n")).unwrap_or_default();
     transaction
         .create_or_replace_file(&Path::from_names(["source-commit"])?, source.as_bytes())
         .await?;
@@ -174,20 +254,37 @@ async fn write<T: TransactionOps>(
     transaction
         .create_or_replace_file(&Path::from_names(["metadata-commit"])?, metadata.as_bytes())
         .await?;
-    for name in old.jobs.keys().filter(|name| !new.jobs.contains_key(*name)) {
+    for name in old.jobs.keys().filter(|name| !record.jobs.contains_key(*name)) {
         transaction.remove(&job_path(name)?).await?;
     }
-    for (name, result) in new.jobs.iter().filter(|(name, job)| old.jobs.get(*name) != Some(job)) {
-        let dir = job_path(name)?;
-        transaction.make_dirs(&dir).await?;
-        let (file, json) = (dir.concat(&Path::from_names(["output"])?), result.to_json());
-        transaction.create_or_replace_file(&file, json.as_bytes()).await?;
+    for (test, result) in &record.jobs {
+        let last = old.jobs.get(test);
+        if last.is_none() {
+            transaction.make_dirs(&job_path(test)?).await?;
+        }
+        if last != Some(result) {
+            let json = result.to_json();
+            transaction
+                .create_or_replace_file(&file_of_job(test, OUTPUT)?, json.as_bytes())
+                .await?;
+        }
+        if let Some(time) = new_since.get(test)
+            && (last.is_none() || since.get(test) != Some(time))
+        {
+            let text = Timestamp::try_from(*time).map(|time| format!("{time}\n"));
+            let text = text.unwrap_or_default();
+            transaction.create_or_replace_file(&file_of_job(test, SINCE)?, text.as_bytes()).await?;
+        }
     }
     Ok(())
 }
 
 fn job_path(test: &str) -> Result<Path> {
     Path::from_names(["job", &dir_of_test(test)])
+}
+
+fn file_of_job(test: &str, file: &str) -> Result<Path> {
+    Path::from_names(["job", &dir_of_test(test), file])
 }
 
 /// Returns the name of a test's directory. A directory name cannot contain `/` and cannot be `.` or

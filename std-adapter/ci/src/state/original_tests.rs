@@ -206,6 +206,10 @@ async fn histories_are_opened_and_results_are_parsed() {
     let [lint, tests] = [&record.jobs["lint"], &record.jobs["tests"]];
     assert_eq!((lint.status, &*lint.text), (JobStatus::Failure, "caf\u{fffd}\u{7}"));
     assert_eq!((tests.status, &*tests.text), (JobStatus::Success, "all good"));
+    // The original does not store since when a job has its status.
+    let changed = history.opened().unwrap().details().await.unwrap().date;
+    let changed: std::time::SystemTime = changed.parse::<jiff::Timestamp>().unwrap().into();
+    assert_eq!((history.since()["lint"], history.since()["tests"]), (changed, changed));
     let Logs::Pair(pair) = &tests.logs else { panic!("{:?}", tests.logs) };
     let (Logs::Live { branch: live }, Logs::Pair(rest)) = &**pair else { panic!("{pair:?}") };
     let Logs::Saved(saved) = &rest.1 else { panic!("{rest:?}") };
