@@ -3,6 +3,7 @@
 //! `podman` downloads a container image and writes its files to a directory, so commands run in the
 //! same kind of sandbox regardless of their image.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,10 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The maximum size of the output of `podman image inspect`, in bytes.
 const OUTPUT_MAX: usize = 1 << 20;
+
+/// The maximum number of lines and bytes of error messages in the text of a failure.
+const STDERR_LINES: usize = 3;
+const STDERR_MAX: usize = 1000;
 
 /// An unpacked image is removed if it has not been used for this long.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -165,13 +170,10 @@ async fn run(command: &mut Command, log: Option<&BuildLog>) -> Result<String, Co
     let mut process = Process::spawn(command)
         .map_err(|source| CommandError::Start { program: program.clone(), source })?;
     let mut out = CappedOutput(Vec::new());
-    let mut err: Box<dyn Sink + Send> = match log {
-        Some(log) => Box::new(LogSink::new(log, None)),
-        None => Box::new(CappedOutput(Vec::new())),
-    };
-    let ended = tokio::time::timeout(TIMEOUT, process.wait(&mut out, &mut *err)).await;
+    let mut err = StderrTail { log: log.map(|log| LogSink::new(log, None)), tail: VecDeque::new() };
+    let ended = tokio::time::timeout(TIMEOUT, process.wait(&mut out, &mut err)).await;
     let Ok(status) = ended else {
-        process.terminate(super::GRACE, &mut out, &mut *err).await;
+        process.terminate(super::GRACE, &mut out, &mut err).await;
         return Err(CommandError::Timeout { limit: TIMEOUT });
     };
     let status =
@@ -179,7 +181,42 @@ async fn run(command: &mut Command, log: Option<&BuildLog>) -> Result<String, Co
     if status.success() {
         return Ok(String::from_utf8_lossy(&out.0).trim().to_owned());
     }
-    Err(CommandError::Failed { status: format!("{program}: {status}") })
+    let status = match err.last_lines() {
+        lines if lines.is_empty() => format!("{program}: {status}"),
+        lines => format!("{program}: {status}: {lines}"),
+    };
+    Err(CommandError::Failed { status })
+}
+
+/// Writes messages to the log, if there is one, and keeps the last of them for the failure.
+struct StderrTail<'a> {
+    log: Option<LogSink<'a>>,
+    tail: VecDeque<u8>,
+}
+
+impl StderrTail<'_> {
+    /// Returns the last lines as a single line.
+    fn last_lines(&self) -> String {
+        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        let text = String::from_utf8_lossy(&tail);
+        // Programs separate the updates of a progress bar with carriage returns.
+        let lines = text.split(['\n', '\r']).map(|line| line.replace(char::is_control, " "));
+        let lines: Vec<String> =
+            lines.map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
+        let first = lines.len().saturating_sub(STDERR_LINES);
+        lines.get(first..).unwrap_or_default().join("; ")
+    }
+}
+
+impl Sink for StderrTail<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(log) = &mut self.log {
+            log.write(bytes);
+        }
+        self.tail.extend(bytes);
+        let surplus = self.tail.len().saturating_sub(STDERR_MAX);
+        self.tail.drain(..surplus);
+    }
 }
 
 struct CappedOutput(Vec<u8>);

@@ -228,6 +228,27 @@ async fn image_is_downloaded_and_unpacked_once() -> Done {
     Ok(())
 }
 
+#[tokio::test]
+async fn failed_download_shows_the_last_messages_of_podman() -> Done {
+    let tools = tempfile::tempdir()?;
+    let podman = tools.path().join("podman");
+    let script = "#!/bin/sh
+        test \"$1\" = pull || exit 1
+        yes 'Trying to pull' | head -n 1000 >&2
+        printf 'Copying 1%%\\rCopying 2%%\\nWARN: \\033[31mretry\\n\\nError: manifest unknown\\n' >&2
+        exit 125";
+    fs::write(&podman, script)?;
+    fs::set_permissions(&podman, fs::Permissions::from_mode(0o755))?;
+    let log = new_log();
+    let failed = image::unpacked(&podman, "example.org/no:1", tools.path(), &log).await;
+    let failed = failed.map(|_| ()).unwrap_err().to_string();
+    let expected = "exit status: 125: Copying 2%; WARN:  [31mretry; Error: manifest unknown";
+    assert!(failed.ends_with(expected), "{failed}");
+    let log = log.finish();
+    assert!(log.contains("$ podman pull") && log.contains("Error: manifest unknown"), "{log}");
+    Ok(())
+}
+
 /// When another test starts this test as the launcher, restricts itself and then executes a
 /// command.
 #[cfg(target_os = "linux")]
