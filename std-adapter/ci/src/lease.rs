@@ -13,9 +13,10 @@ use std::fmt;
 use std::time::Duration;
 
 use datakit_client::db::{
-    BackendError, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeOps,
-    Watch,
+    BackendError, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeExt,
+    TreeOps, Watch,
 };
+use datakit_github::FILE_MAX;
 use serde::{Deserialize, Serialize};
 
 /// The name of the branch.
@@ -221,9 +222,10 @@ enum LeaseFile {
 }
 
 async fn read<T: TreeOps>(tree: &T, name: &str) -> Result<LeaseFile> {
-    match tree.read_file(&file(name)?).await {
+    match tree.read_file_up_to(&file(name)?, FILE_MAX).await {
         Ok(json) => Ok(serde_json::from_slice(&json).map_or(LeaseFile::Invalid, LeaseFile::Server)),
         Err(Error::NotFound) => Ok(LeaseFile::Nothing),
+        Err(Error::FileTooLong { .. }) => Ok(LeaseFile::Invalid),
         Err(error) => Err(error),
     }
 }

@@ -1,11 +1,12 @@
 //! Creates terms whose values are read from the metadata branch.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use datakit_github::{
-    Commit, Context, Diff, Element, ElementId, Ref, Snapshot, Status, StatusId, StatusState,
+    Commit, Context, Diff, Element, ElementId, OversizedFile, Ref, Snapshot, Status, StatusId,
+    StatusState,
 };
 use parking_lot::Mutex;
 
@@ -44,6 +45,8 @@ pub struct Metadata {
 #[derive(Default)]
 struct MetadataState {
     snapshot: Arc<Snapshot>,
+    /// The elements that have a file that is too large. Their terms fail.
+    oversized: BTreeMap<ElementId, OversizedFile>,
     /// The inputs for the metadata elements (pull requests, branches and so on) that terms depend
     /// on.
     inputs: HashMap<ElementId, Input<Option<Element>>>,
@@ -54,6 +57,14 @@ struct MetadataState {
 }
 
 impl MetadataState {
+    /// Returns the current value of an element's term.
+    fn outcome(&self, id: &ElementId) -> Outcome<Option<Element>> {
+        match self.oversized.get(id) {
+            Some(file) => Outcome::failure(file.to_string()),
+            None => Outcome::Success(self.snapshot.get(id)),
+        }
+    }
+
     /// Removes unused inputs, but only after the number of inputs has doubled, because checking
     /// every input takes time.
     fn remove_unused(&mut self) {
@@ -110,17 +121,36 @@ impl Metadata {
         self.apply(snapshot, Diff::new(updates, removals))
     }
 
+    /// Replaces the oversized files of the elements for which `is_read` returns `true`. Returns all
+    /// oversized files.
+    pub(crate) fn set_oversized(
+        &self,
+        is_read: impl Fn(&ElementId) -> bool,
+        oversized: BTreeMap<ElementId, OversizedFile>,
+    ) -> BTreeMap<ElementId, OversizedFile> {
+        let mut state = self.state.lock();
+        let mut changed: BTreeSet<ElementId> = oversized.keys().cloned().collect();
+        changed.extend(state.oversized.keys().filter(|id| is_read(id)).cloned());
+        state.oversized.retain(|id, _| !is_read(id));
+        state.oversized.extend(oversized);
+        for id in changed {
+            if let Some(input) = state.inputs.get(&id) {
+                input.set(state.outcome(&id));
+            }
+        }
+        state.oversized.clone()
+    }
+
     fn apply(&self, snapshot: Snapshot, diff: Diff) -> Diff {
         let mut state = self.state.lock();
         state.remove_unused();
-        let changes = diff.updates().map(|element| (element.id(), Some(element.clone())));
-        let changes = changes.chain(diff.removals().map(|id| (id.clone(), None)));
-        for (id, element) in changes {
+        state.snapshot = Arc::new(snapshot);
+        let changed = diff.updates().map(Element::id).chain(diff.removals().cloned());
+        for id in changed {
             if let Some(input) = state.inputs.get(&id) {
-                input.set(Outcome::Success(element));
+                input.set(state.outcome(&id));
             }
         }
-        state.snapshot = Arc::new(snapshot);
         let is_ref = |id: &ElementId| matches!(id, ElementId::Ref(_));
         if diff.updates().any(|element| is_ref(&element.id())) || diff.removals().any(is_ref) {
             state.update_heads();
@@ -140,11 +170,9 @@ impl Metadata {
     pub fn element(&self, id: impl Into<ElementId>) -> Term<Option<Element>> {
         let id = id.into();
         let mut state = self.state.lock();
-        let MetadataState { snapshot, inputs, .. } = &mut *state;
-        let input = inputs.entry(id).or_insert_with_key(|id| {
-            Input::new(id.to_string(), Outcome::Success(snapshot.get(id)))
-        });
-        input.term()
+        let initial = state.outcome(&id);
+        let input = state.inputs.entry(id);
+        input.or_insert_with_key(|id| Input::new(id.to_string(), initial)).term()
     }
 
     /// Returns a term for the head commit of a target. The term fails while the target does not

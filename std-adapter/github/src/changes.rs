@@ -65,15 +65,11 @@ impl Changes {
         for change in changes {
             let names: Vec<ByteString> = change.path().names().cloned().collect();
             match locate(&names) {
-                Some(Location::Repo(id)) => drop(found.ids.insert(id.into())),
-                Some(Location::Pr(id, _)) => drop(found.ids.insert(id.into())),
-                Some(Location::Ref(id, _)) => drop(found.ids.insert(id.into())),
-                Some(Location::Status(id, _)) => drop(found.ids.insert(id.into())),
-                Some(Location::Commit(id)) => drop(found.ids.insert(id.into())),
                 Some(Location::Dirty(id)) if !matches!(change, Change::Removed(_)) => {
                     found.dirty.insert(id);
                 }
-                Some(Location::Dirty(_)) | None => {}
+                Some(location) => found.ids.extend(location.element()),
+                None => {}
             }
         }
         found

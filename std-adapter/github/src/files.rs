@@ -152,7 +152,7 @@ impl Parsed {
             snapshot.repos().difference(&monitored).cloned().map(ElementId::Repo).collect();
         snapshot.remove(&others);
         dirty.retain(|id| matches!(id, DirtyId::Repo(_)) || monitored.contains(id.repo()));
-        BranchContent { snapshot, dirty }
+        BranchContent { snapshot, dirty, oversized: BTreeMap::new() }
     }
 }
 

@@ -119,6 +119,20 @@ pub(crate) enum Location<'p> {
     Commit(Commit),
 }
 
+impl Location<'_> {
+    /// Returns the metadata element to which the file belongs, or `None` for a `.dirty` file.
+    pub(crate) fn element(self) -> Option<ElementId> {
+        match self {
+            Location::Repo(id) => Some(id.into()),
+            Location::Pr(id, _) => Some(id.into()),
+            Location::Ref(id, _) => Some(id.into()),
+            Location::Status(id, _) => Some(id.into()),
+            Location::Commit(id) => Some(id.into()),
+            Location::Dirty(_) => None,
+        }
+    }
+}
+
 /// Returns the object to which the file at the path `names` belongs, or `None` if there is no such
 /// object.
 pub(crate) fn locate(names: &[ByteString]) -> Option<Location<'_>> {

@@ -36,7 +36,7 @@ pub use files::{Files, Parsed, print};
 pub use hash::Hash;
 pub use message::CLEAN_MESSAGE;
 pub use name::InvalidName;
-pub use read::{BranchContent, read, read_refs, update};
+pub use read::{BranchContent, FILE_MAX, OversizedFile, read, read_refs, update};
 pub use ref_name::{RefKind, RefName};
 pub use repo::{InvalidRepo, Repo};
 pub use snapshot::Snapshot;

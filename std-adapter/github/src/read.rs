@@ -1,12 +1,17 @@
 //! Reads snapshots from a database tree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use datakit_client::db::{Content, Path, Result, TreeOps};
+use datakit_client::db::{Content, Error, Path, Result, TreeOps};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::layout::{self, DIRTY, MONITOR, path};
+use crate::layout::{self, DIRTY, Location, MONITOR, path};
 use crate::{Changes, DirtyId, ElementId, Files, Parsed, Ref, Repo, Snapshot, files};
+
+/// The maximum size of a file in bytes. Larger files are not read. The longest files that GitHub
+/// produces are the comments on pull requests, with 256 KiB.
+pub const FILE_MAX: u64 = 1 << 20;
 
 /// The number of files that are read or written concurrently. By default, a server processes this
 /// many requests concurrently per connection.
@@ -20,6 +25,48 @@ pub struct BranchContent {
     /// The `.dirty` files. Includes a repository's `.dirty` file even if the repository is not
     /// monitored.
     pub dirty: BTreeSet<DirtyId>,
+    /// The elements with a file that was not read because it is larger than [`FILE_MAX`]. If the
+    /// element does not require the file, it is also part of the snapshot. The state returned by
+    /// [`update`] contains only the elements that changed.
+    pub oversized: BTreeMap<ElementId, OversizedFile>,
+}
+
+/// A file that was not read because it is larger than [`FILE_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OversizedFile {
+    /// The path.
+    pub path: Path,
+    /// The size in bytes.
+    pub size: u64,
+}
+
+impl fmt::Display for OversizedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OversizedFile { path, size } = self;
+        write!(f, "the metadata file {path} has {size} bytes; the limit is {FILE_MAX}")
+    }
+}
+
+/// The files found by [`read_files`].
+#[derive(Default)]
+struct Found {
+    files: Files,
+    oversized: BTreeMap<ElementId, OversizedFile>,
+}
+
+impl Found {
+    fn extend(&mut self, other: Found) {
+        self.files.extend(other.files);
+        self.oversized.extend(other.oversized);
+    }
+
+    fn add_oversized(&mut self, file: OversizedFile) {
+        tracing::warn!("{file}; it is ignored");
+        let names: Vec<_> = file.path.names().cloned().collect();
+        if let Some(id) = layout::locate(&names).and_then(Location::element) {
+            self.oversized.insert(id, file);
+        }
+    }
 }
 
 /// Reads the state of the branch from a tree. Only monitored repositories are read in full.
@@ -30,7 +77,7 @@ pub async fn read<T: TreeOps>(tree: &T) -> Result<BranchContent> {
     let mut repos = Vec::new();
     for user in tree.read_dir(&Path::ROOT).await? {
         let dir = path([&user]);
-        if let Some(Content::Dir(names)) = read_entry(tree, dir).await?.1 {
+        if let Some(Entry::Content(Content::Dir(names))) = read_entry(tree, dir).await?.1 {
             let user = user.to_str();
             let names = names.iter().filter_map(|name| name.to_str());
             repos.extend(names.filter_map(|name| Repo::new(user?, name).ok()));
@@ -40,9 +87,10 @@ pub async fn read<T: TreeOps>(tree: &T) -> Result<BranchContent> {
         .iter()
         .flat_map(|repo| [MONITOR, DIRTY].map(|mark| layout::repo(repo).concat(&path([mark]))));
     let mut found = read_files(tree, marks.collect()).await?;
-    let monitored = Parsed::new(&found).monitored;
+    let monitored = Parsed::new(&found.files).monitored;
     found.extend(read_files(tree, monitored.iter().flat_map(contents).collect()).await?);
-    Ok(Parsed::new(&found).into_content())
+    let content = Parsed::new(&found.files).into_content();
+    Ok(BranchContent { oversized: found.oversized, ..content })
 }
 
 /// Returns the directories that contain a repository's data.
@@ -57,7 +105,7 @@ fn contents(repo: &Repo) -> impl Iterator<Item = Path> {
 /// Returns the first error that the database reports, for example if the connection is lost.
 pub async fn read_refs<T: TreeOps>(tree: &T, repo: &Repo) -> Result<Vec<Ref>> {
     let dir = layout::repo(repo).concat(&path(["ref"]));
-    let parsed = Parsed::new(&read_files(tree, vec![dir]).await?);
+    let parsed = Parsed::new(&read_files(tree, vec![dir]).await?.files);
     Ok(parsed.all.refs().values().cloned().collect())
 }
 
@@ -79,7 +127,7 @@ pub async fn update<T: TreeOps>(
     let reread: BTreeSet<&Repo> = changes.ids.iter().filter_map(as_repo).collect();
     let marks = reread.iter().map(|repo| layout::monitor(repo));
     let mut found = read_files(tree, marks.collect()).await?;
-    let mut monitored = Parsed::new(&found).monitored;
+    let mut monitored = Parsed::new(&found.files).monitored;
     let mut roots: Vec<Path> = monitored.iter().flat_map(contents).collect();
     let stays = |repo: &Repo| old.repos().contains(repo) && !reread.contains(repo);
     let changed = changes.ids.iter().filter(|id| stays(id.repo()));
@@ -88,7 +136,7 @@ pub async fn update<T: TreeOps>(
 
     let mut snapshot = old.clone();
     snapshot.remove(&changes.ids);
-    let parsed = Parsed::new(&found);
+    let parsed = Parsed::new(&found.files);
     snapshot.extend(parsed.all);
     let touched: BTreeSet<&Repo> = changed.map(ElementId::repo).collect();
     touched.into_iter().for_each(|repo| snapshot.remove_bare_commits(repo));
@@ -96,7 +144,8 @@ pub async fn update<T: TreeOps>(
     monitored.extend(old.repos().iter().filter(|repo| stays(repo)).cloned());
     let dirty = changes.dirty.iter().cloned().chain(parsed.dirty);
     let known = |id: &DirtyId| matches!(id, DirtyId::Repo(_)) || monitored.contains(id.repo());
-    Ok(BranchContent { snapshot, dirty: dirty.filter(known).collect() })
+    let dirty = dirty.filter(known).collect();
+    Ok(BranchContent { snapshot, dirty, oversized: found.oversized })
 }
 
 fn as_repo(id: &ElementId) -> Option<&Repo> {
@@ -118,32 +167,45 @@ fn roots_of(id: &ElementId) -> Vec<Path> {
 
 /// Reads files and (recursively) directories, using many concurrent requests. Omits paths that do
 /// not exist.
-async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<Files> {
+async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<Found> {
     let mut running = FuturesUnordered::new();
-    let mut files = Files::new();
+    let mut found = Found::default();
     loop {
         while running.len() < CONCURRENCY
             && let Some(path) = waiting.pop()
         {
             running.push(read_entry(tree, path));
         }
-        let Some(entry) = running.next().await else { return Ok(files) };
+        let Some(entry) = running.next().await else { return Ok(found) };
         match entry? {
-            (path, Some(Content::File(content))) => drop(files.insert(path, content)),
-            (dir, Some(Content::Dir(names))) => {
+            (path, Some(Entry::Content(Content::File(content)))) => {
+                found.files.insert(path, content);
+            }
+            (path, Some(Entry::Oversized(size))) => {
+                found.add_oversized(OversizedFile { path, size });
+            }
+            (dir, Some(Entry::Content(Content::Dir(names)))) => {
                 for name in names {
                     waiting.push(dir.clone().join(name)?);
                 }
             }
-            (_, Some(Content::Link(_)) | None) => {}
+            (_, Some(Entry::Content(Content::Link(_))) | None) => {}
         }
     }
 }
 
-/// Reads a single entry. The content is `None` if the entry does not exist.
-async fn read_entry<T: TreeOps>(tree: &T, path: Path) -> Result<(Path, Option<Content>)> {
-    match tree.read(&path).await {
-        Ok(content) => Ok((path, Some(content))),
+/// An entry of the tree.
+enum Entry {
+    Content(Content),
+    /// A file of this size, which is larger than [`FILE_MAX`].
+    Oversized(u64),
+}
+
+/// Reads a single entry. The result is `None` if the entry does not exist.
+async fn read_entry<T: TreeOps>(tree: &T, path: Path) -> Result<(Path, Option<Entry>)> {
+    match tree.read_up_to(&path, FILE_MAX).await {
+        Ok(content) => Ok((path, Some(Entry::Content(content)))),
+        Err(Error::FileTooLong { size, .. }) => Ok((path, Some(Entry::Oversized(size)))),
         Err(error) if error.is_absent() => Ok((path, None)),
         Err(error) => Err(error),
     }

@@ -132,6 +132,24 @@ async fn only_monitored_repositories_are_read() {
 }
 
 #[tokio::test]
+async fn oversized_files_are_reported_and_not_read() {
+    let branch = branch("metadata").await;
+    let huge = "7".repeat(1 + usize::try_from(FILE_MAX).unwrap());
+    let old = commit_files(&branch, &[("a/b/.monitor", ""), ("a/b/pr/3/head", HASH)], &[]).await;
+    let texts = [("a/b/pr/3/state", "open"), ("a/b/pr/3/owner", "me"), ("a/b/pr/3/title", &huge)];
+    commit_files(&branch, &texts, &[]).await;
+    let new = commit_files(&branch, &[("a/b/ref/heads/x/head", &*huge)], &[]).await;
+    let whole = read(&new.tree()).await.unwrap();
+    let snapshot = read(&old.tree()).await.unwrap().snapshot;
+    let incremental = update(&snapshot, &new.tree(), &changes(&old, &new).await).await.unwrap();
+    assert_eq!(whole, incremental);
+    assert_eq!((whole.snapshot.prs().len(), whole.snapshot.refs().len()), (1, 0));
+    let found: Vec<String> = whole.oversized.values().map(ToString::to_string).collect();
+    let error = |path| format!("the metadata file {path} has 1048577 bytes; the limit is 1048576");
+    assert_eq!(found, ["a/b/pr/3/title", "a/b/ref/heads/x/head"].map(error));
+}
+
+#[tokio::test]
 async fn dirty_files_are_found_and_removed() {
     let branch = branch("metadata").await;
     let old = commit_files(&branch, &[("a/b/.monitor", "")], &[]).await;

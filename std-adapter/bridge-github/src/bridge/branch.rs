@@ -68,7 +68,7 @@ impl<D: Database> BranchState<D> {
     ) -> Result<Option<(Snapshot, BTreeSet<DirtyId>)>> {
         let state = match &self.last {
             Some((last, snapshot)) if last == head => {
-                BranchContent { snapshot: snapshot.clone(), dirty: BTreeSet::new() }
+                BranchContent { snapshot: snapshot.clone(), ..BranchContent::default() }
             }
             Some((last, _)) if !descends(head, last).await? => return Ok(None),
             Some((last, snapshot)) => {

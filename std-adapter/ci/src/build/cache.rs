@@ -6,15 +6,16 @@ use std::sync::{Arc, Weak};
 
 use datakit_client::db::{
     BackendError, BranchOps, CommitOps, Content, Database, Error, Path, Result, TransactionExt,
-    TransactionOps, TreeOps,
+    TransactionOps, TreeExt, TreeOps,
 };
+use datakit_github::FILE_MAX;
 use parking_lot::Mutex;
 
 use super::counts::Counted;
 use super::switch::Switch;
 use super::{Build, BuildCounts, BuildLog, Builder, LiveLog, LiveLogs};
 use crate::SharedDb;
-use crate::state::{first_line, is_no_file};
+use crate::state::{first_line, is_no_usable_file};
 use crate::term::{External, Logs, Progress, SavedLog, Term};
 
 const LOG: &str = "log";
@@ -246,7 +247,7 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
     ) -> Result<Option<Built<B>>> {
         match db.branch(name).await?.head().await? {
             Some(head) => match self.load(key, name, &head, progress).await {
-                Err(error) if is_no_file(&error) => {
+                Err(error) if is_no_usable_file(&error) => {
                     tracing::warn!(branch = name, %error, "the result is ignored");
                     Ok(None)
                 }
@@ -269,14 +270,14 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
             return Ok(None);
         }
         if let Some(repository) = self.builder.repository(key) {
-            match tree.read_file(&file(REPOSITORY)?).await {
+            match tree.read_file_up_to(&file(REPOSITORY)?, FILE_MAX).await {
                 Ok(stored) if stored.trim_ascii() != repository.as_bytes() => return Ok(None),
                 // The original CI does not store the repository.
                 Ok(_) | Err(Error::NotFound) => {}
                 Err(error) => return Err(error),
             }
         }
-        let failure = match tree.read_file(&file(FAILURE)?).await {
+        let failure = match tree.read_file_up_to(&file(FAILURE)?, FILE_MAX).await {
             Ok(failure) => Some(String::from_utf8_lossy(&failure).trim_end().to_owned()),
             Err(Error::NotFound) => None,
             Err(error) => return Err(error),

@@ -22,7 +22,9 @@ use std::time::Duration;
 use datakit_client::db::{
     BranchExt, BranchOps, CommitOps, Database, Error, Result, TransactionOps, Watch,
 };
-use datakit_github::{Changes, DEFAULT_BRANCH, Repo, Snapshot, add_monitors, ensure_branch};
+use datakit_github::{
+    Changes, DEFAULT_BRANCH, ElementId, Repo, Snapshot, StatusId, add_monitors, ensure_branch,
+};
 
 use crate::{Metadata, SharedDb, Target};
 use jobs::Jobs;
@@ -183,15 +185,22 @@ impl<D: Database> Engine<D> {
     /// Reads the metadata at `head`, adds the jobs of new targets and removes the jobs of targets
     /// that no longer exist.
     async fn read_metadata(&mut self, head: &D::Commit, seen: Option<&D::Commit>) -> Result<()> {
-        let diff = match seen {
-            None => self.metadata.update(datakit_github::read(&head.tree()).await?.snapshot),
+        let (diff, oversized) = match seen {
+            None => {
+                let state = datakit_github::read(&head.tree()).await?;
+                let diff = self.metadata.update(state.snapshot);
+                (diff, self.metadata.set_oversized(|_| true, state.oversized))
+            }
             Some(seen) => {
                 let changes = Changes::of(&head.diff(seen).await?);
                 let old = self.metadata.snapshot();
                 let state = datakit_github::update(&old, &head.tree(), &changes).await?;
-                self.metadata.update_changed(state.snapshot, &changes.ids)
+                let diff = self.metadata.update_changed(state.snapshot, &changes.ids);
+                let is_read = |id: &ElementId| is_changed(id, &changes.ids);
+                (diff, self.metadata.set_oversized(is_read, state.oversized))
             }
         };
+        self.view.set_problems(&oversized);
         self.counters.add_metadata_update();
         let snapshot = self.metadata.snapshot();
         self.published.seen(&snapshot);
@@ -231,6 +240,14 @@ impl<D: Database> Engine<D> {
             .filter(|target| canaries.is_empty() || canaries.contains(target))
             .collect()
     }
+}
+
+/// Returns `true` if an element or the commit or repository that contains it has changed.
+fn is_changed(id: &ElementId, changed: &BTreeSet<ElementId>) -> bool {
+    let in_commit = |status: &StatusId| changed.contains(&status.commit.clone().into());
+    changed.contains(id)
+        || changed.contains(&id.repo().clone().into())
+        || matches!(id, ElementId::Status(status) if in_commit(status))
 }
 
 async fn next_head<C: Send + 'static>(heads: &mut Watch<Option<C>>) -> Result<Option<C>> {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datakit_client::db::{
-    BranchExt, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeOps,
+    BranchExt, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeExt,
+    TreeOps,
 };
 use datakit_github::{
-    Commit, Context, Description, Diff, Element, ElementId, Snapshot, Status, StatusId,
+    Commit, Context, Description, Diff, Element, ElementId, FILE_MAX, Snapshot, Status, StatusId,
     StatusState, Text, layout, write,
 };
 
@@ -17,8 +18,8 @@ use super::jobs::Jobs;
 use super::obstacles::remove_obstacles;
 use super::{Options, View};
 use crate::Target;
-use crate::state::is_no_file;
 use crate::state::{History, INDEX_BRANCH, JobResult, JobStatus, Record, index_path};
+use crate::state::{is_no_file, is_no_usable_file};
 
 /// How long after a restart a pending result does not replace an older result for the same commit.
 /// Most build results are read from the database within this time.
@@ -238,12 +239,15 @@ impl<D: Database> Published<D> {
         let head = branch.head().await?;
         for ((commit, target), history) in &self.unchecked {
             let found = match &head {
-                Some(head) => head.tree().read_file(&index_path(commit, target)?).await,
+                Some(head) => {
+                    let path = index_path(commit, target)?;
+                    head.tree().read_file_up_to(&path, FILE_MAX).await
+                }
                 None => Err(Error::NotFound),
             };
             match found {
                 Ok(found) if found.trim_ascii() == history.as_bytes() => continue,
-                Err(error) if !is_no_file(&error) => return Err(error),
+                Err(error) if !is_no_usable_file(&error) => return Err(error),
                 _ => {}
             }
             let entry = self.index.entry((commit.clone(), target.clone()));

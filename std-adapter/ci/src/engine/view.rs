@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use datakit_client::db::Database;
-use datakit_github::{Commit, Snapshot};
+use datakit_github::{Commit, ElementId, OversizedFile, Snapshot};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
@@ -27,6 +27,8 @@ pub struct View {
 
 struct ViewInner {
     targets: RwLock<BTreeMap<Target, Arc<TargetView>>>,
+    /// The targets whose metadata could not be read, and the reasons.
+    problems: RwLock<BTreeMap<Target, String>>,
     changes: broadcast::Sender<Target>,
 }
 
@@ -77,7 +79,8 @@ impl View {
     #[must_use]
     pub fn new() -> View {
         let changes = broadcast::Sender::new(CHANGES_MAX);
-        View { shared: Arc::new(ViewInner { targets: RwLock::default(), changes }) }
+        let (targets, problems) = Default::default();
+        View { shared: Arc::new(ViewInner { targets, problems, changes }) }
     }
 
     /// Returns all targets in order.
@@ -90,6 +93,20 @@ impl View {
     #[must_use]
     pub fn target(&self, target: &Target) -> Option<Arc<TargetView>> {
         self.shared.targets.read().get(target).cloned()
+    }
+
+    /// Returns the reason why the metadata of a target could not be read. Without it, the target can
+    /// be missing.
+    #[must_use]
+    pub fn problem(&self, target: &Target) -> Option<String> {
+        self.shared.problems.read().get(target).cloned()
+    }
+
+    /// Replaces the reasons why metadata could not be read.
+    pub(super) fn set_problems(&self, oversized: &BTreeMap<ElementId, OversizedFile>) {
+        let problem =
+            |(id, file): (&ElementId, &OversizedFile)| Some((Target::of(id)?, file.to_string()));
+        *self.shared.problems.write() = oversized.iter().filter_map(problem).collect();
     }
 
     /// Returns a receiver that reports each target that has changed. After

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datakit_client::db::{self, Database, Path, TreeOps};
+use datakit_client::db::{self, Database, Path, TreeExt, TreeOps};
+use datakit_github::FILE_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::artifacts::{self, ARTIFACT_LIMITS, Artifact};
@@ -242,7 +243,7 @@ impl<D: Database, S: Source> Builder for StepBuilder<D, S> {
     }
 
     async fn load<T: TreeOps>(&self, tree: &T, _: &StepKey) -> db::Result<StepResult> {
-        let json = tree.read_file(&result_file()?).await?;
+        let json = tree.read_file_up_to(&result_file()?, FILE_MAX).await?;
         // A result that was written by another version still counts as a success.
         Ok(serde_json::from_slice(&json).unwrap_or(StepResult {
             milliseconds: 0,

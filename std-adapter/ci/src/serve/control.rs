@@ -86,9 +86,9 @@ async fn reply(mut stream: UnixStream, view: &View) -> io::Result<()> {
 /// Returns the tests of a target, their states, and the states of the terms they depend on.
 fn explanation(target: &Target, view: &View) -> String {
     let Some(shown) = view.target(target) else {
-        return format!(
-            "{target} is not tested: it does not exist, or its project is not configured\n"
-        );
+        let unknown = || "it does not exist, or its project is not configured".to_owned();
+        let reason = view.problem(target).unwrap_or_else(unknown);
+        return format!("{target} is not tested: {reason}\n");
     };
     let mut text = format!("{target} at {}\n", shown.head.hash);
     for job in &shown.jobs {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use datakit_client::db::{
-    BranchOps, CommitOps, Database, Error, Path, Result, TransactionExt, TransactionOps, TreeOps,
+    BranchOps, CommitOps, Database, Error, Path, Result, TransactionExt, TransactionOps, TreeExt,
+    TreeOps,
 };
-use datakit_github::Hash;
+use datakit_github::{FILE_MAX, Hash};
 use jiff::Timestamp;
 
 use super::{JobResult, history_branch};
@@ -226,8 +227,12 @@ pub(crate) fn first_line(text: &str) -> &str {
 }
 
 async fn read_optional<T: TreeOps>(tree: &T, path: &Path) -> Result<Option<Vec<u8>>> {
-    match tree.read_file(path).await {
+    match tree.read_file_up_to(path, FILE_MAX).await {
         Ok(content) => Ok(Some(content)),
+        Err(error @ Error::FileTooLong { .. }) => {
+            tracing::warn!(%error, "the file is ignored");
+            Ok(None)
+        }
         Err(error) if is_no_file(&error) => Ok(None),
         Err(error) => Err(error),
     }
@@ -236,6 +241,11 @@ async fn read_optional<T: TreeOps>(tree: &T, path: &Path) -> Result<Option<Vec<u
 /// Returns `true` if a path does not exist, or is a directory instead of a file or the reverse.
 pub(crate) fn is_no_file(error: &Error) -> bool {
     error.is_absent() || matches!(error, Error::NotFile | Error::IsDirectory)
+}
+
+/// Same as [`is_no_file`], but also returns `true` if a file is too long to be read.
+pub(crate) fn is_no_usable_file(error: &Error) -> bool {
+    is_no_file(error) || matches!(error, Error::FileTooLong { .. })
 }
 
 /// Writes the difference between two states. `since` belongs to the old state.

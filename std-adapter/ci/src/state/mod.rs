@@ -6,8 +6,8 @@
 //! | `status-USER-REPO-ref-heads-NAME` | the history of a branch; `tags` instead of `heads` for a tag |
 //! | `commit-index` | `USER/REPO/commit/HASH/TARGET`: the hash of the last history commit of a commit under test |
 //!
-//! A history commit contains the files `source-commit` and `metadata-commit`, and a
-//! `job/TEST/output` file for each test.
+//! A history commit contains the files `source-commit` and `metadata-commit`. For each test, it
+//! contains `job/TEST/output`, and `job/TEST/since` with the time at which the test got its status.
 
 mod history;
 mod names;
@@ -16,7 +16,7 @@ mod original_tests;
 mod output;
 
 pub use history::{History, Record};
-pub(crate) use history::{first_line, is_no_file};
+pub(crate) use history::{first_line, is_no_file, is_no_usable_file};
 #[cfg(test)]
 pub(crate) use names::NAME_MAX;
 pub use names::{INDEX_BRANCH, history_branch, index_path, target_of_index};

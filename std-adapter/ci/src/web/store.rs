@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::SystemTime;
 
-use datakit_client::db::{BranchOps, CommitOps, Database, Error, Path, Result, TreeOps};
-use datakit_github::Commit;
+use datakit_client::db::{BranchOps, CommitOps, Database, Error, Path, Result, TreeExt, TreeOps};
+use datakit_github::{Commit, FILE_MAX};
 use parking_lot::Mutex;
 
 use super::time;
@@ -189,7 +189,8 @@ impl<D: Database> WebStore for DatabaseStore<D> {
             for name in names.iter().take(TARGETS_MAX) {
                 let target = name.to_str().and_then(|name| target_of_index(repo, name));
                 if let Some(target) = target {
-                    let history = head.tree().read_file(&dir.clone().join(name)?).await?;
+                    let history =
+                        head.tree().read_file_up_to(&dir.clone().join(name)?, FILE_MAX).await?;
                     let history = String::from_utf8_lossy(history.trim_ascii()).into_owned();
                     self.remember(&history_branch(&target), [history.clone()]);
                     targets.push((target, history));

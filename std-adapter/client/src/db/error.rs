@@ -27,6 +27,15 @@ pub enum Error {
     NotFile,
     /// The path is not a symbolic link.
     NotSymlink,
+    /// The file is longer than the limit of the caller.
+    FileTooLong {
+        /// The path of the file.
+        path: String,
+        /// The length of the file in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The branch and the transaction both changed the same file. The message contains the name of
     /// that file. The transaction is still open.
     Conflict(String),
@@ -107,6 +116,9 @@ impl Display for Error {
             Error::NotDirectory => f.write_str("Not a directory"),
             Error::NotFile => f.write_str("Not a file"),
             Error::NotSymlink => f.write_str("Not a symlink"),
+            Error::FileTooLong { path, size, limit } => {
+                write!(f, "`{path}` has {size} bytes; the limit is {limit}")
+            }
             Error::Conflict(reason) => write!(f, "Merge conflict: {reason}"),
             Error::OpenConflicts => f.write_str("conflicts file is not empty"),
             Error::NotFastForward => f.write_str("not-fast-forward"),

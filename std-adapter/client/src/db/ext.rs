@@ -185,6 +185,13 @@ pub trait TreeExt: TreeOps {
     fn read_file_if_present<'a>(&'a self, path: &'a Path)
     -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
 
+    /// Reads a file of at most `limit` bytes. The file may be executable.
+    ///
+    /// # Errors
+    /// Returns [`Error::FileTooLong`] if the file has more than `limit` bytes, [`Error::NotFile`]
+    /// if the path is a directory or a link, or [`Error::NotFound`] if it does not exist.
+    fn read_file_up_to<'a>(&'a self, path: &'a Path, limit: u64) -> BoxFuture<'a, Result<Vec<u8>>>;
+
     /// Reads all files and links at and below a path. The returned paths are relative to the root
     /// of the tree.
     ///
@@ -208,6 +215,15 @@ impl<T: TreeOps> TreeExt for T {
                 Err(Error::NotFile) => Ok(None),
                 Err(error) if error.is_absent() => Ok(None),
                 Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn read_file_up_to<'a>(&'a self, path: &'a Path, limit: u64) -> BoxFuture<'a, Result<Vec<u8>>> {
+        Box::pin(async move {
+            match self.read_up_to(path, limit).await? {
+                Content::File(content) => Ok(content),
+                Content::Dir(_) | Content::Link(_) => Err(Error::NotFile),
             }
         })
     }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::commit::{Change, Details};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::id::Id;
 use super::merge_result::MergeResult;
 use super::path::Path;
@@ -235,6 +235,25 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
+
+    /// Reads an entry of any type, but does not read a file of more than `limit` bytes. Use this
+    /// method for small files in a branch to which other clients can write.
+    ///
+    /// # Errors
+    /// Returns [`Error::FileTooLong`](super::Error::FileTooLong) if the file has more than `limit`
+    /// bytes.
+    fn read_up_to(&self, path: &Path, limit: u64) -> impl Future<Output = Result<Content>> + Send {
+        async move {
+            let found = self.stat(path).await?;
+            let is_file = |stat: &Stat| matches!(stat.kind, EntryKind::File | EntryKind::Exec);
+            match found.filter(is_file) {
+                Some(Stat { size, .. }) if size > limit => {
+                    Err(Error::FileTooLong { path: path.to_string(), size, limit })
+                }
+                _ => self.read(path).await,
+            }
+        }
+    }
 
     /// Reads a file. The file may be executable.
     ///

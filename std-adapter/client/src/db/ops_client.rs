@@ -123,6 +123,10 @@ impl TreeOps for Tree {
         Tree::read(self, path).await
     }
 
+    async fn read_up_to(&self, path: &Path, limit: u64) -> Result<Content> {
+        Tree::read_up_to(self, path, limit).await
+    }
+
     async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         Tree::read_file(self, path).await
     }

@@ -94,10 +94,23 @@ impl Tree {
     /// Returns [`Error::NotFound`] if the entry does not exist, or [`Error::NotDirectory`] if a
     /// component other than the last is a file.
     pub async fn read(&self, path: &Path) -> Result<Content> {
-        let path = self.remote_path(path)?;
-        let (kind, fid, metadata) = find(&path).await?;
+        self.read_up_to(path, u64::MAX).await
+    }
+
+    /// Reads an entry of any type, but does not read a file of more than `limit` bytes.
+    ///
+    /// # Errors
+    /// Returns [`Error::FileTooLong`] if the file has more than `limit` bytes, and the same errors
+    /// as [`Tree::read`].
+    pub async fn read_up_to(&self, path: &Path, limit: u64) -> Result<Content> {
+        let entry = self.remote_path(path)?;
+        let (kind, fid, metadata) = find(&entry).await?;
+        let size = metadata.len;
         Ok(match kind {
-            EntryKind::Dir => Content::Dir(list(&path).await?),
+            EntryKind::Dir => Content::Dir(list(&entry).await?),
+            EntryKind::File | EntryKind::Exec if size > limit => {
+                return Err(Error::FileTooLong { path: path.to_string(), size, limit });
+            }
             EntryKind::Link => Content::Link(target(fid, metadata).await?),
             EntryKind::File | EntryKind::Exec => Content::File(content(fid).await?),
         })

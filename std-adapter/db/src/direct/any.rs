@@ -325,6 +325,10 @@ impl TreeOps for AnyTree {
         either!(self, tree => tree.read(path).await)
     }
 
+    async fn read_up_to(&self, path: &Path, limit: u64) -> Result<Content> {
+        either!(self, tree => tree.read_up_to(path, limit).await)
+    }
+
     async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         either!(self, tree => tree.read_file(path).await)
     }

@@ -60,11 +60,10 @@ async fn inconsistent_metadata_is_skipped() -> Done {
                 ("me/app/ref/tags", b"a file"),
                 ("me/other", b"a file"),
                 ("file", b"a file"),
-                // A pull request with huge and strange texts.
+                // A pull request with strange texts.
                 ("me/app/pr/3/head", head.as_bytes()),
                 ("me/app/pr/3/state", b"open"),
                 ("me/app/pr/3/owner", b"\xff\x1b[31m"),
-                ("me/app/pr/3/title", &huge),
                 // Strange statuses of a commit under test.
                 (&statuses[0], &huge),
                 (&statuses[1], b"rubbish"),
@@ -82,6 +81,75 @@ async fn inconsistent_metadata_is_skipped() -> Done {
     fixture.set_head("good", 10).await;
     fixture.wait_for(DEFAULT_BRANCH, &status_path(10, "build", "state"), "success").await;
     assert!(!_engine.is_finished());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_metadata_is_the_failure_of_its_target() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("master", 2).await;
+    fixture.set_head("huge", 4).await;
+    let huge = vec![b'7'; (1 << 20) + 1];
+    let (head, other) =
+        (format!("{}\n", hash(6)), format!("me/app/commit/{}/status/other", hash(2)));
+    let pr = [("me/app/pr/3/head", head.as_bytes()), ("me/app/pr/3/state", b"open")];
+    fixture.write(DEFAULT_BRANCH, &pr).await;
+    let texts = [("me/app/pr/3/owner", &b"me"[..]), ("me/app/pr/3/title", &huge)];
+    fixture.write(DEFAULT_BRANCH, &texts).await;
+    let project = || {
+        Project::new(repo(), |input| {
+            let context = "other".parse().unwrap();
+            let other = input.metadata.ci_success_target_url(&input.target, &context);
+            vec![
+                ("build".to_owned(), input.head().map(|_| "built".to_owned())),
+                ("other".to_owned(), other),
+            ]
+        })
+    };
+    for restart in [false, true] {
+        let mut engine = Engine::new(fixture.db.clone(), Options::default(), vec![project()]);
+        let view = engine.view();
+        let engine = tokio::spawn(async move { engine.run().await });
+        // A text of a pull request.
+        fixture.wait_for(DEFAULT_BRANCH, &status_path(6, "build", "state"), "failure").await;
+        let text = "the metadata file me/app/pr/3/title has 1048577 bytes; the limit is 1048576";
+        let description = status_path(6, "build", "description");
+        fixture.wait_for(DEFAULT_BRANCH, &description, text).await;
+        // The status of another CI.
+        fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "build", "state"), "success").await;
+        let statuses =
+            [(format!("{other}/state"), &b"success"[..]), (format!("{other}/target_url"), &huge)];
+        fixture
+            .write(DEFAULT_BRANCH, &statuses.each_ref().map(|(path, text)| (&**path, *text)))
+            .await;
+        fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "other", "state"), "failure").await;
+        // The head of a branch.
+        fixture.write(DEFAULT_BRANCH, &[("me/app/ref/heads/huge/head", &huge)]).await;
+        let expected = "the metadata file me/app/ref/heads/huge/head has 1048577 bytes; \
+                        the limit is 1048576";
+        let missing = async {
+            while view.problem(&target("huge")).as_deref() != Some(expected) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, missing).await.expect("the problem is shown");
+        assert!(view.target(&target("huge")).is_none());
+        if !restart {
+            engine.abort();
+            continue;
+        }
+        // Smaller files are read again.
+        let small =
+            [("me/app/pr/3/title", &b"small"[..]), ("me/app/ref/heads/huge/head", head.as_bytes())];
+        fixture.write(DEFAULT_BRANCH, &small).await;
+        fixture
+            .write(DEFAULT_BRANCH, &[(&format!("{other}/target_url"), b"http://example.org/")])
+            .await;
+        fixture.wait_for(DEFAULT_BRANCH, &status_path(6, "build", "state"), "success").await;
+        fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "other", "state"), "success").await;
+        assert_eq!(view.problem(&target("huge")), None);
+        assert!(!engine.is_finished());
+    }
     Ok(())
 }
 
