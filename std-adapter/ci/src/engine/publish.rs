@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use datakit_client::db::{
     BranchExt, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeExt,
-    TreeOps,
 };
 use datakit_github::{
     Commit, Context, Description, Diff, Element, ElementId, FILE_MAX, Snapshot, Status, StatusId,
