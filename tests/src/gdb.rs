@@ -7,20 +7,51 @@ use std::path::Path;
 
 use crate::TIMEOUT;
 
-/// Connects to the gdb server at `socket` and makes an ARM processor continue at `address`.
+/// The numbers that the protocol gives to registers of an ARM processor.
+const PC: u32 = 0xf;
+const XPSR: u32 = 0x19;
+
+/// The bits of the register xPSR that contain the number of the active exception, and those that
+/// are set inside an IT block, where the processor may skip the next instructions.
+const EXCEPTION_OR_IT_BLOCK: u32 = 0x0600_fdff;
+
+/// How often the processor is stopped before [`resume_at`] fails.
+const ATTEMPTS: u32 = 1000;
+
+/// Connects to the gdb server at `socket` and makes an ARM processor continue at `address`, as if
+/// the program had jumped to it. An exception handler is not interrupted, because its number would
+/// make the code at `address` behave as part of the handler.
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(TIMEOUT))?;
-    // The gdb server does not accept commands until it has reported that the processor has stopped.
-    gdb.write_all(b"\x03")?;
-    wait_for(&mut gdb, b'T')?;
-    // The gdb server rejects writes to individual registers until the client has read the register
-    // descriptions.
-    send(&mut gdb, "qXfer:features:read:target.xml:0,ffb")?;
-    wait_for(&mut gdb, b'l')?;
-    send(&mut gdb, &format!("Pf={:08x}", address.swap_bytes()))?;
-    wait_for(&mut gdb, b'O')?;
-    send(&mut gdb, "c")
+    for _ in 0..ATTEMPTS {
+        // The gdb server does not accept commands until it has reported that the processor has
+        // stopped.
+        gdb.write_all(b"\x03")?;
+        receive(&mut gdb, |packet| packet.starts_with('T'))?;
+        // The gdb server rejects access to individual registers until the client has read the
+        // register descriptions.
+        send(&mut gdb, "qXfer:features:read:target.xml:0,ffb")?;
+        receive(&mut gdb, |packet| packet.starts_with('l'))?;
+        let interruptible = read_register(&mut gdb, XPSR)? & EXCEPTION_OR_IT_BLOCK == 0;
+        if interruptible {
+            send(&mut gdb, &format!("P{PC:x}={:08x}", address.swap_bytes()))?;
+            receive(&mut gdb, |packet| packet == "OK")?;
+        }
+        send(&mut gdb, "c")?;
+        if interruptible {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other(format!("the processor handled an exception {ATTEMPTS} times")))
+}
+
+/// Reads a register. The gdb server sends its bytes in the order of the target.
+fn read_register(gdb: &mut UnixStream, register: u32) -> io::Result<u32> {
+    send(gdb, &format!("p{register:x}"))?;
+    let value = |packet: &str| u32::from_str_radix(packet, 16).ok().filter(|_| packet.len() == 8);
+    let packet = receive(gdb, |packet| value(packet).is_some())?;
+    value(&packet).map(u32::swap_bytes).ok_or_else(|| io::Error::other(packet))
 }
 
 /// Sends a packet.
@@ -29,19 +60,22 @@ fn send(gdb: &mut UnixStream, text: &str) -> io::Result<()> {
     write!(gdb, "${text}#{sum:02x}")
 }
 
-/// Reads and acknowledges packets until one starts with `first`.
-fn wait_for(gdb: &mut UnixStream, first: u8) -> io::Result<()> {
+/// Reads and acknowledges packets until one is `expected`, and returns it.
+fn receive(gdb: &mut UnixStream, expected: impl Fn(&str) -> bool) -> io::Result<String> {
     let mut packet = Vec::new();
     let mut byte = [0];
     loop {
         gdb.read_exact(&mut byte)?;
         match byte {
             [b'$'] => packet.clear(),
-            [b'#'] => gdb.write_all(b"+")?,
+            [b'#'] => {
+                gdb.write_all(b"+")?;
+                let text = String::from_utf8_lossy(&packet);
+                if expected(&text) {
+                    return Ok(text.into_owned());
+                }
+            }
             [other] => packet.push(other),
-        }
-        if byte == *b"#" && packet.first() == Some(&first) {
-            return Ok(());
         }
     }
 }
