@@ -22,14 +22,20 @@ impl Fnv {
 /// Returns the key of the parameter with this path, which is the FNV-1a hash of the path.
 pub(crate) fn path_key(path: &FilePath<'_>) -> u32 {
     let mut hash = Fnv::new();
-    let mut is_first = true;
-    path.visit_names(&mut |name| {
-        if !core::mem::replace(&mut is_first, false) {
-            hash.add(b'/');
-        }
-        name.iter().for_each(|byte| hash.add(*byte));
-    });
+    // Writing to an `Fnv` never fails.
+    let _ = path.write(&mut hash);
     hash.0
+}
+
+impl Write for Fnv {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        s.bytes().for_each(|byte| self.add(byte));
+        Ok(())
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        datakit_core::vfs::write_char(self, character)
+    }
 }
 
 /// Returns a number that represents a parameter's type. The number does not depend on the

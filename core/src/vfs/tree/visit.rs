@@ -2,14 +2,16 @@
 
 use core::fmt::{self, Write};
 
-use super::{EntryTable, Node};
+use super::{EntryTable, Key, Node};
+use crate::vfs::write_char;
 
 /// The path of a file, relative to the directory where the visit started. The path is a linked list
-/// that starts with the file name. The list is short, because directories are nested at most eight
-/// levels deep.
-#[derive(Debug, Clone, Copy)]
+/// that starts with the file's entry. The list is short, because directories are nested at most
+/// eight levels deep. The names are looked up when the path is written.
+#[derive(Clone, Copy)]
 pub struct FilePath<'a> {
-    name: &'a str,
+    dir: &'static dyn EntryTable,
+    key: Key,
     parent: Option<&'a FilePath<'a>>,
 }
 
@@ -18,46 +20,54 @@ impl FilePath<'_> {
     /// empty path is the directory where the visit started.
     #[must_use]
     pub fn is_within(&self, path: &[u8]) -> bool {
-        let mut at = Some(self);
-        while let Some(name) = at {
-            if name.strip_from(path) == Some(b"") {
-                return true;
-            }
-            at = name.parent;
-        }
-        path.is_empty()
+        let mut prefix = Prefix { rest: Some(path), is_whole: path.is_empty() };
+        // Writing to a `Prefix` never fails.
+        let _ = self.write(&mut prefix).and_then(|()| prefix.write_str("/"));
+        prefix.is_whole
     }
 
-    /// Calls `each` for each name in the path. The file's own name comes last.
-    pub fn visit_names(&self, each: &mut dyn FnMut(&[u8])) {
-        if let Some(parent) = self.parent {
-            parent.visit_names(each);
-        }
-        each(self.name.as_bytes());
-    }
-
-    /// Removes this path from the start of `path` and returns the remainder.
-    fn strip_from<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
-        let rest = match self.parent {
-            Some(parent) => parent.strip_from(path)?.strip_prefix(b"/")?,
-            None => path,
-        };
-        rest.strip_prefix(self.name.as_bytes())
-    }
-}
-
-impl FilePath<'_> {
-    /// Writes the path.
-    pub(crate) fn write(&self, out: &mut dyn Write) -> fmt::Result {
+    /// Writes the path. The names and the slashes between them are written one by one.
+    ///
+    /// # Errors
+    /// Returns an error if writing to `out` fails.
+    pub fn write(&self, out: &mut dyn Write) -> fmt::Result {
         if let Some(parent) = self.parent {
             parent.write(out)?;
             out.write_str("/")?;
         }
-        out.write_str(self.name)
+        let mut written = Ok(());
+        self.dir.name(self.key, &mut |name| written = out.write_str(name));
+        written
+    }
+}
+
+/// A writer that checks whether a path is a prefix of the path that is written.
+struct Prefix<'a> {
+    /// The part of the prefix that has not been written yet, or `None` after a difference.
+    rest: Option<&'a [u8]>,
+    /// Whether the whole prefix has been written when a name ended.
+    is_whole: bool,
+}
+
+impl Write for Prefix<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.is_whole |= s == "/" && self.rest == Some(b"");
+        self.rest = self.rest.and_then(|rest| rest.strip_prefix(s.as_bytes()));
+        Ok(())
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        write_char(self, character)
     }
 }
 
 impl fmt::Display for FilePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f)
+    }
+}
+
+impl fmt::Debug for FilePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f)
     }
@@ -81,23 +91,18 @@ fn visit(
     parent: Option<&FilePath<'_>>,
     each: &mut dyn FnMut(&FilePath<'_>, Node) -> fmt::Result,
 ) -> fmt::Result {
-    let mut from = Some(0);
-    while let Some(key) = from.and_then(|from| dir.next(from)) {
-        if let Some(node) = dir.node(key) {
-            let mut result = Ok(());
-            dir.name(key, &mut |name| {
-                let path = FilePath { name, parent };
-                result = match node {
-                    Node::Dir(below) => visit(below, Some(&path), each),
-                    Node::Table(below, _) => visit(below, Some(&path), each),
-                    Node::File(_) | Node::Indexed(..) | Node::DynamicDir(_) => each(&path, node),
-                    #[cfg(feature = "params")]
-                    Node::Mirror(..) => each(&path, node),
-                };
-            });
-            result?;
+    let mut from = 0;
+    while let Some(key) = dir.next(from) {
+        let path = FilePath { dir, key, parent };
+        match dir.node(key) {
+            Some(Node::Dir(below)) => visit(below, Some(&path), each)?,
+            Some(Node::Table(below, _)) => visit(below, Some(&path), each)?,
+            Some(node) => each(&path, node)?,
+            None => {}
         }
-        from = key.index().and_then(|index| index.checked_add(1));
+        let Some(index) = key.index() else { break };
+        // The index of an entry is at most 254.
+        from = index + 1;
     }
     Ok(())
 }
