@@ -76,9 +76,8 @@ pub use util::Plain;
 pub(crate) use {
     param::Staging,
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
-    read_only::read_window,
     stream::{Changing, Item, Ring, Slot, StreamSource, poll_stream},
-    util::{Count, Json, Quoted, check_plain_mode, render, write_hex},
+    util::{Count, Quoted, check_plain_mode, render, write_hex},
 };
 
 #[cfg(test)]

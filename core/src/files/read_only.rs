@@ -5,8 +5,7 @@ use core::task::{Context, Poll};
 
 use super::util::{Count, Plain, render};
 use crate::vfs::{
-    EntryTable, File, FileStat, OpenFile, OpenMode, Result, Window, beyond_end, check_offset,
-    read_at, visit_files,
+    EntryTable, File, FileStat, OpenFile, OpenMode, Result, Window, read_at, visit_files,
 };
 
 /// A file of any length with constant content, which is read from flash.
@@ -203,12 +202,8 @@ pub(crate) fn read_window(
     buf: &mut [u8],
     write: &dyn Fn(&mut dyn Write) -> fmt::Result,
 ) -> Result<usize> {
-    check_offset(offset)?;
     let mut window = Window::new(offset, buf);
     // When the buffer is full, the `Window` returns an error to stop the rendering.
     let _ = write(&mut window);
-    match window.missing() {
-        0 => Ok(window.filled()),
-        missing => Err(beyond_end(offset, offset.saturating_sub(missing))),
-    }
+    window.finish(offset)
 }

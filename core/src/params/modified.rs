@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use super::set::line_too_long;
 use super::{ParamSet, Parameter};
 use crate::files::{Count, Flags, render};
-use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, Window, beyond_end, check_offset};
+use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, Window};
 
 /// A file with a `PATH VALUE` line for each parameter whose value differs from its default.
 /// Parameters without a default, read-only parameters and write-only parameters are left out, so
@@ -74,7 +74,6 @@ fn read_lines(
     offset: u64,
     buf: &mut [u8],
 ) -> Result<usize> {
-    check_offset(offset)?;
     if offset != open.state.delivered {
         // Render the list from the start and skip the lines before the offset.
         *open.state = Default::default();
@@ -99,10 +98,7 @@ fn read_lines(
         });
     }
     result?;
-    if window.missing() > 0 {
-        return Err(beyond_end(offset, open.state.delivered));
-    }
-    Ok(window.filled())
+    window.finish(offset)
 }
 
 /// Copies the remainder of the current line to `window`. Returns `false` if only part of it fits.

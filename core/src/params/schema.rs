@@ -5,9 +5,9 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::{ParamSet, Parameter};
-use crate::files::{Count, Flags, Json, Step, read_window, write_hex};
+use crate::files::{Flags, write_hex};
 use crate::float::write_scaled;
-use crate::vfs::{File, FilePath, FileStat, OpenFile, Result};
+use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, Window};
 
 /// A file that describes all parameters in a set as a JSON document with one parameter per line, or
 /// a file that contains a hash of this document. The length of the text is not limited, because
@@ -35,19 +35,28 @@ impl Schema {
         Schema { set, is_id: true }
     }
 
-    fn write(&self, out: &mut dyn Write) -> fmt::Result {
-        if !self.is_id {
-            return write_schema(self.set, out);
+    /// Renders the part of the text at `offset` into `buf`.
+    #[inline(never)]
+    fn render<'a>(&self, offset: u64, buf: &'a mut [u8]) -> Window<'a> {
+        let mut out = Window::new(offset, buf);
+        if self.is_id {
+            let mut id = schema_id(self.set);
+            for _ in 0..4 {
+                // The cast selects the lowest byte, which was the highest one.
+                id = id.rotate_left(8);
+                let _ = write_hex(id as u8, &mut out);
+            }
+            let _ = out.write_str("\n");
+        } else {
+            write_schema(self.set, &mut out);
         }
-        let id = schema_id(self.set).to_be_bytes();
-        id.into_iter().try_for_each(|byte| write_hex(byte, out))?;
-        out.write_str("\n")
+        out
     }
 }
 
 impl File for Schema {
     fn stat(&self) -> FileStat {
-        Count::stat(|count| self.write(count)).read_only()
+        FileStat::new(self.render(u64::MAX, &mut []).length() as u64).read_only()
     }
 
     fn poll_read(
@@ -57,7 +66,7 @@ impl File for Schema {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(offset, buf, &|out| self.write(out)))
+        Poll::Ready(self.render(offset, buf).finish(offset))
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -68,128 +77,68 @@ impl File for Schema {
 /// Returns the FNV-1a hash of the schema's text.
 #[must_use]
 pub fn schema_id(set: &'static ParamSet) -> u32 {
-    let mut hash = Hash(0x811c_9dc5);
-    // Writing to a `Hash` never fails.
-    let _ = write_schema(set, &mut hash);
-    hash.0
+    let mut all = Window::new(u64::MAX, &mut []);
+    write_schema(set, &mut all);
+    all.hash()
 }
 
-fn write_schema(set: &ParamSet, out: &mut dyn Write) -> fmt::Result {
-    let mut json = JsonWriter { out, in_string: false, result: Ok(()) };
-    json.raw("{\"version\":1,\"params\":[");
-    set.visit(&mut |ordinal, path, parameter| {
-        json.raw(if ordinal == 0 { "\n{\"path\":\"" } else { ",\n{\"path\":\"" });
-        write_parameter(set, path, parameter, &mut json);
-        json.result
-    })?;
-    json.raw("\n]}\n");
-    json.result
+#[inline(never)]
+fn write_schema(set: &ParamSet, out: &mut Window<'_>) {
+    // When the buffer is full, the `Window` returns an error to stop the rendering.
+    let _ = out.write_str("{\"version\":1,\"params\":[");
+    let _ = set.visit(&mut |_, path, parameter| write_parameter(set, path, parameter, out));
+    let _ = out.write_str("\n]}\n");
 }
 
-/// Writes the members of a parameter's object, starting with the value of `path`.
+/// A template for a parameter's object. Capital letters and digits are not part of the text:
+///
+/// - A capital letter is a condition for the text up to the next capital letter. `A` stands for bit
+///   0 of the `conditions` in [`write_parameter`], `B` for bit 1, and so on.
+/// - A digit is replaced with a value.
+///
+/// The comma after a `[` is left out. A template takes up less flash than code for each member.
+const PARAMETER: &str = "K,\n{\"path\":\"0\",1\
+    F,\"step\":2G,\"unit\":\"3\"H,\"doc\":\"4\"E,\"default\":I\"E5I\"\
+    J,\"flags\":[A,\"read-only\"B,\"write-only\"C,\"restart\"D,\"volatile\"J]\
+    K,\"saved\":LtrueMfalseK}";
+
+/// Writes a parameter's object by filling in the [template](PARAMETER).
 fn write_parameter(
     set: &ParamSet,
     path: &FilePath<'_>,
     parameter: &dyn Parameter,
-    json: &mut JsonWriter<'_>,
-) {
+    out: &mut Window<'_>,
+) -> fmt::Result {
     let description = parameter.description();
     let flags = description.flags();
-    // The results can be ignored, because the writer stores the first error.
-    let _ = path.write(json);
-    json.raw(",");
-    let _ = parameter.schema(json);
-    let Step { digits, decimals } = description.step();
-    if digits != 0 {
-        json.raw(",\"step\":");
-        let _ = write_scaled(digits.into(), -i32::from(decimals), json);
-    }
-    json.text(",\"unit\":\"", description.unit());
-    json.text(",\"doc\":\"", description.doc());
-    if flags.contains(Flags::HAS_DEFAULT) {
-        json.raw(if parameter.is_json() { ",\"default\":" } else { ",\"default\":\"" });
-        let _ = parameter.render_default(json);
-    }
-    let mut start = ",\"flags\":[\"";
-    for (flag, name) in &FLAGS {
-        if flags.contains(*flag) {
-            json.text(start, name);
-            start = ",\"";
+    let step = description.step();
+    // Bits 0 to 4 are the flags: read-only, write-only, restart, volatile and "has a default". Bit 8
+    // is set if the default is a string, bit 9 if the object has a list of flags.
+    let conditions = u32::from(flags.bits())
+        | u32::from(step.digits != 0) << 5
+        | u32::from(!description.unit().is_empty()) << 6
+        | u32::from(!description.doc().is_empty()) << 7
+        | u32::from(flags.contains(Flags::HAS_DEFAULT) & !parameter.is_json()) << 8
+        | u32::from(flags.bits() & 15 != 0) << 9
+        | 1 << 10
+        | if set.saves(flags) { 1 << 11 } else { 1 << 12 };
+    let mut shown = 0;
+    for byte in PARAMETER.bytes() {
+        if byte.is_ascii_uppercase() {
+            shown = conditions >> (byte - b'A') & 1;
+        } else if shown != 0 {
+            match byte {
+                b'0' => path.write(out),
+                b'1' => parameter.schema(out),
+                b'2' => write_scaled(step.digits.into(), -i32::from(step.decimals), out),
+                b'3' => out.write_str(description.unit()),
+                b'4' => out.write_str(description.doc()),
+                b'5' => parameter.render_default(out),
+                _ => out.put_json(byte),
+            }?;
         }
     }
-    if start == ",\"" {
-        json.raw("]");
-    }
-    json.raw(if set.saves(flags) { ",\"saved\":true}" } else { ",\"saved\":false}" });
-}
-
-/// The flags that the schema can contain.
-static FLAGS: [(Flags, &str); 4] = [
-    (Flags::READ_ONLY, "read-only"),
-    (Flags::WRITE_ONLY, "write-only"),
-    (Flags::RESTART, "restart"),
-    (Flags::VOLATILE, "volatile"),
-];
-
-/// A writer that escapes the text in JSON strings. It stores the first error and then ignores all
-/// further text, because checking the result of every write would take up flash.
-struct JsonWriter<'a> {
-    out: &'a mut dyn Write,
-    /// Whether the text is in a JSON string.
-    in_string: bool,
-    result: fmt::Result,
-}
-
-impl JsonWriter<'_> {
-    /// Ends the string, if there is one, and writes JSON text. If the text ends with a quotation
-    /// mark, the text written next is part of a string.
-    #[inline(never)]
-    fn raw(&mut self, text: &str) {
-        if core::mem::take(&mut self.in_string) {
-            let _ = self.write_str("\"");
-        }
-        let _ = self.write_str(text);
-        self.in_string = text.ends_with('"');
-    }
-
-    /// Writes JSON text, followed by the text of a string. Does nothing if the string is empty.
-    #[inline(never)]
-    fn text(&mut self, raw: &str, text: &str) {
-        if !text.is_empty() {
-            self.raw(raw);
-            let _ = self.write_str(text);
-        }
-    }
-}
-
-impl Write for JsonWriter<'_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        if self.result.is_ok() {
-            self.result =
-                if self.in_string { Json(self.out).write_str(s) } else { self.out.write_str(s) };
-        }
-        self.result
-    }
-
-    fn write_char(&mut self, character: char) -> fmt::Result {
-        crate::vfs::write_char(self, character)
-    }
-}
-
-/// Computes the 32-bit FNV-1a hash of the text written to it.
-struct Hash(u32);
-
-impl Write for Hash {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        for byte in s.bytes() {
-            self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        }
-        Ok(())
-    }
-
-    fn write_char(&mut self, character: char) -> fmt::Result {
-        crate::vfs::write_char(self, character)
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -268,9 +217,9 @@ mod tests {
         assert_eq!(schema_id(&SET), hash);
         assert_ne!(schema_id(&UNSAVED), hash);
         // This test vector was published by the authors of the hash function.
-        let mut known = Hash(0x811c_9dc5);
+        let mut known = Window::new(u64::MAX, &mut []);
         known.write_str("foobar").unwrap();
-        assert_eq!(known.0, 0xbf9c_f968);
+        assert_eq!(known.hash(), 0xbf9c_f968);
     }
 
     #[test]

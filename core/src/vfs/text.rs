@@ -66,16 +66,9 @@ impl<const N: usize> fmt::Write for FixedText<N> {
 /// Returns [`Error::Invalid`] with a message such as `Negative offset -2` or
 /// `Offset 6 beyond end-of-file (len = 5)`.
 pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
-    check_offset(offset)?;
-    let rest = usize::try_from(offset).ok().and_then(|at| content.get(at..));
-    let Some(rest) = rest else {
-        return Err(beyond_end(offset, content.len() as u64));
-    };
-    let count = rest.len().min(buf.len());
-    for (to, from) in buf.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    Ok(count)
+    let mut window = Window::new(offset, buf);
+    window.push(content);
+    window.finish(offset)
 }
 
 /// Returns the error for a read beyond the end of a file. The error is [`Error::Invalid`] with a
@@ -130,50 +123,129 @@ pub fn write_char(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
 /// buffer for the whole text.
 #[derive(Debug)]
 pub struct Window<'a> {
-    skip: u64,
+    /// The number of bytes to discard.
+    skip: usize,
     buf: &'a mut [u8],
-    filled: usize,
+    /// The number of bytes that have been discarded or stored.
+    length: usize,
+    #[cfg(feature = "params")]
+    json: Json,
+}
+
+/// The state of a [`Window`] into which a JSON document is written.
+#[cfg(feature = "params")]
+#[derive(Debug, Clone, Copy)]
+struct Json {
+    /// Whether the text is escaped, because it is in a string.
+    in_string: bool,
+    /// The last byte.
+    last: u8,
+    /// The FNV-1a hash of all bytes.
+    hash: u32,
 }
 
 impl<'a> Window<'a> {
     /// Creates a writer that discards the first `skip` bytes and stores the following bytes in
     /// `buf`.
     pub fn new(skip: u64, buf: &'a mut [u8]) -> Window<'a> {
-        Window { skip, buf, filled: 0 }
+        // No text is longer than `usize::MAX`, so all of it is discarded if `skip` is larger.
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        Window {
+            skip,
+            buf,
+            length: 0,
+            #[cfg(feature = "params")]
+            json: Json { in_string: false, last: 0, hash: 0x811c_9dc5 },
+        }
     }
 
     /// Returns the number of bytes in the buffer.
     #[must_use]
     pub fn filled(&self) -> usize {
-        self.filled
+        self.length.saturating_sub(self.skip)
     }
 
-    /// Returns the number of bytes still to be discarded, which is nonzero if the input ended
-    /// before the first byte to be stored.
+    /// Returns the number of bytes that have been discarded or stored.
     #[must_use]
-    pub fn missing(&self) -> u64 {
-        self.skip
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Ends a read at `offset`, for which the writer was created, and returns the number of bytes
+    /// in the buffer.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`read_at`].
+    pub fn finish(self, offset: u64) -> Result<usize> {
+        check_offset(offset)?;
+        match self.length.checked_sub(self.skip) {
+            Some(filled) => Ok(filled),
+            None => Err(beyond_end(offset, self.length as u64)),
+        }
     }
 
     /// Skips or stores as many of the `bytes` as possible, and returns how many were skipped or
     /// stored. The result is less than `bytes.len()` only if the buffer is full.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
-        let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
-        self.skip = self.skip.saturating_sub(skipped as u64);
-        let free = self.buf.get_mut(self.filled..).unwrap_or_default();
+        let skipped = self.skip.saturating_sub(self.length).min(bytes.len());
+        let free = self.buf.get_mut(self.filled()..).unwrap_or_default();
         let rest = bytes.get(skipped..).unwrap_or_default();
-        let stored = rest.len().min(free.len());
-        self.filled = self.filled.saturating_add(stored);
+        let count = skipped.saturating_add(rest.len().min(free.len()));
         for (to, from) in free.iter_mut().zip(rest) {
             *to = *from;
         }
-        skipped.saturating_add(stored)
+        self.length = self.length.saturating_add(count);
+        count
+    }
+}
+
+#[cfg(feature = "params")]
+impl Window<'_> {
+    /// Writes a byte of a JSON document. A quotation mark begins or ends a string, in which text is
+    /// escaped. A comma after a `[` is left out.
+    ///
+    /// # Errors
+    /// Returns an error if the buffer is full.
+    pub(crate) fn put_json(&mut self, byte: u8) -> fmt::Result {
+        if byte == b',' && self.json.last == b'[' {
+            return Ok(());
+        }
+        self.json.in_string ^= byte == b'"';
+        self.put(byte)
+    }
+
+    /// Returns the FNV-1a hash of all bytes that were written.
+    pub(crate) fn hash(&self) -> u32 {
+        self.json.hash
+    }
+
+    /// Writes a byte without escaping it.
+    fn put(&mut self, byte: u8) -> fmt::Result {
+        self.json.last = byte;
+        self.json.hash = (self.json.hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        if self.push(&[byte]) > 0 { Ok(()) } else { Err(fmt::Error) }
     }
 }
 
 impl fmt::Write for Window<'_> {
+    #[cfg(not(feature = "params"))]
     fn write_str(&mut self, s: &str) -> fmt::Result {
         if self.push(s.as_bytes()) == s.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+
+    #[cfg(feature = "params")]
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for byte in s.bytes() {
+            if self.json.in_string && matches!(byte, b'"' | b'\\' | ..b' ') {
+                self.json.in_string = false;
+                self.write_str("\\u00")?;
+                crate::files::write_hex(byte, self)?;
+                self.json.in_string = true;
+            } else {
+                self.put(byte)?;
+            }
+        }
+        Ok(())
     }
 
     fn write_char(&mut self, character: char) -> fmt::Result {
@@ -212,9 +284,9 @@ mod tests {
         let mut buf = [0; 4];
         let mut window = Window::new(3, &mut buf);
         window.write_str("ab").unwrap();
-        assert_eq!((window.filled(), window.missing()), (0, 1));
+        assert_eq!((window.filled(), window.length()), (0, 2));
         window.write_str("cdef").unwrap();
         assert_eq!(window.write_str("ghijk"), Err(core::fmt::Error));
-        assert_eq!((window.filled(), window.missing(), &buf), (4, 0, b"defg"));
+        assert_eq!((window.filled(), window.length(), &buf), (4, 7, b"defg"));
     }
 }

@@ -191,6 +191,12 @@ impl Flags {
         Flags(self.0 | flag.0)
     }
 
+    /// Returns one bit for each flag, in the order of the constants above.
+    #[cfg(feature = "params")]
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
     /// Returns `true` if `flag` is set.
     #[must_use]
     pub const fn contains(self, flag: Flags) -> bool {
