@@ -76,7 +76,7 @@ pub use util::Plain;
 pub(crate) use {
     param::Staging,
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
-    stream::{Changing, Item, Ring, Slot, StreamSource, poll_stream},
+    stream::{End, Item, StreamSource, poll_stream},
     util::{Count, Quoted, check_plain_mode, render, write_hex},
 };
 

@@ -6,10 +6,14 @@ mod ring;
 use core::fmt;
 use core::task::{Context, Poll};
 
-use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result, WakerSlot};
+use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Text, Waiters};
 
-pub(crate) use read::{Changing, StreamSource, open_stream, poll_stream};
-pub(crate) use ring::{Item, Ring, Slot};
+use read::Changing;
+pub(crate) use read::{StreamSource, open_stream, poll_stream};
+#[cfg(feature = "params")]
+pub(crate) use ring::End;
+pub(crate) use ring::Item;
+use ring::{Ring, Slot};
 
 /// The latest value, which clients read as a stream. The first read of an open file returns the
 /// value that was current when the file was opened. A later value is returned only if its text
@@ -60,7 +64,8 @@ impl<T: Clone> Live<T> {
 impl<T: Clone + Default> Live<T> {
     /// Returns a copy of the current value.
     pub fn get(&self) -> T {
-        self.ring().take(&mut 0, true).1.unwrap_or_default()
+        let ring = self.ring();
+        ring.take(&mut ring.start(true), true).unwrap_or_default()
     }
 }
 
@@ -163,20 +168,23 @@ impl<'a, T> StreamFile<'a, T> {
 }
 
 impl<T: Clone> StreamSource for StreamFile<'_, T> {
-    fn next(&self, at: &mut u32, out: &mut Changing<'_>) -> Item {
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Item {
+        let value = match self.ring.take(at, self.latest_only) {
+            Ok(value) => value,
+            Err(item) => return item,
+        };
         if !self.latest_only {
-            out.restart();
+            text.truncate(0);
         }
-        let (item, value) = self.ring.take(at, self.latest_only);
-        if let Some(value) = value {
-            let written = (self.format)(&value, out);
-            out.check(written);
+        let mut out = Changing::new(text);
+        if (self.format)(&value, &mut out).is_err() {
+            return Item::Failed(Error::TextTooLong);
         }
-        item
+        if out.finish() || !self.latest_only { Item::Value } else { Item::Nothing }
     }
 
-    fn waiters(&self) -> &[WakerSlot] {
-        self.ring.waiters().slots()
+    fn waiters(&self) -> &Waiters {
+        self.ring.waiters()
     }
 }
 

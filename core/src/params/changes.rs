@@ -1,13 +1,16 @@
 //! The stream of all parameter changes.
 
+use core::cell::RefCell;
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+
 use super::set::line_too_long;
-use super::{ClientName, Observer, ParamSet, Parameter};
+use super::{Observer, ParamSet, Parameter};
 use crate::Decimal;
-use crate::files::{Changing, Flags, Item, Ring, Slot, StreamSource, poll_stream};
-use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, WakerSlot, Window};
+use crate::files::{End, Flags, Item, StreamSource, poll_stream};
+use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Text, Waiters, Window};
 
 /// A stream with a `SEQ WHO PATH VALUE` line for each parameter change, for example `17
 /// 10.0.2.2:4711 blink/period 500`. The stream contains every change made after the file is opened.
@@ -46,7 +49,41 @@ pub struct Changes<const N: usize, const VALUE: usize = 24> {
 /// The memory for [`Changes`], with room for `N` changes whose values have at most `VALUE` bytes
 /// each. It is a separate item that initially contains only zeros, so it takes up no flash.
 pub struct ChangeMemory<const N: usize, const VALUE: usize = 24> {
-    ring: Ring<[Slot<Change<VALUE>>; N]>,
+    log: CriticalSectionMutex<RefCell<Log<N, VALUE>>>,
+    waiters: Waiters,
+}
+
+/// A ring buffer with the last changes.
+struct Log<const N: usize, const VALUE: usize> {
+    end: End,
+    changes: [Change<VALUE>; N],
+}
+
+/// A parameter change.
+#[derive(Clone, Copy)]
+struct Change<const VALUE: usize> {
+    origin: Origin,
+    value: [u8; VALUE],
+}
+
+/// The part of a [`Change`] whose size does not depend on `VALUE`.
+#[derive(Clone, Copy)]
+struct Origin {
+    ordinal: u16,
+    client: Client,
+    /// Whether the client's connection has ended. The client's number may then belong to another
+    /// connection, so the client is shown without its name.
+    left: bool,
+    /// The number of bytes in the value.
+    len: u8,
+}
+
+impl<const VALUE: usize> Change<VALUE> {
+    /// An unused entry in a log.
+    const NONE: Self = Change {
+        origin: Origin { ordinal: 0, client: Client(0), left: false, len: 0 },
+        value: [0; VALUE],
+    };
 }
 
 impl<const N: usize, const VALUE: usize> ChangeMemory<N, VALUE> {
@@ -54,7 +91,14 @@ impl<const N: usize, const VALUE: usize> ChangeMemory<N, VALUE> {
     #[must_use]
     pub const fn new() -> ChangeMemory<N, VALUE> {
         const { assert!(VALUE >= 4 && VALUE <= 255, "VALUE must be between 4 and 255") };
-        ChangeMemory { ring: Ring::new() }
+        let log = Log { end: End::new(0), changes: [Change::NONE; N] };
+        ChangeMemory { log: CriticalSectionMutex::new(RefCell::new(log)), waiters: Waiters::new() }
+    }
+
+    fn with_log<R>(&self, with: impl FnOnce(&mut Log<N, VALUE>) -> R) -> R {
+        // The borrow cannot fail: the log is borrowed only in critical sections, which do not call
+        // code that uses the log.
+        self.log.lock(|log| with(&mut log.borrow_mut()))
     }
 }
 
@@ -70,19 +114,6 @@ impl<const N: usize, const VALUE: usize> fmt::Debug for ChangeMemory<N, VALUE> {
     }
 }
 
-/// A parameter change.
-#[derive(Clone)]
-struct Change<const VALUE: usize> {
-    ordinal: u16,
-    client: Client,
-    /// 1 if the client's connection has ended, otherwise 0. After the end of the connection, the
-    /// client's number may belong to another connection, so the client is shown without its name.
-    left: u8,
-    /// The number of bytes in `value`.
-    len: u8,
-    value: [u8; VALUE],
-}
-
 impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
     /// Creates a stream of the changes to the parameters in `set`. The changes are kept in
     /// `memory`.
@@ -96,31 +127,28 @@ impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
 
     /// Returns the number of changes that readers have lost so far, summed over all readers.
     pub fn overruns(&self) -> u32 {
-        self.ring().overruns()
-    }
-
-    fn ring(&self) -> &Ring<[Slot<Change<VALUE>>]> {
-        &self.memory.ring
+        self.memory.with_log(|log| log.end.overruns())
     }
 
     /// Appends a change with the current value of `parameter`.
     fn record(&self, ordinal: u16, parameter: &dyn Parameter, client: Client) {
-        let mut change = Change { ordinal, client, left: 0, len: 0, value: [0; VALUE] };
+        let origin = Origin { ordinal, client, left: false, len: 0 };
+        let mut change = Change { origin, value: [0; VALUE] };
         // The value is rendered outside the critical section, because rendering may take a long
         // time. If the value is set again in the meantime, it is rendered again. Otherwise, an old
         // value could be recorded after a newer one.
         loop {
             let version = parameter.version();
-            change.len = render_value(parameter, &mut change.value);
-            let recorded = critical_section::with(|cs| {
+            change.origin.len = render_value(parameter, &mut change.value);
+            let recorded = self.memory.with_log(|log| {
                 let is_current = parameter.version() == version;
-                if is_current {
-                    self.ring().push(cs, change.clone());
+                if is_current && let Some(oldest) = log.changes.get_mut(log.end.push(N)) {
+                    *oldest = change;
                 }
                 is_current
             });
             if recorded {
-                return self.ring().waiters().wake();
+                return self.memory.waiters.wake();
             }
         }
     }
@@ -141,64 +169,87 @@ fn render_value(parameter: &dyn Parameter, value: &mut [u8]) -> u8 {
 
 /// Replaces the last characters of a string with `...` and returns the length of the string.
 fn cut(text: &mut [u8]) -> usize {
-    const MARK: &[u8] = b"...";
+    const MARK: &[u8; 3] = b"...";
     let mut len = text.len().saturating_sub(MARK.len());
     while text.get(len).is_some_and(|byte| byte & 0xc0 == 0x80) {
         len -= 1;
     }
-    for (to, from) in text.iter_mut().skip(len).zip(MARK) {
-        *to = *from;
+    if let Some(end) = text.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
+        *end = *MARK;
     }
     len.saturating_add(MARK.len())
 }
 
-/// Renders the line for a change. `who` is the client that made the change, or its number if its
-/// connection has ended.
+/// Replaces the text with the line for the change with this sequence number.
 #[inline(never)]
 fn render_line(
     set: &ParamSet,
-    out: &mut Changing<'_>,
-    (number, ordinal): (u32, u16),
-    who: ClientName,
+    text: &mut dyn Text,
+    number: u32,
+    origin: &Origin,
     value: &[u8],
-) {
-    set.with_parameter(ordinal, &mut |path, _| {
-        let rendered = write!(out, "{} {who} {path} ", Decimal::from(number))
-            .and_then(|()| out.extend(value))
-            .and_then(|()| out.write_str("\n"));
-        out.error = rendered.err().map(|_| line_too_long(path));
+) -> Item {
+    let mut item = Item::Value;
+    let _ = set.visit(&mut |ordinal, path, _| {
+        if ordinal != origin.ordinal {
+            return Ok(());
+        }
+        let mut who = set.client_name(origin.client);
+        if origin.left {
+            who.name = None;
+        }
+        let rendered = write!(text, "{} {who} {path} ", Decimal::from(number));
+        let value = value.get(..origin.len.into()).unwrap_or_default();
+        if rendered.is_err() || text.extend(value).is_err() || text.extend(b"\n").is_err() {
+            item = Item::Failed(line_too_long(path));
+        }
+        Err(fmt::Error)
     });
+    item
 }
 
 impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
-    fn next(&self, at: &mut u32, out: &mut Changing<'_>) -> Item {
-        out.restart();
-        let (item, change) = self.ring().take(at, false);
-        if let Some(change) = change {
-            let mut who = self.set.client_name(change.client);
-            if change.left != 0 {
-                who.name = None;
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Item {
+        text.truncate(0);
+        let mut change = Change::<VALUE>::NONE;
+        let next = self.memory.with_log(|log| {
+            let index = log.end.advance(N, at, false)?;
+            if let Some(next) = log.changes.get(index) {
+                change = *next;
             }
-            let value = change.value.get(..change.len.into()).unwrap_or_default();
-            render_line(self.set, out, (at.wrapping_sub(1), change.ordinal), who, value);
+            Ok(())
+        });
+        match next {
+            Ok(()) => {
+                let number = at.wrapping_sub(1);
+                render_line(self.set, text, number, &change.origin, &change.value)
+            }
+            Err(item) => item,
         }
-        item
     }
 
-    fn waiters(&self) -> &[WakerSlot] {
-        self.ring().waiters().slots()
+    fn waiters(&self) -> &Waiters {
+        &self.memory.waiters
     }
 }
 
 impl<const N: usize, const VALUE: usize> Observer for Changes<N, VALUE> {
     fn changed(&self, address: usize, client: Client) {
-        self.set.with_address(address, &mut |ordinal, parameter| {
+        let _ = self.set.visit(&mut |ordinal, _, parameter| {
+            if parameter.address() != address {
+                return Ok(());
+            }
             self.record(ordinal, parameter, client);
+            Err(fmt::Error)
         });
     }
 
     fn left(&self, client: Client) {
-        self.ring().for_each(&mut |change| change.left |= u8::from(change.client == client));
+        self.memory.with_log(|log| {
+            for change in &mut log.changes {
+                change.origin.left |= change.origin.client == client;
+            }
+        });
     }
 }
 
@@ -208,7 +259,7 @@ impl<const N: usize, const VALUE: usize> File for Changes<N, VALUE> {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
-        open.state.next = self.ring().start(false);
+        open.state.next = self.memory.with_log(|log| log.end.start(false));
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Wi
 /// [`observe`](super::observe).
 pub struct Replies<const CLIENTS: usize> {
     replies: CriticalSectionMutex<RefCell<Entries<CLIENTS>>>,
-    waiters: Waiters<2>,
+    waiters: Waiters,
 }
 
 struct Entries<const CLIENTS: usize> {

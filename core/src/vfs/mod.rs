@@ -46,7 +46,6 @@ pub use tree_kind::{
     TreeKind,
 };
 pub use wait::{Waiter, Waiters};
-pub(crate) use wait::{WakerSlot, register_waiter};
 
 /// One entry in a directory listing.
 pub struct DirEntry<'a, I> {

@@ -171,20 +171,20 @@ impl File for ParamFile<'_> {
 
 #[cfg(feature = "params")]
 impl stream::StreamSource for ParamFile<'_> {
-    fn next(&self, at: &mut u32, out: &mut stream::Changing<'_>) -> stream::Item {
-        out.restart();
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> stream::Item {
         // The version is read before the value, so that a change between the two reads is not
         // missed.
         let version = self.parameter.version();
         if core::mem::replace(at, version) == version {
             return stream::Item::Nothing;
         }
-        let written = self.render_line(out);
-        out.check(written);
-        stream::Item::Value(0)
+        match render(text, |out| self.render_line(out)) {
+            Ok(()) => stream::Item::Value,
+            Err(error) => stream::Item::Failed(error),
+        }
     }
 
-    fn waiters(&self) -> &[crate::vfs::WakerSlot] {
+    fn waiters(&self) -> &crate::vfs::Waiters {
         super::value::waiters()
     }
 }

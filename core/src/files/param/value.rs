@@ -18,12 +18,12 @@ pub struct Value<T> {
 /// The tasks that are waiting for a value to change. One list serves all values, because a separate
 /// list for each value would triple the RAM that a parameter needs. If a different value changes, a
 /// waiting task wakes up, compares two version numbers, and waits again.
-static WAITERS: Waiters<8> = Waiters::new();
+static WAITERS: Waiters = Waiters::new();
 
 /// Returns the list of tasks that are woken when any value changes.
 #[cfg(feature = "params")]
-pub(super) fn waiters() -> &'static [crate::vfs::WakerSlot] {
-    WAITERS.slots()
+pub(super) fn waiters() -> &'static Waiters {
+    &WAITERS
 }
 
 impl<T> Value<T> {

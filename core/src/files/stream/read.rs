@@ -5,18 +5,16 @@ use core::task::{Context, Poll};
 
 use super::Item;
 use crate::Decimal;
-use crate::vfs::{
-    Error, OpenFile, Result, Text, WakerSlot, mark_follows, read_at, register_waiter, write_char,
-};
+use crate::vfs::{Error, OpenFile, Result, Text, Waiters, mark_follows, write_char};
 
 /// A stream whose text is read with [`poll_stream`].
 pub(crate) trait StreamSource {
-    /// Writes the next value for a reader, and advances `at`, the sequence number of the reader's
-    /// next value. If values were lost, returns their number and writes nothing.
-    fn next(&self, at: &mut u32, out: &mut Changing<'_>) -> Item;
+    /// Replaces the text, which has been returned completely, with the next value for a reader.
+    /// Advances `at`, the sequence number of the reader's next value.
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Item;
 
     /// Returns the list of readers that are woken when there may be a value.
-    fn waiters(&self) -> &[WakerSlot];
+    fn waiters(&self) -> &Waiters;
 }
 
 /// Reads the pending text of an open stream. If no text is pending, the call waits for the next
@@ -39,11 +37,11 @@ pub(crate) fn poll_stream(
     if buf.is_empty() || core::mem::take(&mut open.state.mark) {
         return Poll::Ready(Ok(0));
     }
-    if !is_pending(open) {
+    if pending(open).is_empty() {
         let mut refilled = refill(source, open);
         if refilled == Err(Error::NoData) {
             // Try again after registering the waker, in case a value was published in the meantime.
-            register_waiter(source.waiters(), open.waiter, cx.waker());
+            source.waiters().register(open.waiter, cx.waker());
             refilled = refill(source, open);
         }
         match refilled {
@@ -51,11 +49,15 @@ pub(crate) fn poll_stream(
             refilled => refilled?,
         }
     }
-    let count = read_at(open.text.bytes(), open.state.taken.into(), buf)?;
+    let text = pending(open);
+    for (to, from) in buf.iter_mut().zip(text) {
+        *to = *from;
+    }
+    let count = buf.len().min(text.len());
+    open.state.mark = count == text.len() && mark_follows(count, buf.len());
     // The casts are lossless, because the text has at most 65535 bytes.
     open.state.taken += count as u16;
     open.state.delivered = open.state.delivered.wrapping_add(count as u64);
-    open.state.mark = !is_pending(open) && mark_follows(count, buf.len());
     Poll::Ready(Ok(count))
 }
 
@@ -67,9 +69,9 @@ pub(crate) fn open_stream(source: &dyn StreamSource, open: &mut OpenFile<'_>) ->
     }
 }
 
-/// Returns `true` if part of the text has not been returned yet.
-fn is_pending(open: &OpenFile<'_>) -> bool {
-    open.text.bytes().len() > usize::from(open.state.taken)
+/// Returns the part of the text that has not been returned yet.
+fn pending<'a>(open: &'a OpenFile<'_>) -> &'a [u8] {
+    open.text.bytes().get(open.state.taken.into()..).unwrap_or_default()
 }
 
 /// Replaces the text of an open stream with the next text to return. The old text must have been
@@ -81,17 +83,25 @@ fn is_pending(open: &OpenFile<'_>) -> bool {
 #[inline(never)]
 fn refill(source: &dyn StreamSource, open: &mut OpenFile<'_>) -> Result<()> {
     loop {
-        let mut out = Changing { text: open.text, same: 0, error: None };
-        match source.next(&mut open.state.next, &mut out) {
+        let mut replaced = match source.next(&mut open.state.next, open.text) {
             Item::Nothing => return Err(Error::NoData),
             Item::Lost(lost) => {
-                let written = writeln!(out, "lost {}", Decimal::from(lost));
-                out.check(written);
+                open.text.truncate(0);
+                writeln!(open.text, "lost {}", Decimal::from(lost)).map_err(|_| Error::TextTooLong)
             }
-            Item::Value(_) => {}
+            Item::Value => Ok(()),
+            Item::Failed(error) => Err(error),
+        };
+        let length = open.text.bytes().len();
+        if length > u16::MAX.into() {
+            replaced = Err(Error::TextTooLong);
+        }
+        if replaced.is_err() {
+            open.text.truncate(0);
+            return replaced;
         }
         // Skip values with empty text, because an empty read would end the stream.
-        if out.finish()? {
+        if length > 0 {
             open.state.taken = 0;
             return Ok(());
         }
@@ -99,62 +109,23 @@ fn refill(source: &dyn StreamSource, open: &mut OpenFile<'_>) -> Result<()> {
 }
 
 /// A writer that replaces a text and detects whether the new text differs from the old one.
-pub(crate) struct Changing<'a> {
+pub(super) struct Changing<'a> {
     text: &'a mut dyn Text,
     /// The number of bytes written so far, all of which equal the old text, or `usize::MAX` after
     /// the first difference.
     same: usize,
-    /// The reason that the text could not be written.
-    pub(crate) error: Option<Error>,
 }
 
-impl Changing<'_> {
-    /// Removes the old text, so any new text that is not empty counts as different.
-    pub(crate) fn restart(&mut self) {
-        self.text.truncate(0);
-    }
-
-    /// Appends bytes to the text. Must be called only after [`restart`](Changing::restart).
-    #[cfg(feature = "params")]
-    pub(crate) fn extend(&mut self, bytes: &[u8]) -> fmt::Result {
-        self.same = usize::MAX;
-        self.text.extend(bytes).map_err(|_| fmt::Error)
-    }
-
-    /// Records an error if the text could not be written.
-    pub(crate) fn check(&mut self, written: fmt::Result) {
-        if written.is_err() {
-            self.error = Some(Error::TextTooLong);
-        }
+impl<'a> Changing<'a> {
+    pub(super) fn new(text: &'a mut dyn Text) -> Changing<'a> {
+        Changing { text, same: 0 }
     }
 
     /// Removes the rest of the old text and returns whether the new text differs.
-    fn finish(mut self) -> Result<bool> {
+    pub(super) fn finish(self) -> bool {
         let length = self.text.bytes().len();
-        if length > usize::from(u16::MAX) {
-            self.check(Err(fmt::Error));
-        }
-        if let Some(error) = self.error {
-            self.text.truncate(0);
-            return Err(error);
-        }
         self.text.truncate(self.same);
-        Ok(self.same != length)
-    }
-}
-
-#[cfg(feature = "params")]
-impl Text for Changing<'_> {
-    fn bytes(&self) -> &[u8] {
-        self.text.bytes()
-    }
-
-    fn truncate(&mut self, length: usize) {
-        self.text.truncate(length);
-    }
-
-    fn extend(&mut self, bytes: &[u8]) -> Result<()> {
-        Changing::extend(self, bytes).map_err(|_| Error::TooLarge)
+        self.same != length
     }
 }
 

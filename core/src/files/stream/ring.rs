@@ -4,13 +4,13 @@ use core::cell::Cell;
 
 use critical_section::{CriticalSection, Mutex};
 
-use crate::vfs::Waiters;
+use crate::vfs::{Error, Waiters};
 
 /// A ring buffer with the last values of a stream, and the readers that wait for the next value.
 /// An empty ring buffer is all zeros.
 pub(crate) struct Ring<S: ?Sized> {
     end: Mutex<End>,
-    waiters: Waiters<1>,
+    waiters: Waiters,
     slots: S,
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum Content<T> {
 }
 
 /// The end of a stream.
-struct End {
+pub(crate) struct End {
     /// The sequence number of the next value. It wraps around to 0 after the largest number.
     next: Cell<u32>,
     /// The number of values that readers have lost.
@@ -37,14 +37,15 @@ struct End {
 }
 
 /// The next item, if any, for a reader of a stream.
-#[derive(Clone, Copy)]
 pub(crate) enum Item {
     /// There is no new value.
     Nothing,
-    /// The value in the slot with this index.
-    Value(usize),
+    /// A value, whose text has been written.
+    Value,
     /// This number of values has been dropped.
     Lost(u32),
+    /// A value, whose text could not be written.
+    Failed(Error),
 }
 
 impl<T, const N: usize> Ring<[Slot<T>; N]> {
@@ -73,46 +74,28 @@ impl<T: Clone> Ring<[Slot<T>]> {
 
     /// Appends a value. If the ring buffer is full, the oldest value is removed and returned. If
     /// the ring buffer has no slots, readers receive only the number of lost values.
-    pub(crate) fn push(&self, cs: CriticalSection<'_>, value: T) -> Content<T> {
+    fn push(&self, cs: CriticalSection<'_>, value: T) -> Content<T> {
         let slot = self.slots.get(self.end.borrow(cs).push(self.slots.len()));
         slot.map_or(Content::Empty, |slot| slot.borrow(cs).replace(Content::Value(value)))
     }
 
-    /// Returns the next item for a reader along with a copy of its value. Advances `at`, the
-    /// sequence number of the reader's next value. With `latest_only`, older values are skipped.
-    pub(crate) fn take(&self, at: &mut u32, latest_only: bool) -> (Item, Option<T>) {
+    /// Returns a copy of the next value for a reader. Advances `at`, the sequence number of the
+    /// reader's next value. With `latest_only`, older values are skipped.
+    ///
+    /// # Errors
+    /// Returns [`Item::Lost`] or [`Item::Nothing`].
+    pub(crate) fn take(&self, at: &mut u32, latest_only: bool) -> Result<T, Item> {
         critical_section::with(|cs| {
-            let item = self.end.borrow(cs).advance(self.slots.len(), at, latest_only);
-            let value = match item {
-                Item::Value(index) => self.slots.get(index).and_then(|slot| {
-                    let content = slot.borrow(cs).replace(Content::Empty);
-                    let value = match &content {
-                        Content::Value(value) => Some(value.clone()),
-                        Content::Empty => None,
-                    };
-                    slot.borrow(cs).set(content);
-                    value
-                }),
-                _ => None,
+            let index = self.end.borrow(cs).advance(self.slots.len(), at, latest_only)?;
+            let slot = self.slots.get(index).ok_or(Item::Nothing)?.borrow(cs);
+            let content = slot.replace(Content::Empty);
+            let value = match &content {
+                Content::Value(value) => Ok(value.clone()),
+                Content::Empty => Err(Item::Nothing),
             };
-            (item, value)
+            slot.set(content);
+            value
         })
-    }
-}
-
-#[cfg(feature = "params")]
-impl<T> Ring<[Slot<T>]> {
-    /// Calls `with` for each value.
-    pub(crate) fn for_each(&self, with: &mut dyn FnMut(&mut T)) {
-        critical_section::with(|cs| {
-            for slot in &self.slots {
-                let mut content = slot.borrow(cs).replace(Content::Empty);
-                if let Content::Value(value) = &mut content {
-                    with(value);
-                }
-                slot.borrow(cs).set(content);
-            }
-        });
     }
 }
 
@@ -123,17 +106,17 @@ impl<S: ?Sized> Ring<S> {
     }
 
     pub(crate) fn overruns(&self) -> u32 {
-        critical_section::with(|cs| self.end.borrow(cs).overruns.get())
+        critical_section::with(|cs| self.end.borrow(cs).overruns())
     }
 
-    pub(crate) fn waiters(&self) -> &Waiters<1> {
+    pub(crate) fn waiters(&self) -> &Waiters {
         &self.waiters
     }
 }
 
 impl End {
     /// Creates the end of a stream with `kept` values, which fill the ring buffer.
-    const fn new(kept: usize) -> End {
+    pub(crate) const fn new(kept: usize) -> End {
         End {
             next: Cell::new(kept as u32),
             overruns: Cell::new(0),
@@ -142,15 +125,14 @@ impl End {
         }
     }
 
-    #[inline(never)]
-    fn start(&self, with_kept: bool) -> u32 {
+    /// Returns the sequence number at which a new reader starts.
+    pub(crate) fn start(&self, with_kept: bool) -> u32 {
         let kept = if with_kept { self.kept.get() as u32 } else { 0 };
         self.next.get().wrapping_sub(kept)
     }
 
     /// Counts a new value and returns the index of its slot.
-    #[inline(never)]
-    fn push(&self, capacity: usize) -> usize {
+    pub(crate) fn push(&self, capacity: usize) -> usize {
         let index = self.index.get();
         let next = index + 1;
         self.index.set(if next < capacity { next } else { 0 });
@@ -159,24 +141,38 @@ impl End {
         index
     }
 
-    #[inline(never)]
-    fn advance(&self, capacity: usize, at: &mut u32, latest_only: bool) -> Item {
+    /// Returns the number of values that readers have lost.
+    pub(crate) fn overruns(&self) -> u32 {
+        self.overruns.get()
+    }
+
+    /// Returns the index of the slot with the next value for a reader. Advances `at`, the sequence
+    /// number of the reader's next value. With `latest_only`, older values are skipped.
+    ///
+    /// # Errors
+    /// Returns [`Item::Lost`] or [`Item::Nothing`].
+    pub(crate) fn advance(
+        &self,
+        capacity: usize,
+        at: &mut u32,
+        latest_only: bool,
+    ) -> Result<usize, Item> {
         let kept = self.kept.get();
         let mut behind = self.next.get().wrapping_sub(*at) as usize;
         if behind == 0 {
-            return Item::Nothing;
+            return Err(Item::Nothing);
         }
         if behind > kept {
             let lost = (behind - kept) as u32;
             *at = at.wrapping_add(lost);
             if !latest_only {
                 self.overruns.set(self.overruns.get().saturating_add(lost));
-                return Item::Lost(lost);
+                return Err(Item::Lost(lost));
             }
             behind = kept;
         }
         *at = at.wrapping_add(1);
         let end = self.index.get();
-        Item::Value(if behind > end { end + capacity - behind } else { end - behind })
+        Ok(if behind > end { end + capacity - behind } else { end - behind })
     }
 }

@@ -67,7 +67,7 @@ use crate::vfs::{Client, Error, FixedText, Result, Text, Waiter, Waiters};
 pub struct FileRequests<const CAPACITY: usize, const TEXT: usize> {
     table: CriticalSectionMutex<RefCell<RequestTable<CAPACITY, TEXT>>>,
     /// The tasks that are waiting for a request or for the cancellation of a request.
-    tasks: Waiters<1>,
+    tasks: Waiters,
     reserved: u8,
 }
 
