@@ -66,6 +66,8 @@ fn only_get_metrics_is_served() {
         assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{line}: {answer}");
     }
     assert!(request(&at, "nonsense").starts_with("HTTP/1.1 400 Bad Request\r\n"));
+    assert!(request(&at, "GET /").ends_with("\r\n\r\nonly GET /metrics\n"));
+    assert!(request(&at, "HEAD /metrics").ends_with("\r\n\r\n"), "a HEAD response has a body");
     scrape(&at);
 }
 
