@@ -13,7 +13,6 @@
 //!   changed.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,7 +62,7 @@ pub(super) fn retry_while_repacking<T>(
 }
 
 /// Returns the paths of all pack indices, including those in alternates.
-fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
+fn list_packs(objects: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut packs = BTreeSet::new();
     for store in object_dirs(&gix_odb::at(objects, Sha1)?, objects)? {
         let entries = match fs::read_dir(store.join("pack")) {
@@ -75,7 +74,7 @@ fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
             if path.extension().is_some_and(|extension| extension == "idx")
                 || path.ends_with("multi-pack-index")
             {
-                packs.insert(path.into_os_string());
+                packs.insert(path);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Reads and writes the `packed-refs` file. The file can contain many refs and is completely
 //! rewritten for every change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -90,26 +90,21 @@ impl<'p> PackedRefsLock<'p> {
         Ok(PackedRefsLock { path, policy, _lock: lock })
     }
 
-    /// Removes and sets refs atomically. Does not rewrite the file if no refs change.
-    pub(super) fn change(
-        &self,
-        remove: &BTreeSet<&[u8]>,
-        set: &BTreeMap<&[u8], Id>,
-    ) -> io::Result<()> {
+    /// Removes the refs in `remove` and sets the ref in `set`, atomically. Does not rewrite the file
+    /// if no refs change.
+    pub(super) fn change(&self, remove: &[&[u8]], set: Option<(&[u8], Id)>) -> io::Result<()> {
         let text = match fs::read(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
-        let set: BTreeMap<&[u8], Vec<u8>> = set
-            .iter()
-            .map(|(name, id)| (*name, [id.to_string().as_bytes(), b" ", name].concat()))
-            .collect();
+        let set = set.map(|(name, id)| (name, [id.to_string().as_bytes(), b" ", name].concat()));
         let (header, mut refs) = parse(&text)?;
-        let before = refs.len();
-        refs.retain(|name, _| !remove.contains(name));
-        let mut changed = refs.len() != before;
-        for (name, line) in &set {
-            let old = refs.insert(*name, vec![line]);
+        let mut changed = false;
+        for name in remove {
+            changed |= refs.remove(name).is_some();
+        }
+        if let Some((name, line)) = &set {
+            let old = refs.insert(name, vec![line]);
             changed |= old.is_none_or(|old| old.first() != Some(&line.as_slice()));
         }
         if changed { self.write(&header, &refs) } else { Ok(()) }

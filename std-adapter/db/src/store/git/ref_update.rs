@@ -4,7 +4,7 @@
 //! renaming its lock file. A branch is renamed by replacing the `packed-refs` file, which contains
 //! exactly one of the two names at any time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -161,7 +161,7 @@ impl Refs<'_> {
         // Pack the branch and remove its loose file, so that it can be renamed with a single change
         // to `packed-refs`. The loose file must also be removed because the new name may require a
         // directory at the same path.
-        packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
+        packed.change(&[], Some((&old, head))).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
         match self.target(&new)? {
@@ -170,11 +170,7 @@ impl Refs<'_> {
             RefTarget::Symbolic(to) => return Err(is_symbolic(&new, &to)),
         }
         self.check_no_conflict(&new, Some(&old))?;
-        with_work_trees(&updates, || {
-            packed
-                .change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)]))
-                .map_err(failed)
-        })?;
+        with_work_trees(&updates, || packed.change(&[&old], Some((&new, head))).map_err(failed))?;
         // From here on, errors are logged but not returned, because the branch has already been
         // renamed.
         for tree in &work_trees {
@@ -246,10 +242,7 @@ impl Refs<'_> {
         // Lock `packed-refs` even if none of the refs are packed, because `git pack-refs` may be
         // about to pack them.
         let packed = self.lock_packed_refs(deadline)?;
-        let removed = names.iter().copied().collect();
-        packed
-            .change(&removed, &BTreeMap::new())
-            .map_err(|error| Error::io("packed-refs", error))?;
+        packed.change(names, None).map_err(|error| Error::io("packed-refs", error))?;
         for name in names {
             self.remove_loose(name)?;
             let logs = self.common().join("logs");
@@ -285,15 +278,16 @@ impl Refs<'_> {
             return Ok(());
         }
         let refs = self.common().join("refs");
-        let paths: Vec<_> = names.map(|name| self.path(name)).collect();
-        let dirs: BTreeSet<&Path> = paths
-            .iter()
-            .flat_map(|path| path.ancestors().skip(1).take_while(|dir| *dir != refs))
-            .collect();
+        let mut dirs = BTreeSet::new();
+        for name in names {
+            let path = self.path(name);
+            let parents = path.ancestors().skip(1).take_while(|dir| *dir != refs);
+            dirs.extend(parents.map(Path::to_owned));
+        }
         // Sync the deepest directories first. If a directory is missing, it was removed along with
         // its last branch.
         for dir in dirs.into_iter().rev() {
-            match sync_dir(dir) {
+            match sync_dir(&dir) {
                 Err(error) if !is_absent(&error) => return Err(Error::io(dir.display(), error)),
                 _ => {}
             }

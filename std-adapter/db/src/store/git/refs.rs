@@ -144,7 +144,6 @@ impl Refs<'_> {
             };
             heads.extend(id.map(|id| (branch, id)));
         }
-        heads.sort();
         Ok(heads)
     }
 
