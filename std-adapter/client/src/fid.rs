@@ -192,18 +192,39 @@ impl Fid {
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request.
     pub async fn open(self, mode: OpenMode) -> Result<File> {
-        let fid = self.number();
-        let message = match self.connection().dialect {
-            Dialect::Linux => T::Lopen { fid, flags: mode.flags() },
-            _ => T::Open { fid, mode: mode.byte() },
-        };
-        self.open_with(&message).await
+        let frame = self.connection().call(&self.open_message(mode)).await?;
+        self.opened(&frame)
     }
 
-    async fn open_with(self, message: &T<'_>) -> Result<File> {
+    /// Truncates the file to length 0 and opens it for writing. Both requests are sent at once,
+    /// because the result does not depend on their order.
+    pub(crate) async fn open_truncated(self) -> Result<File> {
+        let message = self.open_message(OpenMode::WRITE);
+        let (truncated, frame) = tokio::join!(self.set_len(0), self.connection().call(&message));
+        let file = self.opened(&frame?);
+        truncated.and(file)
+    }
+
+    /// Opens the file for reading and reads its attributes. Both requests are sent at once. Opening
+    /// can fail although the attributes can be read.
+    pub(crate) async fn open_and_stat(self) -> Result<(Metadata, Result<File>)> {
+        let message = self.open_message(OpenMode::READ);
+        let (metadata, frame) = tokio::join!(self.stat(), self.connection().call(&message));
+        Ok((metadata?, frame.and_then(|frame| self.opened(&frame))))
+    }
+
+    fn open_message(&self, mode: OpenMode) -> T<'static> {
+        let fid = self.number();
+        match self.connection().dialect {
+            Dialect::Linux => T::Lopen { fid, flags: mode.flags() },
+            _ => T::Open { fid, mode: mode.byte() },
+        }
+    }
+
+    /// Decodes the reply to a request that opens the file.
+    fn opened(self, frame: &[u8]) -> Result<File> {
         let connection = Arc::clone(self.connection());
-        let frame = connection.call(message).await?;
-        match connection.decode(&frame)? {
+        match connection.decode(frame)? {
             R::Open { qid, iounit }
             | R::Lopen { qid, iounit }
             | R::Create { qid, iounit }
@@ -234,7 +255,8 @@ impl Fid {
                 T::Create { fid, name, perm, mode, extension: Extension(None) }
             }
         };
-        self.open_with(&message).await
+        let frame = self.connection().call(&message).await?;
+        self.opened(&frame)
     }
 
     /// Creates a subdirectory with the permission bits `mode`.
@@ -253,6 +275,17 @@ impl Fid {
                 self.create_special(name, perm, Extension(None)).await
             }
         }
+    }
+
+    /// Like [`Fid::mkdir`], but needs no separate fid, because Tcreate may change this one.
+    pub(crate) async fn into_mkdir(self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        let dialect = self.connection().dialect;
+        if dialect == Dialect::Linux {
+            return self.mkdir(name, mode).await;
+        }
+        let (fid, name, perm) =
+            (self.number(), Str(name.as_ref()), DMDIR | wire_mode(mode, dialect));
+        self.request(&T::Create { fid, name, perm, mode: 0, extension: Extension(None) }).await
     }
 
     /// Creates a symbolic link in this directory. The target may be any byte string.

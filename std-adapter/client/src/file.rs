@@ -104,6 +104,21 @@ impl File {
         Ok(all)
     }
 
+    /// Like [`File::read_all`], but does not wait for the end of the file after `length` bytes,
+    /// which saves a request.
+    pub(crate) async fn read_length(&self, length: u64) -> Result<Vec<u8>> {
+        let (mut all, mut chunks) = (Vec::new(), self.chunks());
+        while (all.len() as u64) < length.max(1)
+            && let Some(data) = chunks.next().await?
+        {
+            if data.len() > MAX_FILE - all.len() {
+                return Err(Error::TooLong { what: "file", limit: MAX_FILE });
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all)
+    }
+
     /// Returns the content in chunks, starting at the beginning of the file. The chunks share
     /// memory with the received replies, so no data is copied. Multiple reads are in flight at the
     /// same time if the file has a known length.

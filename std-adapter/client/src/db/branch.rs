@@ -41,7 +41,7 @@ impl Branch {
     /// # Errors
     /// Returns [`Error::NotFound`] if the branch was removed.
     pub async fn head(&self) -> Result<Option<Commit>> {
-        parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
+        parse_head(&self.dir.client, &self.dir.join("head").read_line().await?)
     }
 
     /// Removes the branch. The branch's commits remain available as long as they are reachable from

@@ -146,6 +146,18 @@ impl TreeOps for Tree {
     async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         Tree::stat(self, path).await
     }
+
+    async fn exists(&self, path: &Path) -> Result<bool> {
+        Tree::exists(self, path).await
+    }
+
+    async fn exists_file(&self, path: &Path) -> Result<bool> {
+        Tree::exists_file(self, path).await
+    }
+
+    async fn exists_dir(&self, path: &Path) -> Result<bool> {
+        Tree::exists_dir(self, path).await
+    }
 }
 
 impl TransactionOps for Transaction {

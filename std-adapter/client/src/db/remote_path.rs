@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::error::{Error, Result};
-use crate::{ByteString, Client, Fid, OpenMode};
+use crate::{ByteString, Client, Fid, File, OpenMode};
 
 /// The maximum length, in bytes, of a text file that is read as a whole, such as a message or a
 /// list.
@@ -59,13 +59,17 @@ impl RemotePath {
         Ok(String::from_utf8_lossy(&file.read_up_to(MAX_TEXT).await?).into_owned())
     }
 
+    /// Reads the first line of a file, without the line feed.
+    pub(super) async fn read_line(&self) -> Result<String> {
+        read_line(&self.walk().await?.open(OpenMode::READ).await?).await
+    }
+
     pub(super) async fn list(&self) -> Result<Vec<ByteString>> {
-        let entries = self.walk().await?.open(OpenMode::READ).await?.read_dir().await?;
-        Ok(entries.into_iter().map(|entry| entry.name).collect())
+        list(self.walk().await?).await
     }
 
     pub(super) async fn mkdir(&self, name: impl AsRef<[u8]>) -> Result<()> {
-        Ok(self.walk().await?.mkdir(name, 0o755).await?)
+        Ok(self.walk().await?.into_mkdir(name, 0o755).await?)
     }
 
     pub(super) async fn remove(&self) -> Result<()> {
@@ -92,23 +96,45 @@ impl RemotePath {
         }
     }
 
-    /// Writes a command and reads the reply.
-    pub(super) async fn command_with_reply(&self, text: &str) -> Result<String> {
-        let file = self.walk().await?.open(OpenMode::READ_WRITE).await?;
-        file.write_all_at(0, text.as_bytes()).await?;
-        let reply = file.read_all().await?;
-        Ok(String::from_utf8_lossy(&reply).into_owned())
+    /// Opens a file for commands with replies.
+    pub(super) async fn open_read_write(&self) -> Result<File> {
+        Ok(self.walk().await?.open(OpenMode::READ_WRITE).await?)
     }
 
     /// Replaces the content of an existing file. Truncates the file with a separate request,
     /// because the original server ignores Topen's truncation flag.
     pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
-        let fid = self.walk_to_file().await?;
-        fid.set_len(0).await?;
-        let file = fid.open(OpenMode::WRITE).await?;
-        file.write_all_at(0, content).await?;
-        Ok(file.close().await?)
+        replace(self.walk_to_file().await?, content).await
     }
+}
+
+/// Replaces the content of a file.
+pub(super) async fn replace(fid: Fid, content: &[u8]) -> Result<()> {
+    let file = fid.open_truncated().await?;
+    file.write_all_at(0, content).await?;
+    Ok(file.close().await?)
+}
+
+/// Reads the names in a directory.
+pub(super) async fn list(dir: Fid) -> Result<Vec<ByteString>> {
+    let entries = dir.open(OpenMode::READ).await?.read_dir().await?;
+    Ok(entries.into_iter().map(|entry| entry.name).collect())
+}
+
+/// Reads up to the first line feed, which is not included, or to the end of the file.
+pub(super) async fn read_line(file: &File) -> Result<String> {
+    let (mut line, mut chunks) = (Vec::new(), file.chunks());
+    while let Some(data) = chunks.next().await? {
+        let end = data.iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(data.get(..end.unwrap_or(data.len())).unwrap_or_default());
+        if end.is_some() {
+            break;
+        }
+        if line.len() > MAX_TEXT {
+            return Err(Error::unreadable("a line is too long"));
+        }
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 /// Returns a name that is very unlikely to be used by any other task on this connection. The name

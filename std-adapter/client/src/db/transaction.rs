@@ -6,12 +6,13 @@ use tokio::runtime::Handle;
 
 use super::branch::Branch;
 use super::commit::{Change, Commit, parse_changes, parse_commits, parse_id};
+use super::concurrent::try_join_all;
 use super::error::{Error, Result};
 use super::merge_result::MergeResult;
 use super::path::Path;
-use super::remote_path::{RemotePath, unique_name};
+use super::remote_path::{RemotePath, read_line, replace, unique_name};
 use super::tree::{OpenFlag, Tree};
-use crate::{ByteString, Client, Dialect, OpenMode};
+use crate::{ByteString, Client, Dialect, File, OpenMode};
 
 /// A set of changes to a branch that are committed together or not at all. Other clients do not see
 /// the changes before the commit.
@@ -109,28 +110,41 @@ impl Transaction {
     /// Returns [`Error::NotDirectory`] if the path or one of its parents exists and is not a
     /// directory.
     pub async fn make_dirs(&self, path: &Path) -> Result<()> {
-        let mut missing = Vec::new();
-        let mut next = path.clone();
+        let (mut prefixes, mut next) = (Vec::new(), path.clone());
         while !next.is_root() {
-            match self.create_dir(&next).await {
-                Ok(()) => break,
-                Err(Error::Exists) if self.tree().exists_dir(&next).await? => break,
-                Err(Error::Exists) => return Err(Error::NotDirectory),
-                Err(Error::NotFound) => missing.push(std::mem::take(&mut next)),
-                Err(error) => return Err(error),
-            }
-            if let Some(last) = missing.last() {
-                next = last.parent();
-            }
+            prefixes.push(next.clone());
+            next = next.parent();
         }
-        for dir in missing.iter().rev() {
+        prefixes.reverse();
+        // Look up all parents at once. Usually only the last ones are missing.
+        let mut found = Vec::with_capacity(prefixes.len());
+        for prefix in &prefixes {
+            found.push(self.is_existing_dir(prefix));
+        }
+        let found = try_join_all(found).await?;
+        for (dir, _) in prefixes.iter().zip(found).skip_while(|(_, exists)| *exists) {
             match self.create_dir(dir).await {
+                Ok(()) => {}
                 // Another task may have created the directory in the meantime.
-                Ok(()) | Err(Error::Exists) => {}
+                Err(Error::Exists) if self.tree().exists_dir(dir).await? => {}
+                Err(Error::Exists) => return Err(Error::NotDirectory),
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Returns `false` if the directory does not exist.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotDirectory`] if the path or one of its parents is not a directory.
+    async fn is_existing_dir(&self, path: &Path) -> Result<bool> {
+        match self.remote_path(path)?.walk().await {
+            Ok(fid) if fid.is_dir() => Ok(true),
+            Ok(_) => Err(Error::NotDirectory),
+            Err(Error::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes an existing file or link if the dialect is 9P2000.L. In this dialect, creating a
@@ -156,8 +170,7 @@ impl Transaction {
         self.remove_existing(&dir, &name).await?;
         let dir = dir.walk().await?;
         let file = dir.create(name, permissions(executable), OpenMode::WRITE).await?;
-        file.write_all_at(0, content).await?;
-        Ok(file.close().await?)
+        write_and_close(file, content).await
     }
 
     /// Creates a symbolic link, replacing any existing file or link. The target may be any byte
@@ -190,9 +203,17 @@ impl Transaction {
     /// Returns [`Error::IsDirectory`] if the path is a directory, or [`Error::NotFound`] if the
     /// parent directory does not exist.
     pub async fn create_or_replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
-        match self.replace_file(path, content).await {
-            Err(Error::NotFound) => self.create_file(path, content, false).await,
-            other => other,
+        let (dir, name) = self.new_entry(path)?;
+        let file = dir.join(&name);
+        // Look up the file and its directory at once.
+        let (found, dir) = tokio::join!(file.walk_to_file(), dir.walk());
+        match found {
+            Ok(fid) => replace(fid, content).await,
+            Err(Error::NotFound) => {
+                let file = dir?.create(name, permissions(false), OpenMode::WRITE).await?;
+                write_and_close(file, content).await
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -331,8 +352,11 @@ impl Transaction {
 
     /// Commits by writing `command`, whose reply contains the new head.
     async fn end_with(&self, command: &str, message: &str) -> Result<Commit> {
-        self.control_file("msg")?.replace(message.as_bytes()).await?;
-        let head = self.control_file("ctl")?.command_with_reply(command).await?;
+        let (msg, ctl) = (self.control_file("msg")?, self.control_file("ctl")?);
+        let (written, ctl) = tokio::join!(msg.replace(message.as_bytes()), ctl.open_read_write());
+        let (ctl, ()) = (ctl?, written?);
+        ctl.write_all_at(0, command.as_bytes()).await?;
+        let head = read_line(&ctl).await?;
         self.state.end();
         match head.trim() {
             "" => self.branch.head().await?.ok_or(Error::NotFound),
@@ -376,6 +400,11 @@ impl Debug for Transaction {
             .field("closed", &self.closed())
             .finish_non_exhaustive()
     }
+}
+
+async fn write_and_close(file: File, content: &[u8]) -> Result<()> {
+    file.write_all_at(0, content).await?;
+    Ok(file.close().await?)
 }
 
 fn permissions(executable: bool) -> u32 {

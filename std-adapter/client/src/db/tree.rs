@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::error::{Error, Result};
 use super::path::Path;
-use super::remote_path::RemotePath;
-use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
+use super::remote_path::{self, RemotePath};
+use crate::{ByteString, Fid, File, FileType, Metadata};
 
 /// A read-only tree, such as the tree of a commit, the current tree of a transaction, or a tree
 /// returned by a watch.
@@ -103,17 +103,18 @@ impl Tree {
     /// Returns [`Error::FileTooLong`] if the file has more than `limit` bytes, and the same errors
     /// as [`Tree::read`].
     pub async fn read_up_to(&self, path: &Path, limit: u64) -> Result<Content> {
-        let entry = self.remote_path(path)?;
-        let (kind, fid, metadata) = find(&entry).await?;
-        let size = metadata.len;
-        Ok(match kind {
-            EntryKind::Dir => Content::Dir(list(&entry).await?),
-            EntryKind::File | EntryKind::Exec if size > limit => {
-                return Err(Error::FileTooLong { path: path.to_string(), size, limit });
+        let entry = match open(&self.remote_path(path)?).await? {
+            Opened::Dir(fid) => return Ok(Content::Dir(list(fid).await?)),
+            Opened::Other(entry) => entry,
+        };
+        match entry.kind() {
+            EntryKind::Link => Ok(Content::Link(entry.target().await?)),
+            _ if entry.metadata.len > limit => {
+                let size = entry.metadata.len;
+                Err(Error::FileTooLong { path: path.to_string(), size, limit })
             }
-            EntryKind::Link => Content::Link(target(fid, metadata).await?),
-            EntryKind::File | EntryKind::Exec => Content::File(content(fid).await?),
-        })
+            _ => Ok(Content::File(entry.content().await?)),
+        }
     }
 
     /// Reads a file. The file may be executable.
@@ -123,11 +124,7 @@ impl Tree {
     /// if the entry does not exist. Returns [`Error::NotDirectory`] if a component other than the
     /// last is a file.
     pub async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
-        let (kind, fid, _) = find(&self.remote_path(path)?).await?;
-        match kind {
-            EntryKind::File | EntryKind::Exec => content(fid).await,
-            EntryKind::Dir | EntryKind::Link => Err(Error::NotFile),
-        }
+        open_file(&self.remote_path(path)?).await?.content().await
     }
 
     /// Reads at most `length` bytes of a file, starting at a byte offset. Fewer bytes are returned
@@ -141,15 +138,12 @@ impl Tree {
         offset: u64,
         length: usize,
     ) -> Result<Vec<u8>> {
-        let (kind, fid, metadata) = find(&self.remote_path(path)?).await?;
-        if !matches!(kind, EntryKind::File | EntryKind::Exec) {
-            return Err(Error::NotFile);
-        }
+        let OpenedEntry { metadata, file, .. } = open_file(&self.remote_path(path)?).await?;
         // In addition, the server refuses an offset beyond the end of the file.
         if offset > metadata.len {
             return Ok(Vec::new());
         }
-        let file = fid.open(OpenMode::READ).await?;
+        let file = file?;
         let mut data = Vec::new();
         while data.len() < length {
             let mut piece = vec![0; file.unit().min(length - data.len())];
@@ -168,11 +162,8 @@ impl Tree {
     /// Returns [`Error::NotDirectory`] if the path is not a directory, or [`Error::NotFound`] if
     /// the entry does not exist.
     pub async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
-        let path = self.remote_path(path)?;
-        match find(&path).await?.0 {
-            EntryKind::Dir => list(&path).await,
-            _ => Err(Error::NotDirectory),
-        }
+        let fid = self.remote_path(path)?.walk().await?;
+        if fid.is_dir() { list(fid).await } else { Err(Error::NotDirectory) }
     }
 
     /// Reads the target of a symbolic link.
@@ -182,9 +173,8 @@ impl Tree {
     /// entry does not exist. Returns [`Error::NotDirectory`] if a component other than the last is
     /// a file.
     pub async fn read_link(&self, path: &Path) -> Result<ByteString> {
-        let (kind, fid, metadata) = find(&self.remote_path(path)?).await?;
-        match kind {
-            EntryKind::Link => target(fid, metadata).await,
+        match open(&self.remote_path(path)?).await? {
+            Opened::Other(entry) if entry.kind() == EntryKind::Link => entry.target().await,
             _ => Err(Error::NotSymlink),
         }
     }
@@ -196,11 +186,18 @@ impl Tree {
     /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
     /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
-        match find(&self.remote_path(path)?).await {
-            Ok((kind, _, metadata)) => {
-                let size = if kind == EntryKind::Dir { 0 } else { metadata.len };
-                Ok(Some(Stat { kind, size }))
-            }
+        let Some(fid) = self.find(path).await? else { return Ok(None) };
+        if fid.is_dir() {
+            return Ok(Some(Stat { kind: EntryKind::Dir, size: 0 }));
+        }
+        let metadata = fid.stat().await?;
+        Ok(Some(Stat { kind: kind(&metadata), size: metadata.len }))
+    }
+
+    /// Walks to an entry. Returns `None` if it does not exist.
+    async fn find(&self, path: &Path) -> Result<Option<Fid>> {
+        match self.remote_path(path)?.walk().await {
+            Ok(fid) => Ok(Some(fid)),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error),
         }
@@ -212,7 +209,7 @@ impl Tree {
     /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
     /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists(&self, path: &Path) -> Result<bool> {
-        Ok(self.stat(path).await?.is_some())
+        Ok(self.find(path).await?.is_some())
     }
 
     /// Returns `true` if the entry exists and is not a directory.
@@ -221,7 +218,7 @@ impl Tree {
     /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
     /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists_file(&self, path: &Path) -> Result<bool> {
-        Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != EntryKind::Dir))
+        Ok(self.find(path).await?.is_some_and(|fid| !fid.is_dir()))
     }
 
     /// Returns `true` if the entry exists and is a directory.
@@ -230,7 +227,7 @@ impl Tree {
     /// Returns [`Error::TransactionEnded`] if the tree belongs to a transaction that has ended, or
     /// [`Error::Client`] if the connection is lost or the server refuses the request.
     pub async fn exists_dir(&self, path: &Path) -> Result<bool> {
-        Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
+        Ok(self.find(path).await?.is_some_and(|fid| fid.is_dir()))
     }
 }
 
@@ -241,33 +238,68 @@ impl Debug for Tree {
 }
 
 /// Determines the type from the mode, because the original server's qids do not identify links.
-async fn find(path: &RemotePath) -> Result<(EntryKind, Fid, Metadata)> {
-    let fid = path.walk().await?;
-    let metadata = fid.stat().await?;
-    let kind = match metadata.kind {
+fn kind(metadata: &Metadata) -> EntryKind {
+    match metadata.kind {
         FileType::Dir => EntryKind::Dir,
         FileType::Symlink => EntryKind::Link,
         _ if metadata.mode & 0o100 != 0 => EntryKind::Exec,
         _ => EntryKind::File,
-    };
-    Ok((kind, fid, metadata))
-}
-
-async fn content(fid: Fid) -> Result<Vec<u8>> {
-    Ok(fid.open(OpenMode::READ).await?.read_all().await?)
-}
-
-/// Reads the target of a link. 9P2000 has no request for link targets, so in this dialect the link
-/// is read as a file.
-async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
-    match metadata.target {
-        Some(target) => Ok(target),
-        None => Ok(ByteString::from(&*content(fid).await?)),
     }
 }
 
-async fn list(path: &RemotePath) -> Result<Vec<ByteString>> {
-    let mut names = path.list().await?;
+/// An entry that has been found.
+enum Opened {
+    /// A directory, which has not been opened yet.
+    Dir(Fid),
+    Other(OpenedEntry),
+}
+
+/// A file or link.
+struct OpenedEntry {
+    metadata: Metadata,
+    /// The open file. A link can be opened only in some dialects.
+    file: std::result::Result<File, crate::Error>,
+}
+
+/// Walks to an entry. Opens it unless it is a directory.
+async fn open(path: &RemotePath) -> Result<Opened> {
+    let fid = path.walk().await?;
+    if fid.is_dir() {
+        return Ok(Opened::Dir(fid));
+    }
+    let (metadata, file) = fid.open_and_stat().await?;
+    Ok(Opened::Other(OpenedEntry { metadata, file }))
+}
+
+async fn open_file(path: &RemotePath) -> Result<OpenedEntry> {
+    match open(path).await? {
+        Opened::Other(entry) if entry.kind() != EntryKind::Link => Ok(entry),
+        _ => Err(Error::NotFile),
+    }
+}
+
+impl OpenedEntry {
+    fn kind(&self) -> EntryKind {
+        kind(&self.metadata)
+    }
+
+    /// Reads the file up to the length in its attributes, or up to an earlier end.
+    async fn content(self) -> Result<Vec<u8>> {
+        Ok(self.file?.read_length(self.metadata.len).await?)
+    }
+
+    /// Reads the target of a link. 9P2000 has no request for link targets, so in this dialect the
+    /// link is read as a file.
+    async fn target(self) -> Result<ByteString> {
+        match self.metadata.target {
+            Some(target) => Ok(target),
+            None => Ok(ByteString::from(&*self.file?.read_all().await?)),
+        }
+    }
+}
+
+async fn list(dir: Fid) -> Result<Vec<ByteString>> {
+    let mut names = remote_path::list(dir).await?;
     names.sort();
     Ok(names)
 }
