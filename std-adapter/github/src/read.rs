@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use datakit_client::ByteString;
 use datakit_client::db::{Content, Error, Path, Result, TreeOps};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 
 use crate::layout::{self, DIRTY, Location, MONITOR, path};
 use crate::{Changes, DirtyId, ElementId, Files, Parsed, Ref, Repo, Snapshot, files};
@@ -74,15 +75,12 @@ impl Found {
 /// # Errors
 /// Returns the first error that the database reports, for example if the connection is lost.
 pub async fn read<T: TreeOps>(tree: &T) -> Result<BranchContent> {
-    let mut repos = Vec::new();
+    let mut users = Vec::new();
     for user in tree.read_dir(&Path::ROOT).await? {
-        let dir = path([&user]);
-        if let Some(Entry::Content(Content::Dir(names))) = read_entry(tree, dir).await?.1 {
-            let user = user.to_str();
-            let names = names.iter().filter_map(|name| name.to_str());
-            repos.extend(names.filter_map(|name| Repo::new(user?, name).ok()));
-        }
+        users.push(read_repos(tree, user));
     }
+    let repos: Vec<Vec<Repo>> = stream::iter(users).buffered(CONCURRENCY).try_collect().await?;
+    let repos: Vec<Repo> = repos.into_iter().flatten().collect();
     let marks = repos
         .iter()
         .flat_map(|repo| [MONITOR, DIRTY].map(|mark| layout::repo(repo).concat(&path([mark]))));
@@ -91,6 +89,17 @@ pub async fn read<T: TreeOps>(tree: &T) -> Result<BranchContent> {
     found.extend(read_files(tree, monitored.iter().flat_map(contents).collect()).await?);
     let content = Parsed::new(&found.files).into_content();
     Ok(BranchContent { oversized: found.oversized, ..content })
+}
+
+/// Returns the repositories in the directory of a user. Returns none if it is not a directory.
+async fn read_repos<T: TreeOps>(tree: &T, user: ByteString) -> Result<Vec<Repo>> {
+    let names = match tree.read_dir(&path([&user])).await {
+        Ok(names) => names,
+        Err(error) if error.is_absent() => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let names = names.iter().filter_map(|name| name.to_str());
+    Ok(names.filter_map(|name| Repo::new(user.to_str()?, name).ok()).collect())
 }
 
 /// Returns the directories that contain a repository's data.

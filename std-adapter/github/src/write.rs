@@ -143,14 +143,15 @@ async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>
             dir = dir.parent();
         }
     }
+    let existing = existing_dirs(transaction, levels.values().flatten()).await?;
     for dirs in levels.into_values() {
-        let dirs = dirs.into_iter().map(|dir| async move {
-            match transaction.create_dir(&dir).await {
-                Ok(()) | Err(Error::Exists) => Ok(()),
-                Err(error) => Err(error),
+        let mut created = Vec::new();
+        for dir in dirs {
+            if !existing.contains(&dir) {
+                created.push(create_dir(transaction, dir));
             }
-        });
-        stream::iter(dirs).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
+        }
+        stream::iter(created).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
     }
     let files = files.into_iter().map(|(path, content)| async move {
         match transaction.create_file(&path, &content, false).await {
@@ -165,6 +166,36 @@ async fn write_all<T: TransactionOps>(transaction: &T, files: Vec<(Path, Vec<u8>
         }
     });
     stream::iter(files).buffer_unordered(CONCURRENCY).try_collect().await
+}
+
+/// Creates a directory unless the path already exists.
+async fn create_dir<T: TransactionOps>(transaction: &T, dir: Path) -> Result<()> {
+    match transaction.create_dir(&dir).await {
+        Ok(()) | Err(Error::Exists) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks up directories with concurrent requests. Returns those that exist, or an empty set if
+/// there are so many directories that the look-ups would take longer than creating them all.
+async fn existing_dirs<T: TransactionOps>(
+    transaction: &T,
+    dirs: impl Iterator<Item = &Path>,
+) -> Result<BTreeSet<Path>> {
+    let dirs: Vec<Path> = dirs.take(CONCURRENCY + 1).cloned().collect();
+    if dirs.len() > CONCURRENCY {
+        return Ok(BTreeSet::new());
+    }
+    let mut found = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        found.push(existing_dir(transaction.tree(), dir));
+    }
+    let found: Vec<_> = stream::iter(found).buffer_unordered(CONCURRENCY).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn existing_dir<T: TreeOps>(tree: T, dir: Path) -> Result<Option<Path>> {
+    Ok(tree.exists_dir(&dir).await?.then_some(dir))
 }
 
 #[cfg(test)]
