@@ -13,11 +13,13 @@ use std::fmt;
 use std::time::Duration;
 
 use datakit_client::db::{
-    BackendError, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeExt,
-    TreeOps, Watch,
+    BackendError, BranchOps, CommitOps, Database, Error, Path, Result, TransactionExt,
+    TransactionOps, TreeExt, TreeOps, Watch,
 };
 use datakit_github::FILE_MAX;
 use serde::{Deserialize, Serialize};
+
+use crate::concurrent::boxed;
 
 /// The name of the branch.
 pub const LEASE_BRANCH: &str = "ci-lease";
@@ -133,9 +135,13 @@ impl<D: Database> Lease<D> {
         answer: Duration,
     ) -> std::result::Result<Lease<D>, LeaseError> {
         let branch = db.branch(LEASE_BRANCH).await?;
-        let mut heads = branch.watch_head().await?;
+        let (heads, first) = tokio::join!(boxed(branch.watch_head()), boxed(branch.transaction()));
+        let (mut heads, mut first) = (heads?, Some(first?));
         loop {
-            let transaction = branch.transaction().await?;
+            let transaction = match first.take() {
+                Some(transaction) => transaction,
+                None => branch.transaction().await?,
+            };
             let free = match read(&transaction.tree(), HOLDER).await? {
                 LeaseFile::Nothing => true,
                 LeaseFile::Server(holder) => holder == id || id.knows_end_of(&holder),
@@ -232,10 +238,13 @@ async fn read<T: TreeOps>(tree: &T, name: &str) -> Result<LeaseFile> {
 
 /// Makes `id` the holder. Returns `false` if the branch has moved since the transaction started.
 async fn set_holder<T: TransactionOps>(transaction: &T, id: &ServerId) -> Result<bool> {
-    write(transaction, HOLDER, id).await?;
-    if !matches!(read(&transaction.tree(), CHALLENGER).await?, LeaseFile::Nothing) {
-        transaction.remove(&file(CHALLENGER)?).await?;
-    }
+    let challenger = file(CHALLENGER)?;
+    let (written, removed) = tokio::join!(
+        boxed(write(transaction, HOLDER, id)),
+        transaction.remove_if_present(&challenger),
+    );
+    written?;
+    removed?;
     commit(transaction, &format!("The CI server is {id}")).await
 }
 

@@ -4,6 +4,7 @@
 pub mod build;
 mod causes;
 pub mod command;
+mod concurrent;
 mod engine;
 pub mod git;
 #[cfg(feature = "program")]

@@ -15,6 +15,7 @@ use super::counts::Counted;
 use super::switch::Switch;
 use super::{Build, BuildCounts, BuildLog, Builder, LiveLog, LiveLogs};
 use crate::SharedDb;
+use crate::concurrent::{Concurrent, boxed};
 use crate::state::{first_line, is_no_usable_file};
 use crate::term::{External, Logs, Progress, SavedLog, Term};
 
@@ -245,7 +246,17 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
         name: &str,
         progress: &Progress,
     ) -> Result<Option<Built<B>>> {
-        match db.branch(name).await?.head().await? {
+        self.stored_in(&db.branch(name).await?, key, name, progress).await
+    }
+
+    async fn stored_in(
+        &self,
+        branch: &D::Branch,
+        key: &B::Key,
+        name: &str,
+        progress: &Progress,
+    ) -> Result<Option<Built<B>>> {
+        match branch.head().await? {
             Some(head) => match self.load(key, name, &head, progress).await {
                 Err(error) if is_no_usable_file(&error) => {
                     tracing::warn!(branch = name, %error, "the result is ignored");
@@ -266,27 +277,27 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
         progress: &Progress,
     ) -> Result<Option<Built<B>>> {
         let tree = commit.tree();
-        if tree.exists(&file(REBUILD)?).await? {
-            return Ok(None);
-        }
-        if let Some(repository) = self.builder.repository(key) {
-            match tree.read_file_up_to(&file(REPOSITORY)?, FILE_MAX).await {
-                Ok(stored) if stored.trim_ascii() != repository.as_bytes() => return Ok(None),
-                // The original CI does not store the repository.
-                Ok(_) | Err(Error::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let failure = match tree.read_file_up_to(&file(FAILURE)?, FILE_MAX).await {
-            Ok(failure) => Some(String::from_utf8_lossy(&failure).trim_end().to_owned()),
-            Err(Error::NotFound) => None,
-            Err(error) => return Err(error),
+        let [rebuild, repository, failure, value, log] =
+            [REBUILD, REPOSITORY, FAILURE, VALUE, LOG].map(file);
+        let (rebuild, value, log) = (rebuild?, value?, log?);
+        let (rebuild, repository, failure, has_value, has_log) = tokio::try_join!(
+            boxed(tree.exists(&rebuild)),
+            boxed(read_optional(&tree, repository?)),
+            boxed(read_optional(&tree, failure?)),
+            boxed(tree.exists(&value)),
+            boxed(tree.exists(&log)),
+        )?;
+        // The original CI does not store the repository.
+        let is_of_other = match (self.builder.repository(key), repository) {
+            (Some(expected), Some(stored)) => stored.trim_ascii() != expected.as_bytes(),
+            _ => false,
         };
         // The original CI does not store a `value` for a build without a value.
-        let succeeded = tree.exists(&file(VALUE)?).await? || tree.exists(&file(LOG)?).await?;
-        if failure.is_none() && !succeeded {
+        if rebuild || is_of_other || (failure.is_none() && !has_value && !has_log) {
             return Ok(None);
         }
+        let failure =
+            failure.map(|failure| String::from_utf8_lossy(&failure).trim_end().to_owned());
         progress.logs(saved(self.builder.title(key), branch, commit, failure.is_some()));
         match failure {
             Some(failure) => Ok(Some(Err(failure))),
@@ -350,10 +361,15 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
         let stored = self.db.retry(|db| async move {
             // If the connection was lost, the last attempt to store the result could have
             // succeeded, or another server could have built the value.
-            if let Some(result) = self.stored(db.clone(), key, name, progress).await? {
+            let branch = db.branch(name).await?;
+            let (stored, transaction) = tokio::try_join!(
+                boxed(self.stored_in(&branch, key, name, progress)),
+                boxed(branch.transaction()),
+            )?;
+            if let Some(result) = stored {
+                transaction.abort().await;
                 return Ok((None, Some(result)));
             }
-            let transaction = db.branch(name).await?.transaction().await?;
             let committed = store(&transaction, output).await;
             transaction.abort().await;
             committed.map(|commit| (Some(commit), None))
@@ -385,43 +401,61 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
     }
 }
 
+/// Reads a file. Returns `None` if it does not exist.
+async fn read_optional<T: TreeOps>(tree: &T, path: Path) -> Result<Option<Vec<u8>>> {
+    match tree.read_file_up_to(&path, FILE_MAX).await {
+        Ok(content) => Ok(Some(content)),
+        Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes the last result.
 async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
+    let mut removed = Concurrent::new();
     for name in [LOG, FAILURE, VALUE, REBUILD, REPOSITORY] {
-        match transaction.remove(&file(name)?).await {
-            Ok(()) | Err(Error::NotFound) => {}
-            Err(error) => return Err(error),
-        }
+        let path = file(name)?;
+        removed.push(async move { transaction.remove_if_present(&path).await });
     }
-    Ok(())
+    removed.try_all().await.map(drop)
 }
 
 /// Replaces the last result and commits the new one. A temporary failure is marked for rebuild.
 async fn store<T: TransactionOps>(transaction: &T, output: &BuildOutput) -> Result<T::Commit> {
     clear(transaction).await?;
-    transaction.write_files(&output.files).await?;
-    for (path, content) in &output.executables {
-        transaction.make_dirs(&path.parent()).await?;
-        transaction.create_file(path, content, true).await?;
-    }
+    let mut texts = BTreeMap::new();
+    let mut add = |name: &str, text: String| {
+        texts.insert(file(name)?, Content::File(text.into_bytes()));
+        Ok::<_, Error>(())
+    };
     if let Some(repository) = &output.repository {
-        let text = format!("{repository}\n");
-        transaction.create_or_replace_file(&file(REPOSITORY)?, text.as_bytes()).await?;
+        add(REPOSITORY, format!("{repository}\n"))?;
     }
-    transaction.create_or_replace_file(&file(LOG)?, output.log.as_bytes()).await?;
+    add(LOG, output.log.clone())?;
     let message = match &output.failure {
         None => "Cached successful result".to_owned(),
         Some(failure) => {
-            let text = format!("{failure}\n");
-            transaction.create_or_replace_file(&file(FAILURE)?, text.as_bytes()).await?;
+            add(FAILURE, format!("{failure}\n"))?;
             if output.temporary {
-                transaction.create_or_replace_file(&file(REBUILD)?, b"").await?;
+                add(REBUILD, String::new())?;
                 format!("Temporary failure: {}", first_line(failure))
             } else {
                 format!("Cached failure: {}", first_line(failure))
             }
         }
     };
+    let mut executables = Concurrent::new();
+    for (path, content) in &output.executables {
+        executables.push(async move {
+            transaction.make_dirs(&path.parent()).await?;
+            transaction.create_file(path, content, true).await
+        });
+    }
+    tokio::try_join!(
+        transaction.write_files(&output.files),
+        transaction.write_files(&texts),
+        executables.try_all(),
+    )?;
     transaction.commit(&message).await
 }
 

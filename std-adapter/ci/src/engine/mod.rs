@@ -6,10 +6,12 @@
 //! metadata branch. The GitHub bridge publishes the statuses.
 
 mod counters;
+mod index;
 mod jobs;
 mod obstacles;
 mod project;
 mod publish;
+mod statuses;
 #[cfg(test)]
 mod tests;
 mod view;

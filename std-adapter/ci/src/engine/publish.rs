@@ -1,24 +1,19 @@
 //! Writes the results of a round to the database.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datakit_client::db::{
-    BranchExt, BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeExt,
-};
-use datakit_github::{
-    Commit, Context, Description, Diff, Element, ElementId, FILE_MAX, Snapshot, Status, StatusId,
-    StatusState, Text, layout, write,
-};
+use datakit_client::db::{CommitOps, Database, Error, Result};
+use datakit_github::{Commit, Snapshot, Status, StatusId};
 
+use super::index::{Index, PreparedIndex, index_dir};
 use super::jobs::Jobs;
-use super::obstacles::remove_obstacles;
+use super::statuses::{ChangedStatus, PreparedStatuses, message, overall, status};
 use super::{Options, View};
 use crate::Target;
-use crate::state::{History, INDEX_BRANCH, JobResult, JobStatus, Record, index_path};
-use crate::state::{is_no_file, is_no_usable_file};
+use crate::concurrent::{Concurrent, boxed};
+use crate::state::{History, JobResult, JobStatus, Record};
 
 /// How long after a restart a pending result does not replace an older result for the same commit.
 /// Most build results are read from the database within this time.
@@ -26,17 +21,12 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// The target histories, and the statuses that still have to be written.
 pub(super) struct Published<D: Database> {
-    /// The open histories, and the times at which they were opened.
-    histories: BTreeMap<Target, (History<D>, Instant)>,
+    histories: BTreeMap<Target, OpenHistory<D>>,
     /// The targets whose results might differ from those in the database.
     waiting: BTreeSet<Target>,
     /// The statuses that were written but are not in the snapshot yet.
     statuses: BTreeMap<StatusId, Status>,
-    /// The index entries that have not been written yet.
-    index: BTreeMap<(Commit, Target), String>,
-    /// The index entries that an earlier run might not have written. A history and its index entry
-    /// are in different branches, so a crash can separate them.
-    unchecked: BTreeMap<(Commit, Target), String>,
+    index: Index,
 }
 
 /// The results to be written in a round.
@@ -49,11 +39,35 @@ pub(super) struct Round<'r, D: Database> {
     pub(super) metadata: &'r D::Commit,
 }
 
-/// A job whose status has changed.
-struct ChangedStatus {
+struct OpenHistory<D: Database> {
+    history: History<D>,
+    /// The time at which the history was opened.
+    opened: Instant,
+}
+
+/// The outcome of adding results to a history.
+struct Addition<D: Database> {
     target: Target,
-    test: String,
-    status: Status,
+    head: Commit,
+    open: OpenHistory<D>,
+    result: Result<Option<D::Commit>>,
+}
+
+impl<D: Database> OpenHistory<D> {
+    /// Adds the results of a target to its history.
+    async fn add(
+        mut self,
+        target: Target,
+        head: Commit,
+        jobs: BTreeMap<String, JobResult>,
+        round: &Round<'_, D>,
+    ) -> Addition<D> {
+        let record = Record { source: Some(head.hash), jobs };
+        let since = round.view.since(&target);
+        let metadata = round.metadata.id().to_string();
+        let result = self.history.add(record, &since, &metadata).await;
+        Addition { target, head, open: self, result }
+    }
 }
 
 impl<D: Database> Published<D> {
@@ -62,8 +76,7 @@ impl<D: Database> Published<D> {
             histories: BTreeMap::new(),
             waiting: BTreeSet::new(),
             statuses: BTreeMap::new(),
-            index: BTreeMap::new(),
-            unchecked: BTreeMap::new(),
+            index: Index::new(),
         }
     }
 
@@ -76,7 +89,7 @@ impl<D: Database> Published<D> {
 
     /// Returns `true` if the last round could not write everything.
     pub(super) fn is_incomplete(&self) -> bool {
-        !self.waiting.is_empty() || !self.index.is_empty() || !self.unchecked.is_empty()
+        !self.waiting.is_empty() || !self.index.is_complete()
     }
 
     /// Adds targets whose results might differ from those in the database.
@@ -92,27 +105,43 @@ impl<D: Database> Published<D> {
     /// Writes the results of the waiting targets. If a write fails, the error is logged and the
     /// write is retried in the next round. Targets that no longer exist are skipped. Returns the
     /// number of statuses written.
+    ///
+    /// The histories, the statuses and the index are written concurrently, but the statuses and the
+    /// index are committed after the histories.
     pub(super) async fn write(
         &mut self,
         db: &D,
         branch: &D::Branch,
         round: &Round<'_, D>,
     ) -> Result<usize> {
-        let mut changed = Vec::new();
-        for target in std::mem::take(&mut self.waiting) {
-            let Some(head) = target.head(&round.snapshot) else {
-                self.histories.remove(&target);
-                continue;
-            };
-            match self.add_history(db, &target, &head, round).await {
-                Ok(results) => self.collect(round, &target, &head, results, &mut changed),
-                Err(error) => self.postpone([target], error)?,
-            }
+        let targets = self.open_histories(db, round).await?;
+        let (mut additions, mut changed) = (Concurrent::new(), Vec::new());
+        let mut dirs = self.index.dirs();
+        for (target, head) in targets {
+            let Some(open) = self.histories.remove(&target) else { continue };
+            let results = self.results(&target, &head, &open, round);
+            self.collect(round, &target, &head, &results, &mut changed);
+            dirs.extend(index_dir(&head, &target));
+            additions.push(open.add(target, head, results, round));
         }
-        if let Err(error) = self.write_index(db).await {
+        let statuses = boxed(PreparedStatuses::write(branch, &changed));
+        let index = boxed(PreparedIndex::create(db, dirs));
+        let (added, statuses, index) = tokio::join!(additions.all(), statuses, index);
+        let failed = self.added(added, round)?;
+        let statuses = if failed.is_empty() {
+            statuses
+        } else {
+            // Statuses are only written after the history of their target.
+            changed.retain(|change| !failed.contains(&change.target));
+            PreparedStatuses::write(branch, &changed).await
+        };
+        let indexed = boxed(async { self.index.write(index?).await });
+        let committed = boxed(async { statuses?.commit(&message(&changed)).await });
+        let (indexed, committed) = tokio::join!(indexed, committed);
+        if let Err(error) = indexed {
             self.postpone([], error)?;
         }
-        match write_statuses(branch, &changed).await {
+        match committed {
             Ok(()) => {
                 let count = changed.len();
                 let written = changed.into_iter().map(|change| change.status);
@@ -140,26 +169,54 @@ impl<D: Database> Published<D> {
         Ok(())
     }
 
-    /// Adds the results of a target to its history and returns the results.
-    async fn add_history(
+    /// Opens the histories of the waiting targets. Returns the targets whose histories are open,
+    /// and their heads.
+    async fn open_histories(
         &mut self,
         db: &D,
+        round: &Round<'_, D>,
+    ) -> Result<Vec<(Target, Commit)>> {
+        let (mut targets, mut opened) = (Vec::new(), Concurrent::new());
+        for target in std::mem::take(&mut self.waiting) {
+            let Some(head) = target.head(&round.snapshot) else {
+                self.histories.remove(&target);
+                continue;
+            };
+            if !self.histories.contains_key(&target) {
+                let (target, head) = (target.clone(), head.clone());
+                opened.push(async move {
+                    let history = History::open(db, &target).await;
+                    (target, head, history)
+                });
+            }
+            targets.push((target, head));
+        }
+        for (target, head, history) in opened.all().await {
+            match history {
+                Ok(history) => {
+                    if let Some(commit) = history.opened()
+                        && history.last().source == Some(head.hash)
+                    {
+                        self.index.check(head, target.clone(), commit.id().to_string());
+                    }
+                    let open = OpenHistory { history, opened: Instant::now() };
+                    self.histories.insert(target, open);
+                }
+                Err(error) => self.postpone([target], error)?,
+            }
+        }
+        targets.retain(|(target, _)| self.histories.contains_key(target));
+        Ok(targets)
+    }
+
+    /// Returns the results to be written for a target.
+    fn results(
+        &mut self,
         target: &Target,
         head: &Commit,
+        OpenHistory { history, opened }: &OpenHistory<D>,
         round: &Round<'_, D>,
-    ) -> Result<BTreeMap<String, JobResult>> {
-        let (history, opened) = match self.histories.entry(target.clone()) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => {
-                let history = History::open(db, target).await?;
-                let is_of_head = history.last().source == Some(head.hash);
-                if let Some(commit) = history.opened().filter(|_| is_of_head) {
-                    let entry = (head.clone(), target.clone());
-                    self.unchecked.insert(entry, commit.id().to_string());
-                }
-                place.insert((history, Instant::now()))
-            }
-        };
+    ) -> BTreeMap<String, JobResult> {
         let mut jobs = BTreeMap::new();
         for (test, job) in round.jobs.of(target) {
             let result = match finished_before(history.last(), head, test) {
@@ -179,15 +236,28 @@ impl<D: Database> Published<D> {
                 jobs.entry(test.clone()).or_insert_with(|| result.clone());
             }
         }
-        let record = Record { source: Some(head.hash), jobs: jobs.clone() };
-        let since = round.view.since(target);
-        let metadata = round.metadata.id().to_string();
-        let added = history.add(record, &since, &metadata).await?;
-        round.view.set_since(target, history);
-        if let Some(commit) = added {
-            self.index.insert((head.clone(), target.clone()), commit.id().to_string());
+        jobs
+    }
+
+    /// Keeps the histories that were written, and postpones the other targets, which are returned.
+    fn added(&mut self, added: Vec<Addition<D>>, round: &Round<'_, D>) -> Result<BTreeSet<Target>> {
+        let mut failed = BTreeSet::new();
+        for Addition { target, head, open, result } in added {
+            match result {
+                Ok(commit) => {
+                    round.view.set_since(&target, &open.history);
+                    self.histories.insert(target.clone(), open);
+                    if let Some(commit) = commit {
+                        self.index.add(head, target, commit.id().to_string());
+                    }
+                }
+                Err(error) => {
+                    self.postpone([target.clone()], error)?;
+                    failed.insert(target);
+                }
+            }
         }
-        Ok(jobs)
+        Ok(failed)
     }
 
     /// Collects the statuses of a target that differ from those in the metadata branch.
@@ -196,64 +266,20 @@ impl<D: Database> Published<D> {
         round: &Round<'_, D>,
         target: &Target,
         head: &Commit,
-        results: BTreeMap<String, JobResult>,
+        results: &BTreeMap<String, JobResult>,
         changed: &mut Vec<ChangedStatus>,
     ) {
-        let overall = round.options.overall.then(|| (String::new(), overall(&results)));
-        for (test, result) in results.into_iter().chain(overall) {
-            let Some(status) = status(round.options, head, &test, &result) else { continue };
+        let overall = round.options.overall.then(|| overall(results));
+        let overall = overall.iter().map(|overall| ("", overall));
+        for (test, result) in results.iter().map(|(test, result)| (&**test, result)).chain(overall)
+        {
+            let Some(status) = status(round.options, head, test, result) else { continue };
             let found = || round.snapshot.statuses().get(&status.id);
             if self.statuses.get(&status.id).or_else(found) != Some(&status) {
-                changed.push(ChangedStatus { target: target.clone(), test, status });
+                let (target, test) = (target.clone(), test.to_owned());
+                changed.push(ChangedStatus { target, test, status });
             }
         }
-    }
-
-    async fn write_index(&mut self, db: &D) -> Result<()> {
-        if self.index.is_empty() && self.unchecked.is_empty() {
-            return Ok(());
-        }
-        let branch = db.branch(INDEX_BRANCH).await?;
-        self.check_index(&branch).await?;
-        if self.index.is_empty() {
-            return Ok(());
-        }
-        let transaction = branch.transaction().await?;
-        for ((commit, target), history) in &self.index {
-            let path = index_path(commit, target)?;
-            transaction.make_dirs(&path.parent()).await?;
-            transaction.create_or_replace_file(&path, format!("{history}\n").as_bytes()).await?;
-        }
-        let count = self.index.len();
-        transaction.commit(&format!("Index {count} commits")).await?;
-        self.index.clear();
-        Ok(())
-    }
-
-    /// Adds the unchecked entries that are missing or out of date to the entries to be written.
-    async fn check_index(&mut self, branch: &D::Branch) -> Result<()> {
-        if self.unchecked.is_empty() {
-            return Ok(());
-        }
-        let head = branch.head().await?;
-        for ((commit, target), history) in &self.unchecked {
-            let found = match &head {
-                Some(head) => {
-                    let path = index_path(commit, target)?;
-                    head.tree().read_file_up_to(&path, FILE_MAX).await
-                }
-                None => Err(Error::NotFound),
-            };
-            match found {
-                Ok(found) if found.trim_ascii() == history.as_bytes() => continue,
-                Err(error) if !is_no_usable_file(&error) => return Err(error),
-                _ => {}
-            }
-            let entry = self.index.entry((commit.clone(), target.clone()));
-            entry.or_insert_with(|| history.clone());
-        }
-        self.unchecked.clear();
-        Ok(())
     }
 }
 
@@ -261,112 +287,4 @@ impl<D: Database> Published<D> {
 fn finished_before<'r>(last: &'r Record, head: &Commit, test: &str) -> Option<&'r JobResult> {
     let result = last.jobs.get(test).filter(|_| last.source == Some(head.hash))?;
     (result.status != JobStatus::Pending).then_some(result)
-}
-
-/// Writes the statuses in one commit.
-async fn write_statuses<B: BranchOps>(branch: &B, changed: &[ChangedStatus]) -> Result<()> {
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let elements = changed.iter().map(|change| Element::from(change.status.clone()));
-    let diff = Diff::new(elements, []);
-    let written = branch.with_transaction(async |transaction| {
-        write(transaction, &diff).await?;
-        transaction.commit(&message(changed)).await
-    });
-    match written.await {
-        Err(error) if is_no_file(&error) || error == Error::Exists => {}
-        written => return written.map(drop),
-    }
-    let files: Vec<Path> = changed.iter().flat_map(status_files).collect();
-    let written = branch.with_transaction(async |transaction| {
-        remove_obstacles(transaction, &files).await?;
-        write(transaction, &diff).await?;
-        transaction.commit(&message(changed)).await
-    });
-    written.await.map(drop)
-}
-
-/// Returns the paths of a status.
-fn status_files(change: &ChangedStatus) -> impl Iterator<Item = Path> + use<> {
-    let dir = layout::dir(&ElementId::Status(change.status.id.clone()));
-    let names = ["state", "description", "target_url"];
-    names.into_iter().filter_map(move |name| dir.clone().join(name).ok())
-}
-
-/// Returns the overall result of a target: a failure if any test failed, otherwise pending if any
-/// test is pending.
-fn overall(results: &BTreeMap<String, JobResult>) -> JobResult {
-    let of = |status: JobStatus| -> Vec<&str> {
-        results.iter().filter(|(_, r)| r.status == status).map(|(test, _)| &**test).collect()
-    };
-    let (failed, pending) = (of(JobStatus::Failure), of(JobStatus::Pending));
-    let (status, text) = match (failed.as_slice(), pending.as_slice()) {
-        ([], []) => (JobStatus::Success, format!("{} tests passed", results.len())),
-        ([], _) => {
-            let done = results.len().saturating_sub(pending.len());
-            (JobStatus::Pending, format!("{done} of {} tests passed", results.len()))
-        }
-        ([test], _) => (JobStatus::Failure, format!("{test} failed")),
-        (failed, _) => {
-            let text = format!("{} of {} tests failed", failed.len(), results.len());
-            (JobStatus::Failure, text)
-        }
-    };
-    JobResult { status, text, logs: crate::term::Logs::None }
-}
-
-/// Returns the status for a result, or `None` if the test name is not valid in a context.
-fn status(options: &Options, head: &Commit, test: &str, result: &JobResult) -> Option<Status> {
-    let repo = &head.repo;
-    let (context, url) =
-        (&options.context, format!("{}{repo}/commit/{}", options.web_url, head.hash));
-    let (context, url) = match test {
-        "" => (context.clone(), url),
-        test => (format!("{context}/{test}"), format!("{url}?test={}", percent_encode(test))),
-    };
-    let context = Context::new(&context).ok()?;
-    Some(Status {
-        id: StatusId { commit: head.clone(), context },
-        state: match result.status {
-            JobStatus::Pending => StatusState::Pending,
-            JobStatus::Success => StatusState::Success,
-            JobStatus::Failure => StatusState::Failure,
-        },
-        description: Some(Description::from(&*result.text)),
-        target_url: Some(Text::from(url)),
-    })
-}
-
-/// Encodes a name for use in a URL query.
-fn percent_encode(name: &str) -> String {
-    let mut encoded = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
-/// Describes the written statuses: `Set TARGET:TEST to TEXT`, `Update N jobs in TARGET`, or `N
-/// updates` followed by a list.
-fn message(changed: &[ChangedStatus]) -> String {
-    let text = |change: &ChangedStatus| {
-        change.status.description.as_ref().map(ToString::to_string).unwrap_or_default()
-    };
-    if let [change] = changed {
-        return format!("Set {}:{} to {}", change.target, change.test, text(change));
-    }
-    let targets: BTreeSet<&Target> = changed.iter().map(|change| &change.target).collect();
-    if let (1, Some(target)) = (targets.len(), targets.first()) {
-        return format!("Update {} jobs in {target}", changed.len());
-    }
-    let lines = changed.iter().map(|change| {
-        format!("{}:{} {}\n", change.target, change.test, change.status.state.as_str())
-    });
-    format!("{} updates\n\n{}", changed.len(), lines.collect::<String>())
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::{JobResult, history_branch};
 use crate::Target;
+use crate::concurrent::{Concurrent, boxed};
 
 /// The file with the result of a job.
 const OUTPUT: &str = "output";
@@ -34,16 +35,23 @@ impl Record {
     /// # Errors
     /// Returns any error that the database reports.
     pub async fn read<T: TreeOps>(tree: &T) -> Result<Record> {
-        let source = read_optional(tree, &Path::from_names(["source-commit"])?).await?;
-        let source = source.and_then(|text| Hash::parse(text.trim_ascii()).ok());
-        let mut jobs = BTreeMap::new();
-        let tests = match tree.read_dir(&Path::from_names(["job"])?).await {
+        let (source_file, dir) = (Path::from_names(["source-commit"])?, Path::from_names(["job"])?);
+        let (source, tests) =
+            tokio::join!(boxed(read_optional(tree, &source_file)), boxed(tree.read_dir(&dir)));
+        let source = source?.and_then(|text| Hash::parse(text.trim_ascii()).ok());
+        let tests = match tests {
             Err(error) if is_no_file(&error) => Vec::new(),
             tests => tests?,
         };
+        let mut reads = Concurrent::new();
         for dir in tests.iter().filter_map(|name| name.to_str()) {
-            let test = test_of_dir(dir);
-            let output = read_optional(tree, &Path::from_names(["job", dir, OUTPUT])?).await?;
+            let file = Path::from_names(["job", dir, OUTPUT])?;
+            reads.push(async move {
+                Ok::<_, Error>((test_of_dir(dir), read_optional(tree, &file).await?))
+            });
+        }
+        let mut jobs = BTreeMap::new();
+        for (test, output) in reads.try_all().await? {
             match output.map(|output| JobResult::from_json(&output)) {
                 Some(Ok(result)) => drop(jobs.insert(test, result)),
                 Some(Err(error)) => tracing::warn!(test, %error, "result ignored"),
@@ -156,9 +164,14 @@ impl<D: Database> History<D> {
         let transaction = self.branch.transaction().await?;
         let committed = async {
             if *old == Record::default() {
-                for name in ["source-commit", "metadata-commit", "job"] {
-                    transaction.remove_if_present(&Path::from_names([name])?).await?;
-                }
+                let [source, metadata, jobs] = ["source-commit", "metadata-commit", "job"]
+                    .map(|name| Path::from_names([name]));
+                let (source, metadata, jobs) = (source?, metadata?, jobs?);
+                tokio::try_join!(
+                    transaction.remove_if_present(&source),
+                    transaction.remove_if_present(&metadata),
+                    transaction.remove_if_present(&jobs),
+                )?;
             }
             write(&transaction, old, new, &self.since).await?;
             transaction.commit(&message(&self.last, &new.record)).await
@@ -185,9 +198,14 @@ async fn read_times<C: CommitOps>(
     head: &C,
     record: &Record,
 ) -> Result<BTreeMap<String, SystemTime>> {
-    let mut since = BTreeMap::new();
+    let (mut since, mut reads) = (BTreeMap::new(), Concurrent::new());
     for test in record.jobs.keys() {
-        let stored = read_optional(&head.tree(), &file_of_job(test, SINCE)?).await?;
+        let (tree, file) = (head.tree(), file_of_job(test, SINCE)?);
+        reads.push(Box::pin(
+            async move { Ok::<_, Error>((test, read_optional(&tree, &file).await?)) },
+        ));
+    }
+    for (test, stored) in reads.try_all().await? {
         if let Some(time) = stored.and_then(|text| parse_time(&String::from_utf8_lossy(&text))) {
             since.insert(test.clone(), time);
         }
@@ -256,37 +274,41 @@ async fn write<T: TransactionOps>(
     since: &BTreeMap<String, SystemTime>,
 ) -> Result<()> {
     let Update { record, since: new_since, metadata } = new;
-    let source = record.source.map(|source| format!("{source}\n")).unwrap_or_default();
-    transaction
-        .create_or_replace_file(&Path::from_names(["source-commit"])?, source.as_bytes())
-        .await?;
-    let metadata = format!("{metadata}\n");
-    transaction
-        .create_or_replace_file(&Path::from_names(["metadata-commit"])?, metadata.as_bytes())
-        .await?;
+    let mut removed = Concurrent::new();
     for name in old.jobs.keys().filter(|name| !record.jobs.contains_key(*name)) {
-        transaction.remove(&job_path(name)?).await?;
+        let path = job_path(name)?;
+        removed.push(async move { transaction.remove(&path).await });
     }
+    removed.try_all().await?;
+    let source = record.source.map(|source| format!("{source}\n")).unwrap_or_default();
+    let mut files = vec![
+        (Path::from_names(["source-commit"])?, source),
+        (Path::from_names(["metadata-commit"])?, format!("{metadata}\n")),
+    ];
+    let mut new_dirs = Concurrent::new();
     for (test, result) in &record.jobs {
         let last = old.jobs.get(test);
         if last.is_none() {
-            transaction.make_dirs(&job_path(test)?).await?;
+            let dir = job_path(test)?;
+            new_dirs.push(async move { transaction.make_dirs(&dir).await });
         }
         if last != Some(result) {
-            let json = result.to_json();
-            transaction
-                .create_or_replace_file(&file_of_job(test, OUTPUT)?, json.as_bytes())
-                .await?;
+            files.push((file_of_job(test, OUTPUT)?, result.to_json()));
         }
         if let Some(time) = new_since.get(test)
             && (last.is_none() || since.get(test) != Some(time))
         {
             let text = Timestamp::try_from(*time).map(|time| format!("{time}\n"));
-            let text = text.unwrap_or_default();
-            transaction.create_or_replace_file(&file_of_job(test, SINCE)?, text.as_bytes()).await?;
+            files.push((file_of_job(test, SINCE)?, text.unwrap_or_default()));
         }
     }
-    Ok(())
+    new_dirs.try_all().await?;
+    let mut written = Concurrent::new();
+    for (path, text) in files {
+        written
+            .push(async move { transaction.create_or_replace_file(&path, text.as_bytes()).await });
+    }
+    written.try_all().await.map(drop)
 }
 
 fn job_path(test: &str) -> Result<Path> {

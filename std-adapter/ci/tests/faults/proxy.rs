@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +27,25 @@ pub(crate) enum Mode {
 
 pub(crate) struct Proxy {
     mode: Arc<watch::Sender<Mode>>,
+    rounds: Rounds,
     pub(crate) address: String,
+}
+
+/// Counts the round trips that follow each other while replies are delayed.
+///
+/// A round trip begins with the first reply that is forwarded after the delay of the last round
+/// trip. Replies to concurrent requests belong to the same round trip. Times without requests are
+/// not counted, so the count does not depend on the speed of the machine.
+#[derive(Clone, Default)]
+struct Rounds(Arc<Mutex<(usize, Option<Instant>)>>);
+
+impl Rounds {
+    fn add_reply(&self, delay: Duration) {
+        let mut rounds = self.0.lock();
+        if rounds.1.is_none_or(|began| began.elapsed() >= delay) {
+            *rounds = (rounds.0 + 1, Some(Instant::now()));
+        }
+    }
 }
 
 impl Proxy {
@@ -35,29 +55,47 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("tcp://{}", listener.local_addr().unwrap());
         let mode = Arc::new(watch::Sender::new(mode));
-        let modes = mode.clone();
+        let (modes, rounds) = (mode.clone(), Rounds::default());
+        let counted = rounds.clone();
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(connection(client, database.clone(), modes.subscribe()));
+                tokio::spawn(connection(
+                    client,
+                    database.clone(),
+                    modes.subscribe(),
+                    counted.clone(),
+                ));
             }
         });
-        Proxy { mode, address }
+        Proxy { mode, rounds, address }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
+
+    /// Returns the number of round trips that followed each other in [`Mode::Delay`].
+    pub(crate) fn round_trips(&self) -> usize {
+        self.rounds.0.lock().0
+    }
 }
 
-async fn connection(client: TcpStream, database: String, mut modes: watch::Receiver<Mode>) {
+async fn connection(
+    client: TcpStream,
+    database: String,
+    mut modes: watch::Receiver<Mode>,
+    rounds: Rounds,
+) {
     if *modes.borrow() == Mode::Cut {
         return;
     }
     let Ok(server) = TcpStream::connect(database).await else { return };
+    // Nagle's algorithm would add further delays.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let replies = forward_replies(from_server, to_client, modes.clone());
+    let replies = forward_replies(from_server, to_client, modes.clone(), rounds);
     tokio::select! {
         () = forward_requests(from_client, to_server) => {}
         () = replies => {}
@@ -74,6 +112,7 @@ async fn forward_replies(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut modes: watch::Receiver<Mode>,
+    rounds: Rounds,
 ) {
     let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(1000);
     let receive = async {
@@ -88,7 +127,10 @@ async fn forward_replies(
         while let Some((received, chunk)) = chunks.recv().await {
             let mode = *modes.wait_for(|mode| *mode != Mode::Hold).await.unwrap();
             match mode {
-                Mode::Delay(delay) => sleep_until(received + delay).await,
+                Mode::Delay(delay) => {
+                    sleep_until(received + delay).await;
+                    rounds.add_reply(delay);
+                }
                 Mode::Half => {
                     let _ = to.write_all(&chunk[..chunk.len().min(5)]).await;
                     std::future::pending().await

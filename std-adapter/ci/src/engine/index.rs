@@ -1,0 +1,130 @@
+//! The entries of the index, which contain the last history commit for each commit under test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datakit_client::db::{
+    BranchOps, CommitOps, Database, Error, Path, Result, TransactionOps, TreeExt,
+};
+use datakit_github::{Commit, FILE_MAX};
+
+use crate::Target;
+use crate::concurrent::Concurrent;
+use crate::state::{INDEX_BRANCH, index_path, is_no_usable_file};
+
+/// The entries that differ from those in the index branch, or might differ.
+pub(super) struct Index {
+    /// The entries that have not been written yet.
+    unwritten: BTreeMap<(Commit, Target), String>,
+    /// The entries that an earlier run might not have written. A history and its index entry are in
+    /// different branches, so a crash can separate them.
+    unchecked: BTreeMap<(Commit, Target), String>,
+}
+
+/// A transaction in the index branch in which the directories of the entries exist.
+pub(super) struct PreparedIndex<D: Database> {
+    branch: D::Branch,
+    transaction: D::Transaction,
+}
+
+impl<D: Database> PreparedIndex<D> {
+    /// Starts a transaction and creates directories. Returns `None` if there are no directories.
+    pub(super) async fn create(db: &D, dirs: BTreeSet<Path>) -> Result<Option<PreparedIndex<D>>> {
+        if dirs.is_empty() {
+            return Ok(None);
+        }
+        let branch = db.branch(INDEX_BRANCH).await?;
+        let transaction = branch.transaction().await?;
+        let mut created = Concurrent::new();
+        for dir in &dirs {
+            let transaction = &transaction;
+            created.push(async move { transaction.make_dirs(dir).await });
+        }
+        created.try_all().await?;
+        Ok(Some(PreparedIndex { branch, transaction }))
+    }
+}
+
+/// Returns the directory of an entry, or `None` if its path is not valid in the database.
+pub(super) fn index_dir(commit: &Commit, target: &Target) -> Option<Path> {
+    Some(index_path(commit, target).ok()?.parent())
+}
+
+impl Index {
+    pub(super) fn new() -> Index {
+        Index { unwritten: BTreeMap::new(), unchecked: BTreeMap::new() }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.unwritten.is_empty() && self.unchecked.is_empty()
+    }
+
+    /// Adds an entry for a new history commit.
+    pub(super) fn add(&mut self, commit: Commit, target: Target, history: String) {
+        self.unwritten.insert((commit, target), history);
+    }
+
+    /// Adds an entry that an earlier run might not have written.
+    pub(super) fn check(&mut self, commit: Commit, target: Target, history: String) {
+        self.unchecked.insert((commit, target), history);
+    }
+
+    /// Returns the directories of the entries.
+    pub(super) fn dirs(&self) -> BTreeSet<Path> {
+        let entries = self.unwritten.keys().chain(self.unchecked.keys());
+        entries.filter_map(|(commit, target)| index_dir(commit, target)).collect()
+    }
+
+    /// Writes the entries.
+    pub(super) async fn write<D: Database>(
+        &mut self,
+        prepared: Option<PreparedIndex<D>>,
+    ) -> Result<()> {
+        let Some(PreparedIndex { branch, transaction }) = prepared else { return Ok(()) };
+        self.check_all::<D>(&branch).await?;
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let mut written = Concurrent::new();
+        for ((commit, target), history) in &self.unwritten {
+            let (path, text) = (index_path(commit, target)?, format!("{history}\n"));
+            let transaction = &transaction;
+            written.push(async move {
+                transaction.create_or_replace_file(&path, text.as_bytes()).await
+            });
+        }
+        written.try_all().await?;
+        let count = self.unwritten.len();
+        transaction.commit(&format!("Index {count} commits")).await?;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Adds the unchecked entries that are missing or out of date to the entries to be written.
+    async fn check_all<D: Database>(&mut self, branch: &D::Branch) -> Result<()> {
+        if self.unchecked.is_empty() {
+            return Ok(());
+        }
+        let head = branch.head().await?;
+        let mut reads = Concurrent::new();
+        for ((commit, target), history) in &self.unchecked {
+            let (tree, path) = (head.as_ref().map(D::Commit::tree), index_path(commit, target)?);
+            reads.push(async move {
+                let found = match tree {
+                    Some(tree) => tree.read_file_up_to(&path, FILE_MAX).await,
+                    None => Err(Error::NotFound),
+                };
+                match found {
+                    Ok(found) if found.trim_ascii() == history.as_bytes() => Ok(None),
+                    Err(error) if !is_no_usable_file(&error) => Err(error),
+                    _ => Ok(Some(((commit.clone(), target.clone()), history.clone()))),
+                }
+            });
+        }
+        let differing = reads.try_all().await?;
+        for (entry, history) in differing.into_iter().flatten() {
+            self.unwritten.entry(entry).or_insert(history);
+        }
+        self.unchecked.clear();
+        Ok(())
+    }
+}
