@@ -7,9 +7,10 @@ use datakit_client::db::{
 };
 use datakit_github::{Commit, FILE_MAX};
 
+use super::obstacles::remove_obstacles;
 use crate::Target;
 use crate::concurrent::Concurrent;
-use crate::state::{INDEX_BRANCH, index_path, is_no_usable_file};
+use crate::state::{INDEX_BRANCH, index_path, is_no_file, is_no_usable_file};
 
 /// The entries that differ from those in the index branch, or might differ.
 pub(super) struct Index {
@@ -18,6 +19,8 @@ pub(super) struct Index {
     /// The entries that an earlier run might not have written. A history and its index entry are in
     /// different branches, so a crash can separate them.
     unchecked: BTreeMap<(Commit, Target), String>,
+    /// Whether an entry was found that is not a file.
+    has_obstacles: bool,
 }
 
 /// A transaction in the index branch in which the directories of the entries exist.
@@ -37,7 +40,13 @@ impl<D: Database> PreparedIndex<D> {
         let mut created = Concurrent::new();
         for dir in &dirs {
             let transaction = &transaction;
-            created.push(async move { transaction.make_dirs(dir).await });
+            created.push(async move {
+                match transaction.make_dirs(dir).await {
+                    // Writing the entries finds the same obstacle, which is then removed.
+                    Err(error) if is_obstacle(&error) => Ok(()),
+                    made => made,
+                }
+            });
         }
         created.try_all().await?;
         Ok(Some(PreparedIndex { branch, transaction }))
@@ -51,20 +60,28 @@ pub(super) fn index_dir(commit: &Commit, target: &Target) -> Option<Path> {
 
 impl Index {
     pub(super) fn new() -> Index {
-        Index { unwritten: BTreeMap::new(), unchecked: BTreeMap::new() }
+        Index { unwritten: BTreeMap::new(), unchecked: BTreeMap::new(), has_obstacles: false }
     }
 
     pub(super) fn is_complete(&self) -> bool {
         self.unwritten.is_empty() && self.unchecked.is_empty()
     }
 
-    /// Adds an entry for a new history commit.
+    /// Adds an entry for a new history commit. Ignores an entry whose path is not valid in the
+    /// database, because it could never be written.
     pub(super) fn add(&mut self, commit: Commit, target: Target, history: String) {
+        if let Err(error) = index_path(&commit, &target) {
+            tracing::warn!(%target, %error, "the target is missing in the index");
+            return;
+        }
         self.unwritten.insert((commit, target), history);
     }
 
     /// Adds an entry that an earlier run might not have written.
     pub(super) fn check(&mut self, commit: Commit, target: Target, history: String) {
+        if index_path(&commit, &target).is_err() {
+            return;
+        }
         self.unchecked.insert((commit, target), history);
     }
 
@@ -84,18 +101,25 @@ impl Index {
         if self.unwritten.is_empty() {
             return Ok(());
         }
-        let mut written = Concurrent::new();
+        let mut files = BTreeMap::new();
         for ((commit, target), history) in &self.unwritten {
-            let (path, text) = (index_path(commit, target)?, format!("{history}\n"));
-            let transaction = &transaction;
-            written.push(async move {
-                transaction.create_or_replace_file(&path, text.as_bytes()).await
-            });
+            files.insert(index_path(commit, target)?, format!("{history}\n"));
         }
-        written.try_all().await?;
+        let written = match self.has_obstacles {
+            true => Err(Error::NotFile),
+            false => write_files(&transaction, &files).await,
+        };
+        let transaction = match written {
+            Err(error) if is_obstacle(&error) => {
+                transaction.abort().await;
+                without_obstacles::<D>(&branch, &files).await?
+            }
+            written => written.map(|()| transaction)?,
+        };
         let count = self.unwritten.len();
         transaction.commit(&format!("Index {count} commits")).await?;
         self.unwritten.clear();
+        self.has_obstacles = false;
         Ok(())
     }
 
@@ -116,15 +140,51 @@ impl Index {
                 match found {
                     Ok(found) if found.trim_ascii() == history.as_bytes() => Ok(None),
                     Err(error) if !is_no_usable_file(&error) => Err(error),
-                    _ => Ok(Some(((commit.clone(), target.clone()), history.clone()))),
+                    found => {
+                        let entry = (commit.clone(), target.clone());
+                        Ok(Some((entry, history.clone(), found == Err(Error::NotFile))))
+                    }
                 }
             });
         }
         let differing = reads.try_all().await?;
-        for (entry, history) in differing.into_iter().flatten() {
+        for (entry, history, is_obstacle) in differing.into_iter().flatten() {
+            self.has_obstacles |= is_obstacle;
             self.unwritten.entry(entry).or_insert(history);
         }
         self.unchecked.clear();
         Ok(())
     }
+}
+
+/// Returns `true` if the error can mean that a file is in the place of a directory, or the reverse.
+fn is_obstacle(error: &Error) -> bool {
+    is_no_file(error) || *error == Error::Exists
+}
+
+/// Writes files whose directories exist.
+async fn write_files<T: TransactionOps>(
+    transaction: &T,
+    files: &BTreeMap<Path, String>,
+) -> Result<()> {
+    let mut written = Concurrent::new();
+    for (path, text) in files {
+        written.push(transaction.create_or_replace_file(path, text.as_bytes()));
+    }
+    written.try_all().await.map(drop)
+}
+
+/// Removes the obstacles, and then writes the files.
+async fn without_obstacles<D: Database>(
+    branch: &D::Branch,
+    files: &BTreeMap<Path, String>,
+) -> Result<D::Transaction> {
+    let transaction = branch.transaction().await?;
+    let paths: Vec<Path> = files.keys().cloned().collect();
+    remove_obstacles(&transaction, &paths).await?;
+    for path in &paths {
+        transaction.make_dirs(&path.parent()).await?;
+    }
+    write_files(&transaction, files).await?;
+    Ok(transaction)
 }

@@ -6,6 +6,7 @@
 //! metadata branch. The GitHub bridge publishes the statuses.
 
 mod counters;
+mod failures;
 mod index;
 mod jobs;
 mod obstacles;
@@ -37,9 +38,6 @@ pub use counters::Counters;
 pub use jobs::{Job, JobId};
 pub use project::{PIPELINE, Project, TestInput, Tests};
 pub use view::{JobView, TargetView, View};
-
-/// The time to wait before retrying a failed write.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The options of an engine.
 #[derive(Debug, Clone)]
@@ -143,6 +141,7 @@ impl<D: Database> Engine<D> {
         let mut seen: Option<D::Commit> = None;
         self.published.reset(self.jobs.targets());
         loop {
+            let retry = self.published.retry_delay();
             tokio::select! {
                 head = next_head(&mut heads) => {
                     if let Some(head) = head? {
@@ -155,7 +154,7 @@ impl<D: Database> Engine<D> {
                     let changed = self.jobs.evaluate(stale);
                     self.changed(changed);
                 }
-                () = tokio::time::sleep(RETRY), if self.published.is_incomplete() => {}
+                () = sleep(retry) => {}
             }
             if let Some(seen) = &seen {
                 let round = Round {
@@ -250,6 +249,14 @@ fn is_changed(id: &ElementId, changed: &BTreeSet<ElementId>) -> bool {
     changed.contains(id)
         || changed.contains(&id.repo().clone().into())
         || matches!(id, ElementId::Status(status) if in_commit(status))
+}
+
+/// Waits for a delay, or for ever.
+async fn sleep(delay: Option<Duration>) {
+    match delay {
+        Some(delay) => tokio::time::sleep(delay).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn next_head<C: Send + 'static>(heads: &mut Watch<Option<C>>) -> Result<Option<C>> {

@@ -2,8 +2,8 @@
 
 use datakit_client::db::{EntryKind, Path, Result, TransactionOps, TreeOps};
 
-/// Removes directories that are in the place of the given files, and files that are in the place of
-/// their parent directories. Any client of the database can write such entries.
+/// Removes directories and links that are in the place of the given files, and files and links that
+/// are in the place of their parent directories. Any client of the database can write such entries.
 pub(super) async fn remove_obstacles<T: TransactionOps>(
     transaction: &T,
     files: &[Path],
@@ -12,9 +12,13 @@ pub(super) async fn remove_obstacles<T: TransactionOps>(
         let mut path = Path::ROOT;
         for name in file.names() {
             path = path.join(name)?;
-            let is_file = path == *file;
             let Some(found) = transaction.tree().stat(&path).await? else { break };
-            if (found.kind == EntryKind::Dir) == is_file {
+            let fits = match found.kind {
+                EntryKind::Dir => path != *file,
+                EntryKind::File | EntryKind::Exec => path == *file,
+                EntryKind::Link => false,
+            };
+            if !fits {
                 tracing::warn!(%path, "removed, because the CI writes to this path");
                 transaction.remove(&path).await?;
                 break;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use datakit_client::db::{CommitOps, Database, Error, Result};
 use datakit_github::{Commit, Snapshot, Status, StatusId};
 
+use super::failures::Failures;
 use super::index::{Index, PreparedIndex, index_dir};
 use super::jobs::Jobs;
 use super::statuses::{ChangedStatus, PreparedStatuses, message, overall, status};
@@ -27,6 +28,7 @@ pub(super) struct Published<D: Database> {
     /// The statuses that were written but are not in the snapshot yet.
     statuses: BTreeMap<StatusId, Status>,
     index: Index,
+    failures: Failures,
 }
 
 /// The results to be written in a round.
@@ -77,6 +79,7 @@ impl<D: Database> Published<D> {
             waiting: BTreeSet::new(),
             statuses: BTreeMap::new(),
             index: Index::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -87,9 +90,10 @@ impl<D: Database> Published<D> {
         self.waiting = targets.cloned().collect();
     }
 
-    /// Returns `true` if the last round could not write everything.
-    pub(super) fn is_incomplete(&self) -> bool {
-        !self.waiting.is_empty() || !self.index.is_complete()
+    /// Returns the delay before the next round, or `None` if the last round wrote everything.
+    pub(super) fn retry_delay(&self) -> Option<Duration> {
+        let is_incomplete = !self.waiting.is_empty() || !self.index.is_complete();
+        is_incomplete.then(|| self.failures.delay())
     }
 
     /// Adds targets whose results might differ from those in the database.
@@ -141,18 +145,22 @@ impl<D: Database> Published<D> {
         if let Err(error) = indexed {
             self.postpone([], error)?;
         }
-        match committed {
+        let count = match committed {
             Ok(()) => {
                 let count = changed.len();
                 let written = changed.into_iter().map(|change| change.status);
                 self.statuses.extend(written.map(|status| (status.id.clone(), status)));
-                Ok(count)
+                count
             }
             Err(error) => {
                 self.postpone(changed.into_iter().map(|change| change.target), error)?;
-                Ok(0)
+                0
             }
+        };
+        if self.failures.end_round() {
+            tracing::info!("results are written again");
         }
+        Ok(count)
     }
 
     /// Keeps the targets for the next round. Returns `error` if the connection was lost.
@@ -165,7 +173,9 @@ impl<D: Database> Published<D> {
         if matches!(error, Error::Client(_)) {
             return Err(error);
         }
-        tracing::warn!(%error, "results could not be written, retrying");
+        if self.failures.add(error.to_string()) {
+            tracing::warn!(%error, "results could not be written, retrying");
+        }
         Ok(())
     }
 

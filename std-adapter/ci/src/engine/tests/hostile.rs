@@ -17,6 +17,19 @@ impl Fixture {
         });
         committed.await.unwrap();
     }
+
+    /// Waits until the index contains the last history commit of the branch `bNUMBER`.
+    async fn wait_for_entry(&self, number: usize) {
+        let history = history_branch(&target(&format!("b{number}")));
+        let history = self.db.branch(history).await.unwrap();
+        let head = history.head().await.unwrap().unwrap().id().to_string();
+        self.wait_for(INDEX_BRANCH, &index_entry(number), &head).await;
+    }
+}
+
+/// Returns the path of the index entry of the branch `bNUMBER`.
+fn index_entry(number: usize) -> String {
+    format!("me/app/commit/{}/ref-heads-b{number}", hash(number))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,6 +189,56 @@ async fn history_whose_files_are_directories_is_replaced() -> Done {
         fixture.wait_for(DEFAULT_BRANCH, &state, "success").await;
     }
     assert!(!engine.is_finished());
+    engine.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn index_whose_entries_are_of_the_wrong_kind_is_repaired() -> Done {
+    let fixture = Fixture::new().await;
+    for (number, obstacle) in [
+        (2, "me".to_owned()),
+        (4, "me/app/commit".to_owned()),
+        (6, format!("me/app/commit/{}", hash(6))),
+        (8, format!("{}/x/y", index_entry(8))),
+    ] {
+        let index = fixture.db.branch(INDEX_BRANCH).await?;
+        let removed = index.with_transaction(async |transaction| {
+            transaction.remove_if_present(&"me".parse()?).await?;
+            transaction.write_file(&obstacle.parse()?, b"rubbish").await?;
+            transaction.commit("hostile").await
+        });
+        removed.await?;
+        fixture.set_head(&format!("b{number}"), number).await;
+        let engine = fixture.start(vec![even_project()]);
+        let status = status_path(number, "build", "state");
+        fixture.wait_for(DEFAULT_BRANCH, &status, "success").await;
+        fixture.wait_for_entry(number).await;
+        engine.abort();
+        let _ = engine.await;
+    }
+    Ok(())
+}
+
+/// A link at the place of an entry is not followed.
+#[tokio::test(flavor = "multi_thread")]
+async fn link_in_the_index_is_replaced_after_a_restart() -> Done {
+    let fixture = Fixture::new().await;
+    fixture.set_head("b2", 2).await;
+    let engine = fixture.start(vec![even_project()]);
+    fixture.wait_for(DEFAULT_BRANCH, &status_path(2, "build", "state"), "success").await;
+    let entry: Path = index_entry(2).parse()?;
+    let index = fixture.db.branch(INDEX_BRANCH).await?;
+    fixture.wait_for_entry(2).await;
+    engine.abort();
+    let _ = engine.await;
+    let replaced = index.with_transaction(async |transaction| {
+        transaction.create_symlink(&entry, "elsewhere").await?;
+        transaction.commit("hostile").await
+    });
+    replaced.await?;
+    let engine = fixture.start(vec![even_project()]);
+    fixture.wait_for_entry(2).await;
     engine.abort();
     Ok(())
 }
