@@ -298,7 +298,7 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
         }
         let failure =
             failure.map(|failure| String::from_utf8_lossy(&failure).trim_end().to_owned());
-        progress.logs(saved(self.builder.title(key), branch, commit, failure.is_some()));
+        progress.next_logs(saved(self.builder.title(key), branch, commit, failure.is_some()));
         match failure {
             Some(failure) => Ok(Some(Err(failure))),
             None => Ok(Some(Ok(self.builder.load(&tree, key).await?))),
@@ -380,7 +380,7 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
         unstored.counted.end(unstored.result.is_ok());
         if let Some(commit) = commit {
             let title = self.builder.title(key);
-            progress.logs(saved(title, name, &commit, output.failure.is_some()));
+            progress.next_logs(saved(title, name, &commit, output.failure.is_some()));
         }
         Ok(found.unwrap_or(unstored.result))
     }

@@ -40,6 +40,16 @@ struct ComputationState<T> {
     started: u64,
     phase: Phase<T>,
     logs: Logs,
+    /// The logs to be shown when the computation ends or continues.
+    next_logs: Option<Logs>,
+}
+
+impl<T> ComputationState<T> {
+    fn show_next_logs(&mut self) {
+        if let Some(logs) = self.next_logs.take() {
+            self.logs = logs;
+        }
+    }
 }
 
 enum Phase<T> {
@@ -78,6 +88,7 @@ pub struct Progress(Arc<dyn Report>);
 trait Report: Send + Sync {
     fn pending(&self, pending: Pending);
     fn logs(&self, logs: Logs);
+    fn next_logs(&self, logs: Logs);
 }
 
 impl Progress {
@@ -94,6 +105,13 @@ impl Progress {
     /// Sets the logs of the computation.
     pub fn logs(&self, logs: Logs) {
         self.0.logs(logs);
+    }
+
+    /// Sets the logs that are shown as soon as the computation has ended or its description
+    /// changes. A log that is shown as complete before can make users believe that the computation
+    /// can already be repeated.
+    pub fn next_logs(&self, logs: Logs) {
+        self.0.next_logs(logs);
     }
 }
 
@@ -130,6 +148,7 @@ impl<T> Reporter<T> {
 impl<T: Send> Report for Reporter<T> {
     fn pending(&self, new: Pending) {
         self.update(|state| {
+            state.show_next_logs();
             if let Phase::Running(_, pending) = &mut state.phase {
                 *pending = new;
             }
@@ -137,7 +156,11 @@ impl<T: Send> Report for Reporter<T> {
     }
 
     fn logs(&self, logs: Logs) {
-        self.update(|state| state.logs = logs);
+        self.update(|state| (state.logs, state.next_logs) = (logs, None));
+    }
+
+    fn next_logs(&self, logs: Logs) {
+        self.update(|state| state.next_logs = Some(logs));
     }
 }
 
@@ -164,7 +187,8 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
         F: Future<Output = Result<T, String>> + Send + 'static,
     {
         let label = label.into();
-        let state = ComputationState { started: 0, phase: Phase::Idle, logs: Logs::None };
+        let state =
+            ComputationState { started: 0, phase: Phase::Idle, logs: Logs::None, next_logs: None };
         let run = Arc::new(Computation {
             label: label.clone(),
             start: Box::new(move |progress| Box::pin(start(progress))),
@@ -214,7 +238,7 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
                 return false;
             }
             state.phase = Phase::Idle;
-            state.logs = Logs::None;
+            (state.logs, state.next_logs) = (Logs::None, None);
         }
         self.term.node().invalidate();
         true
@@ -273,7 +297,10 @@ impl<T: Clone + Send + Sync + 'static> Computation<T> {
                 tokio::time::sleep(pause).await;
                 attempt += 1;
             };
-            reporter.update(|state| state.phase = Phase::Done(outcome));
+            reporter.update(|state| {
+                state.show_next_logs();
+                state.phase = Phase::Done(outcome);
+            });
         }
     }
 }
