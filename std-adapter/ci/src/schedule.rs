@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 /// The maximum time between two clock checks. The clock can be changed while the program is
 /// waiting.
-const LOOK_INTERVAL: Duration = Duration::from_secs(20);
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// If the clock is set back by less than this time, scheduled times are not repeated.
 const REPEAT_MAX: SignedDuration = SignedDuration::from_hours(1);
@@ -67,6 +67,7 @@ impl Schedule {
     /// passed since `last`.
     fn wait(&self, last: &mut DateTime, now: DateTime) -> Option<Duration> {
         if now.duration_until(*last) > REPEAT_MAX {
+            tracing::warn!(schedule = %self, "the system clock was set back");
             // The clock was wrong when `last` was read. If `last` stayed in the future, nothing
             // would be built until then.
             *last = now;
