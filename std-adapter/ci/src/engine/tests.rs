@@ -234,7 +234,7 @@ async fn position_in_a_queue_is_shown_but_not_stored() -> Done {
     let history = history_branch(&target("master"));
     let before = (fixture.commits(DEFAULT_BRANCH).await, fixture.commits(&history).await);
     input.set(wait(1));
-    let expected = "Waiting for resource in \"docker\" (docker since 1970-01-01 00:00.00 UTC, \
+    let expected = "Waiting for resource in \"docker\" (since 1970-01-01 00:00.00 UTC, \
                     position 1 in the queue, held by me/app/prs/1:build)";
     tokio::time::timeout(LIMIT, async {
         while view.target(&target("master")).is_none_or(|view| view.jobs[0].text() != expected) {

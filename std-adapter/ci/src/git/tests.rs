@@ -415,7 +415,7 @@ async fn one_fetch_runs_at_a_time() -> Done {
         |text: String| move |outcome: &Outcome<()>| outcome.state().to_string().starts_with(&text);
     settle(&first, shows("pending: Fetching me/app/heads/main".to_owned())).await;
     let dir = fixture.clone_dir();
-    let waiting = format!("pending: Waiting for lock on {0} ({0} since ", dir.display());
+    let waiting = format!("pending: Waiting for lock on {} (since ", dir.display());
     settle(&second, shows(waiting)).await;
     let pending = second.evaluate().outcome.state().to_string();
     let end = ", position 1 in the queue, held by me/app/heads/main)";

@@ -100,8 +100,7 @@ async fn wait_shows_position_and_holders_and_is_updated() {
     let pending = third.evaluate().outcome.state().to_string();
     let since = pool.status().queue[1].1;
     let since = jiff::Timestamp::try_from(since).unwrap().strftime("%Y-%m-%d %H:%M.%S UTC");
-    let start =
-        format!("pending: Waiting for resource in \"docker\" (docker since {since}, position ");
+    let start = format!("pending: Waiting for resource in \"docker\" (since {since}, position ");
     assert_eq!(pending, format!("{start}2 in the queue, held by me/app/prs/1: build)"));
     drop(first);
     settle(&third, |outcome| outcome.state().to_string().contains("position 1")).await;

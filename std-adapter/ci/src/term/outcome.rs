@@ -107,7 +107,14 @@ impl Pending {
 impl fmt::Display for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
-        self.wait.as_deref().map_or(Ok(()), |wait| write!(f, " ({wait})"))
+        match self.wait.as_deref() {
+            None => Ok(()),
+            // The text usually names the resource.
+            Some(wait) if self.text.contains(&*wait.resource) => {
+                write!(f, " ({})", WaitDetails(wait))
+            }
+            Some(wait) => write!(f, " ({wait})"),
+        }
     }
 }
 
@@ -126,17 +133,25 @@ pub struct Wait {
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.resource)?;
-        if let Ok(since) = Timestamp::try_from(self.since) {
-            write!(f, " since {}", since.strftime("%Y-%m-%d %H:%M.%S UTC"))?;
-        }
-        if let Some(position) = self.position {
+        write!(f, "{} {}", self.resource, WaitDetails(self))
+    }
+}
+
+/// Displays everything except the name of the resource.
+struct WaitDetails<'w>(&'w Wait);
+
+impl fmt::Display for WaitDetails<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WaitDetails(wait) = self;
+        let since = Timestamp::try_from(wait.since).unwrap_or_default();
+        write!(f, "since {}", since.strftime("%Y-%m-%d %H:%M.%S UTC"))?;
+        if let Some(position) = wait.position {
             write!(f, ", position {position} in the queue")?;
         }
-        if self.holders.is_empty() {
+        if wait.holders.is_empty() {
             Ok(())
         } else {
-            write!(f, ", held by {}", self.holders.join(", "))
+            write!(f, ", held by {}", wait.holders.join(", "))
         }
     }
 }
