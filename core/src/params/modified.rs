@@ -60,7 +60,8 @@ fn is_listed(parameter: &dyn Parameter) -> bool {
 }
 
 fn write_line(path: &FilePath<'_>, parameter: &dyn Parameter, out: &mut dyn Write) -> fmt::Result {
-    write!(out, "{path} ")?;
+    path.write(out)?;
+    out.write_str(" ")?;
     parameter.render(out)?;
     out.write_str("\n")
 }
@@ -104,11 +105,11 @@ fn read_lines(
 /// Copies the remainder of the current line to `window`. Returns `false` if only part of it fits.
 fn deliver(open: &mut OpenFile<'_>, window: &mut Window<'_>) -> bool {
     let rest = open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default();
-    let count = window.push(rest);
+    let count = rest.iter().take_while(|byte| window.put(**byte).is_ok()).count();
     let fits = count == rest.len();
     // The cast is lossless, because the text of an open file has at most 65535 bytes.
-    open.state.taken = open.state.taken.saturating_add(count as u16);
-    open.state.delivered = open.state.delivered.saturating_add(count as u64);
+    open.state.taken = open.state.taken.wrapping_add(count as u16);
+    open.state.delivered = open.state.delivered.wrapping_add(count as u64);
     fits
 }
 

@@ -220,10 +220,14 @@ impl Window<'_> {
     }
 
     /// Writes a byte without escaping it.
-    fn put(&mut self, byte: u8) -> fmt::Result {
+    pub(crate) fn put(&mut self, byte: u8) -> fmt::Result {
         self.json.last = byte;
         self.json.hash = (self.json.hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        if self.push(&[byte]) > 0 { Ok(()) } else { Err(fmt::Error) }
+        if let Some(filled) = self.length.checked_sub(self.skip) {
+            *self.buf.get_mut(filled).ok_or(fmt::Error)? = byte;
+        }
+        self.length += 1;
+        Ok(())
     }
 }
 

@@ -246,7 +246,7 @@ impl Node {
     }
 
     /// Calls `with`, passing the file, and returns the result. Returns `None` for a directory.
-    pub(crate) fn with_file<R>(self, mut with: impl FnMut(&dyn File) -> R) -> Option<R> {
+    pub(crate) fn with_file<R>(&self, mut with: impl FnMut(&dyn File) -> R) -> Option<R> {
         let mut result = None;
         self.visit_file(&mut |file| result = Some(with(file)));
         result
@@ -255,10 +255,10 @@ impl Node {
     // This function is not generic, because a generic function would contain the code for `with`
     // twice.
     #[inline(never)]
-    pub(crate) fn visit_file(self, with: &mut dyn FnMut(&dyn File)) {
+    pub(crate) fn visit_file(&self, with: &mut dyn FnMut(&dyn File)) {
         match self {
-            Node::File(file) => with(file),
-            Node::Indexed(table, index) => table.with_file(index, with),
+            Node::File(file) => with(*file),
+            Node::Indexed(table, index) => table.with_file(*index, with),
             Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) => {}
             #[cfg(feature = "params")]
             Node::Mirror(..) => {}
@@ -269,7 +269,7 @@ impl Node {
 #[cfg(feature = "params")]
 impl Node {
     /// If the file is a parameter, calls `with` with that parameter.
-    pub(crate) fn with_parameter(self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
+    pub(crate) fn with_parameter(&self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
         self.visit_file(&mut |file| file.with_parameter(with));
     }
 }

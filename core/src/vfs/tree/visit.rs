@@ -81,7 +81,7 @@ impl fmt::Debug for FilePath<'_> {
 /// Returns the error that `each` returns.
 pub fn visit_files(
     dir: &'static dyn EntryTable,
-    each: &mut dyn FnMut(&FilePath<'_>, Node) -> fmt::Result,
+    each: &mut dyn FnMut(&FilePath<'_>, &Node) -> fmt::Result,
 ) -> fmt::Result {
     visit(dir, None, each)
 }
@@ -89,7 +89,7 @@ pub fn visit_files(
 fn visit(
     dir: &'static dyn EntryTable,
     parent: Option<&FilePath<'_>>,
-    each: &mut dyn FnMut(&FilePath<'_>, Node) -> fmt::Result,
+    each: &mut dyn FnMut(&FilePath<'_>, &Node) -> fmt::Result,
 ) -> fmt::Result {
     let mut from = 0;
     while let Some(key) = dir.next(from) {
@@ -97,7 +97,7 @@ fn visit(
         match dir.node(key) {
             Some(Node::Dir(below)) => visit(below, Some(&path), each)?,
             Some(Node::Table(below, _)) => visit(below, Some(&path), each)?,
-            Some(node) => each(&path, node)?,
+            Some(node) => each(&path, &node)?,
             None => {}
         }
         let Some(index) = key.index() else { break };
