@@ -76,7 +76,7 @@ pub use util::Plain;
 pub(crate) use {
     param::Staging,
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
-    stream::{End, Item, StreamSource, poll_stream},
+    stream::{End, StreamSource, poll_stream, write_lost},
     util::{Count, Quoted, check_plain_mode, render, write_hex},
 };
 

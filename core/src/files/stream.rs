@@ -9,11 +9,10 @@ use core::task::{Context, Poll};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Text, Waiters};
 
 use read::Changing;
-pub(crate) use read::{StreamSource, open_stream, poll_stream};
+pub(crate) use read::{StreamSource, open_stream, poll_stream, write_lost};
 #[cfg(feature = "params")]
 pub(crate) use ring::End;
-pub(crate) use ring::Item;
-use ring::{Ring, Slot};
+use ring::{Lost, Ring, Slot};
 
 /// The latest value, which clients read as a stream. The first read of an open file returns the
 /// value that was current when the file was opened. A later value is returned only if its text
@@ -168,19 +167,17 @@ impl<'a, T> StreamFile<'a, T> {
 }
 
 impl<T: Clone> StreamSource for StreamFile<'_, T> {
-    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Item {
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()> {
         let value = match self.ring.take(at, self.latest_only) {
             Ok(value) => value,
-            Err(item) => return item,
+            Err(lost) => return write_lost(text, lost),
         };
         if !self.latest_only {
             text.truncate(0);
         }
         let mut out = Changing::new(text);
-        if (self.format)(&value, &mut out).is_err() {
-            return Item::Failed(Error::TextTooLong);
-        }
-        if out.finish() || !self.latest_only { Item::Value } else { Item::Nothing }
+        (self.format)(&value, &mut out).map_err(|_| Error::TextTooLong)?;
+        if out.finish() || !self.latest_only { Ok(()) } else { Err(Error::NoData) }
     }
 
     fn waiters(&self) -> &Waiters {

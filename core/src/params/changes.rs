@@ -9,7 +9,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use super::set::line_too_long;
 use super::{Observer, ParamSet, Parameter};
 use crate::Decimal;
-use crate::files::{End, Flags, Item, StreamSource, poll_stream};
+use crate::files::{End, Flags, StreamSource, poll_stream, write_lost};
 use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Text, Waiters, Window};
 
 /// A stream with a `SEQ WHO PATH VALUE` line for each parameter change, for example `17
@@ -188,8 +188,8 @@ fn render_line(
     number: u32,
     origin: &Origin,
     value: &[u8],
-) -> Item {
-    let mut item = Item::Value;
+) -> Result<()> {
+    let mut result = Ok(());
     let _ = set.visit(&mut |ordinal, path, _| {
         if ordinal != origin.ordinal {
             return Ok(());
@@ -201,15 +201,15 @@ fn render_line(
         let rendered = write!(text, "{} {who} {path} ", Decimal::from(number));
         let value = value.get(..origin.len.into()).unwrap_or_default();
         if rendered.is_err() || text.extend(value).is_err() || text.extend(b"\n").is_err() {
-            item = Item::Failed(line_too_long(path));
+            result = Err(line_too_long(path));
         }
         Err(fmt::Error)
     });
-    item
+    result
 }
 
 impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
-    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Item {
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()> {
         text.truncate(0);
         let mut change = Change::<VALUE>::NONE;
         let next = self.memory.with_log(|log| {
@@ -224,7 +224,7 @@ impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
                 let number = at.wrapping_sub(1);
                 render_line(self.set, text, number, &change.origin, &change.value)
             }
-            Err(item) => item,
+            Err(lost) => write_lost(text, lost),
         }
     }
 

@@ -70,8 +70,8 @@ impl ParamFile<'_> {
     }
 
     #[inline(never)]
-    fn render_text(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        render(open.text, |out| self.render_line(out))
+    fn render_text(&self, text: &mut dyn Text) -> Result<()> {
+        render(text, |out| self.render_line(out))
     }
 
     /// Returns whether reads of the open file return each new value, like reads of a stream. The
@@ -114,7 +114,7 @@ impl File for ParamFile<'_> {
             open.state.next = self.parameter.version().wrapping_sub(1);
             return Ok(());
         }
-        if mode.truncate { Ok(()) } else { self.render_text(open) }
+        if mode.truncate { Ok(()) } else { self.render_text(open.text) }
     }
 
     fn poll_read(
@@ -131,7 +131,7 @@ impl File for ParamFile<'_> {
         let _ = cx;
         Poll::Ready(pieces::apply(self, open).and_then(|()| {
             if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
-                self.render_text(open)?;
+                self.render_text(open.text)?;
             }
             read_at(open.text.bytes(), offset, buf)
         }))
@@ -171,17 +171,14 @@ impl File for ParamFile<'_> {
 
 #[cfg(feature = "params")]
 impl stream::StreamSource for ParamFile<'_> {
-    fn next(&self, at: &mut u32, text: &mut dyn Text) -> stream::Item {
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()> {
         // The version is read before the value, so that a change between the two reads is not
         // missed.
         let version = self.parameter.version();
         if core::mem::replace(at, version) == version {
-            return stream::Item::Nothing;
+            return Err(Error::NoData);
         }
-        match render(text, |out| self.render_line(out)) {
-            Ok(()) => stream::Item::Value,
-            Err(error) => stream::Item::Failed(error),
-        }
+        self.render_text(text)
     }
 
     fn waiters(&self) -> &crate::vfs::Waiters {

@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use super::Item;
+use super::Lost;
 use crate::Decimal;
 use crate::vfs::{Error, OpenFile, Result, Text, Waiters, mark_follows, write_char};
 
@@ -11,7 +11,10 @@ use crate::vfs::{Error, OpenFile, Result, Text, Waiters, mark_follows, write_cha
 pub(crate) trait StreamSource {
     /// Replaces the text, which has been returned completely, with the next value for a reader.
     /// Advances `at`, the sequence number of the reader's next value.
-    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Item;
+    ///
+    /// # Errors
+    /// Returns [`Error::NoData`] if there is no new value.
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()>;
 
     /// Returns the list of readers that are woken when there may be a value.
     fn waiters(&self) -> &Waiters;
@@ -37,7 +40,7 @@ pub(crate) fn poll_stream(
     if buf.is_empty() || core::mem::take(&mut open.state.mark) {
         return Poll::Ready(Ok(0));
     }
-    if pending(open).is_empty() {
+    if open.text.bytes().len() <= open.state.taken.into() {
         let mut refilled = refill(source, open);
         if refilled == Err(Error::NoData) {
             // Try again after registering the waker, in case a value was published in the meantime.
@@ -49,7 +52,7 @@ pub(crate) fn poll_stream(
             refilled => refilled?,
         }
     }
-    let text = pending(open);
+    let text = open.text.bytes().get(open.state.taken.into()..).unwrap_or_default();
     for (to, from) in buf.iter_mut().zip(text) {
         *to = *from;
     }
@@ -69,11 +72,6 @@ pub(crate) fn open_stream(source: &dyn StreamSource, open: &mut OpenFile<'_>) ->
     }
 }
 
-/// Returns the part of the text that has not been returned yet.
-fn pending<'a>(open: &'a OpenFile<'_>) -> &'a [u8] {
-    open.text.bytes().get(open.state.taken.into()..).unwrap_or_default()
-}
-
 /// Replaces the text of an open stream with the next text to return. The old text must have been
 /// returned completely.
 ///
@@ -83,15 +81,10 @@ fn pending<'a>(open: &'a OpenFile<'_>) -> &'a [u8] {
 #[inline(never)]
 fn refill(source: &dyn StreamSource, open: &mut OpenFile<'_>) -> Result<()> {
     loop {
-        let mut replaced = match source.next(&mut open.state.next, open.text) {
-            Item::Nothing => return Err(Error::NoData),
-            Item::Lost(lost) => {
-                open.text.truncate(0);
-                writeln!(open.text, "lost {}", Decimal::from(lost)).map_err(|_| Error::TextTooLong)
-            }
-            Item::Value => Ok(()),
-            Item::Failed(error) => Err(error),
-        };
+        let mut replaced = source.next(&mut open.state.next, open.text);
+        if replaced == Err(Error::NoData) {
+            return replaced;
+        }
         let length = open.text.bytes().len();
         if length > u16::MAX.into() {
             replaced = Err(Error::TextTooLong);
@@ -103,9 +96,21 @@ fn refill(source: &dyn StreamSource, open: &mut OpenFile<'_>) -> Result<()> {
         // Skip values with empty text, because an empty read would end the stream.
         if length > 0 {
             open.state.taken = 0;
-            return Ok(());
+            return replaced;
         }
     }
+}
+
+/// Replaces the text with a line that contains the number of lost values.
+///
+/// # Errors
+/// Returns [`Error::NoData`] if no values were lost.
+pub(crate) fn write_lost(text: &mut dyn Text, Lost(lost): Lost) -> Result<()> {
+    if lost == 0 {
+        return Err(Error::NoData);
+    }
+    text.truncate(0);
+    writeln!(text, "lost {}", Decimal::from(lost)).map_err(|_| Error::TextTooLong)
 }
 
 /// A writer that replaces a text and detects whether the new text differs from the old one.

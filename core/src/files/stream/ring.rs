@@ -4,7 +4,7 @@ use core::cell::Cell;
 
 use critical_section::{CriticalSection, Mutex};
 
-use crate::vfs::{Error, Waiters};
+use crate::vfs::Waiters;
 
 /// A ring buffer with the last values of a stream, and the readers that wait for the next value.
 /// An empty ring buffer is all zeros.
@@ -36,17 +36,8 @@ pub(crate) struct End {
     kept: Cell<usize>,
 }
 
-/// The next item, if any, for a reader of a stream.
-pub(crate) enum Item {
-    /// There is no new value.
-    Nothing,
-    /// A value, whose text has been written.
-    Value,
-    /// This number of values has been dropped.
-    Lost(u32),
-    /// A value, whose text could not be written.
-    Failed(Error),
-}
+/// The number of values that a reader has lost, or 0 if there is no new value.
+pub(crate) struct Lost(pub(crate) u32);
 
 impl<T, const N: usize> Ring<[Slot<T>; N]> {
     pub(crate) const fn new() -> Self {
@@ -83,15 +74,15 @@ impl<T: Clone> Ring<[Slot<T>]> {
     /// reader's next value. With `latest_only`, older values are skipped.
     ///
     /// # Errors
-    /// Returns [`Item::Lost`] or [`Item::Nothing`].
-    pub(crate) fn take(&self, at: &mut u32, latest_only: bool) -> Result<T, Item> {
+    /// Returns the number of values that the reader has lost, or 0 if there is no new value.
+    pub(crate) fn take(&self, at: &mut u32, latest_only: bool) -> Result<T, Lost> {
         critical_section::with(|cs| {
             let index = self.end.borrow(cs).advance(self.slots.len(), at, latest_only)?;
-            let slot = self.slots.get(index).ok_or(Item::Nothing)?.borrow(cs);
+            let slot = self.slots.get(index).ok_or(Lost(0))?.borrow(cs);
             let content = slot.replace(Content::Empty);
             let value = match &content {
                 Content::Value(value) => Ok(value.clone()),
-                Content::Empty => Err(Item::Nothing),
+                Content::Empty => Err(Lost(0)),
             };
             slot.set(content);
             value
@@ -150,24 +141,24 @@ impl End {
     /// number of the reader's next value. With `latest_only`, older values are skipped.
     ///
     /// # Errors
-    /// Returns [`Item::Lost`] or [`Item::Nothing`].
+    /// Returns the number of values that the reader has lost, or 0 if there is no new value.
     pub(crate) fn advance(
         &self,
         capacity: usize,
         at: &mut u32,
         latest_only: bool,
-    ) -> Result<usize, Item> {
+    ) -> Result<usize, Lost> {
         let kept = self.kept.get();
         let mut behind = self.next.get().wrapping_sub(*at) as usize;
         if behind == 0 {
-            return Err(Item::Nothing);
+            return Err(Lost(0));
         }
         if behind > kept {
             let lost = (behind - kept) as u32;
             *at = at.wrapping_add(lost);
             if !latest_only {
                 self.overruns.set(self.overruns.get().saturating_add(lost));
-                return Err(Item::Lost(lost));
+                return Err(Lost(lost));
             }
             behind = kept;
         }
