@@ -3,21 +3,17 @@
 #![no_main]
 
 use datakit_core::params::{Ctl, Modified, ObserverEntry, ParamSet, Replies, Schema, observe};
-use datakit_core::vfs::{Dir, dir, file};
+use datakit_core::vfs::file;
 use datakit_size::{run, server};
-
-datakit_size::params!(PARAMS: A B C);
 
 static REPLIES: Replies<3> = Replies::new();
 static OBSERVER: ObserverEntry = ObserverEntry::new(&REPLIES);
-static ROOT: Dir = Dir::new(&[
+datakit_size::params!(ROOT: A B C;
     file("schema", &Schema::new(&SET)),
     file("schema-id", &Schema::id(&SET)),
     file("modified", &Modified::new(&SET)),
-    file("ctl", &Ctl::new(&SET, &REPLIES)),
-    dir("params", &PARAMS),
-]);
-static SET: ParamSet = ParamSet::new(&PARAMS);
+    file("ctl", &Ctl::new(&SET, &REPLIES)));
+static SET: ParamSet = ParamSet::new(&ROOT);
 
 #[cortex_m_rt::entry]
 fn main() -> ! {

@@ -3,22 +3,18 @@
 #![no_main]
 
 use datakit_core::params::{Ctl, ParamSet, Replies, Schema};
-use datakit_core::vfs::{Dir, dir, file};
+use datakit_core::vfs::file;
 use datakit_persist::{Region, Requests, Store, run};
 use datakit_size::{run as run_tasks, server, spawn};
 use embassy_time::Delay;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use static_cell::StaticCell;
 
-datakit_size::params!(PARAMS: A B C);
-
 static REPLIES: Replies<3> = Replies::new();
-static ROOT: Dir = Dir::new(&[
+datakit_size::params!(ROOT: A B C;
     file("schema", &Schema::new(&SET)),
-    file("ctl", &Ctl::new(&SET, &REPLIES)),
-    dir("params", &PARAMS),
-]);
-static SET: ParamSet = ParamSet::new(&PARAMS).store(&REQUESTS);
+    file("ctl", &Ctl::new(&SET, &REPLIES)));
+static SET: ParamSet = ParamSet::new(&ROOT).store(&REQUESTS);
 static REQUESTS: Requests = Requests::new();
 const REGION: Region = Region::new::<Stub>(0..4096, 1024);
 

@@ -3,17 +3,13 @@
 #![no_main]
 
 use datakit_core::params::{ParamSet, Schema};
-use datakit_core::vfs::{Dir, dir, file};
+use datakit_core::vfs::file;
 use datakit_size::{run, server};
 
-datakit_size::params!(PARAMS: A B C);
-
-static ROOT: Dir = Dir::new(&[
+datakit_size::params!(ROOT: A B C;
     file("schema", &Schema::new(&SET)),
-    file("schema-id", &Schema::id(&SET)),
-    dir("params", &PARAMS),
-]);
-static SET: ParamSet = ParamSet::new(&PARAMS);
+    file("schema-id", &Schema::id(&SET)));
+static SET: ParamSet = ParamSet::new(&ROOT);
 
 #[cortex_m_rt::entry]
 fn main() -> ! {

@@ -4,18 +4,14 @@
 #![no_main]
 
 use datakit_core::params::{Ctl, ParamSet, Replies, Schema};
-use datakit_core::vfs::{Dir, dir, file};
+use datakit_core::vfs::file;
 use datakit_size::{run, server};
 
-datakit_size::params!(PARAMS: A B C);
-
 static REPLIES: Replies<3> = Replies::new();
-static ROOT: Dir = Dir::new(&[
+datakit_size::params!(ROOT: A B C;
     file("schema", &Schema::new(&SET)),
-    file("ctl", &Ctl::new(&SET, &REPLIES)),
-    dir("params", &PARAMS),
-]);
-static SET: ParamSet = ParamSet::new(&PARAMS);
+    file("ctl", &Ctl::new(&SET, &REPLIES)));
+static SET: ParamSet = ParamSet::new(&ROOT);
 
 #[cortex_m_rt::entry]
 fn main() -> ! {

@@ -5,22 +5,18 @@
 use datakit_core::params::{
     Ctl, ObserverEntry, ParamSet, Replies, Schema, TransactionMemory, Transactions, observe,
 };
-use datakit_core::vfs::{Dir, dir, file, table};
+use datakit_core::vfs::{file, table};
 use datakit_size::{run, server};
-
-datakit_size::params!(PARAMS: A B C);
 
 static REPLIES: Replies<3> = Replies::new();
 static MEMORY: TransactionMemory<4, 16, 32> = TransactionMemory::new();
 static TRANSACTIONS: Transactions<4, 16, 32> = Transactions::new(&SET, &MEMORY);
 static OBSERVER: ObserverEntry = ObserverEntry::new(&TRANSACTIONS);
-static ROOT: Dir = Dir::new(&[
+datakit_size::params!(ROOT: A B C;
     file("schema", &Schema::new(&SET)),
     file("ctl", &Ctl::new(&SET, &REPLIES)),
-    dir("params", &PARAMS),
-    table("transactions", &TRANSACTIONS, 2),
-]);
-static SET: ParamSet = ParamSet::new(&PARAMS);
+    table("transactions", &TRANSACTIONS, 2));
+static SET: ParamSet = ParamSet::new(&ROOT);
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
