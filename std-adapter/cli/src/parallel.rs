@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datakit_client::Error;
-use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
@@ -56,6 +56,8 @@ pub(crate) struct ConcurrencyLimits {
     /// A lock. Concurrent work holds the lock in shared mode. Work that must run alone holds the
     /// lock in exclusive mode.
     turn: Arc<RwLock<()>>,
+    /// A channel to which each task is subscribed until its future has been dropped.
+    tasks: watch::Sender<()>,
 }
 
 impl ConcurrencyLimits {
@@ -65,7 +67,14 @@ impl ConcurrencyLimits {
             dirs: Arc::new(Semaphore::new(MAX_DIRS)),
             kept_fids: Arc::new(Semaphore::new(MAX_KEPT_FIDS)),
             turn: Arc::default(),
+            tasks: watch::Sender::default(),
         }
+    }
+
+    /// Waits until all tasks have ended. Tasks that were cancelled may otherwise still be running,
+    /// because a directory's task cancels the tasks of its subdirectories only when it is dropped.
+    pub(crate) async fn ended(&self) {
+        self.tasks.closed().await;
     }
 
     /// Runs `work` concurrently with other work. If the server is out of resources, `work` is
@@ -140,10 +149,11 @@ impl Batch {
     }
 
     fn spawn(&mut self, permit: OwnedSemaphorePermit, work: WorkFuture) -> CliResult {
+        let subscription = self.limits.tasks.subscribe();
         self.tasks.spawn(async move {
-            let result = work.await;
-            drop(permit);
-            result
+            // Local variables are dropped in reverse order, so `work` is dropped first.
+            let _kept = (permit, subscription);
+            work.await
         });
         while let Some(ended) = self.tasks.try_join_next() {
             ended.map_err(task_error)??;
@@ -180,6 +190,8 @@ pub(crate) fn check_depth(path: &impl std::fmt::Display) -> CliResult {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+    use tokio::time::timeout;
+
     use super::*;
 
     /// Processes a tree that is `depth` levels deep and has `width` subdirectories in each
@@ -212,6 +224,35 @@ mod tests {
         let count = Arc::default();
         dirs(ConcurrencyLimits::new(), 6, 4, Arc::clone(&count)).await.unwrap();
         assert_eq!(count.load(SeqCst), 6 + 36 + 216 + 1296);
+    }
+
+    /// Starts `depth` nested directories and waits for ever in each of them.
+    fn endless(limits: ConcurrencyLimits, depth: usize, running: Arc<()>) -> WorkFuture {
+        Box::pin(async move {
+            let mut batch = Batch::new(&limits);
+            batch.add_file(held(Arc::clone(&running))).await?;
+            if depth > 0 {
+                batch.add_dir(endless(limits.clone(), depth - 1, Arc::clone(&running))).await?;
+            }
+            batch.finish().await
+        })
+    }
+
+    async fn held(running: Arc<()>) -> CliResult {
+        std::future::pending::<()>().await;
+        drop(running);
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn all_tasks_have_ended_after_a_cancellation() {
+        for _ in 0..100 {
+            let (limits, running) = (ConcurrencyLimits::new(), Arc::new(()));
+            let work = endless(limits.clone(), 5, Arc::clone(&running));
+            assert!(timeout(Duration::from_millis(1), work).await.is_err());
+            limits.ended().await;
+            assert_eq!(Arc::strong_count(&running), 1);
+        }
     }
 
     #[tokio::test]

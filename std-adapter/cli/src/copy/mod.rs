@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use datakit_client::{Client, Dialect, FileType};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use self::error::CopyError;
 use self::parts::{PartGuard, Parts};
 use self::target::{CopyTarget, Destination, Staged, Staging, TargetDir, is_dir};
 use self::transfer::{CopySource, Progress, transfer};
+use crate::connect::CLOSE_TIMEOUT;
 use crate::error::{CliError, CliResult, at, is_a_directory};
 use crate::operand::Location;
 use crate::parallel::{Batch, ConcurrencyLimits, WorkFuture, check_depth};
@@ -43,7 +45,11 @@ pub(crate) async fn cp(
         result = copier.copy_all(sources, to, recursive) => result,
         () = interrupted() => Err(CliError::Failed("interrupted".to_owned())),
     };
-    copier.parts.remove_all(client).await;
+    let clean_up = async {
+        copier.limits.ended().await;
+        copier.parts.remove_all(client).await;
+    };
+    let _ = timeout(CLOSE_TIMEOUT, clean_up).await;
     copier.progress.clear();
     result
 }

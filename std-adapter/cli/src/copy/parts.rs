@@ -9,7 +9,6 @@ use datakit_client::Client;
 use parking_lot::Mutex;
 use rustix::fs::AtFlags;
 
-use crate::connect::CLOSE_TIMEOUT;
 use crate::operand::ServerPath;
 
 /// An incomplete file.
@@ -55,16 +54,12 @@ impl Parts {
         PartGuard { parts: self.clone(), entry: None }
     }
 
-    /// Removes all incomplete files. If the server does not respond in time, returns without
-    /// removing the remaining files.
+    /// Removes all incomplete files. Call this method after all tasks that add files have ended.
     pub(super) async fn remove_all(&self, client: &Client) {
         let parts = std::mem::take(&mut self.0.lock().parts);
-        let remove = async {
-            for part in parts.into_values() {
-                part.remove(client).await;
-            }
-        };
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, remove).await;
+        for part in parts.into_values() {
+            part.remove(client).await;
+        }
     }
 }
 
