@@ -56,15 +56,14 @@ struct Addition<D: Database> {
 }
 
 impl<D: Database> OpenHistory<D> {
-    /// Adds the results of a target to its history.
+    /// Adds the results of a target to its history. They must differ from the last ones.
     async fn add(
         mut self,
         target: Target,
         head: Commit,
-        jobs: BTreeMap<String, JobResult>,
+        record: Record,
         round: &Round<'_, D>,
     ) -> Addition<D> {
-        let record = Record { source: Some(head.hash), jobs };
         let since = round.view.since(&target);
         let metadata = round.metadata.id().to_string();
         let result = self.history.add(record, &since, &metadata).await;
@@ -125,8 +124,14 @@ impl<D: Database> Published<D> {
             let Some(open) = self.histories.remove(&target) else { continue };
             let results = self.results(&target, &head, &open, round);
             self.collect(round, &target, &head, &results, &mut changed);
+            let record = Record { source: Some(head.hash), jobs: results };
+            if *open.history.last() == record {
+                round.view.set_since(&target, &open.history);
+                self.histories.insert(target, open);
+                continue;
+            }
             dirs.extend(index_dir(&head, &target));
-            additions.push(open.add(target, head, results, round));
+            additions.push(open.add(target, head, record, round));
         }
         let statuses = boxed(PreparedStatuses::write(branch, &changed));
         let index = boxed(PreparedIndex::create(db, dirs));
