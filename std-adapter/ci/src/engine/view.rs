@@ -102,6 +102,16 @@ impl View {
         self.shared.problems.read().get(target).cloned()
     }
 
+    /// Returns the targets that are missing because their metadata could not be read, and the
+    /// reasons.
+    #[must_use]
+    pub fn unreadable(&self) -> BTreeMap<Target, String> {
+        let targets = self.shared.targets.read();
+        let mut problems = self.shared.problems.read().clone();
+        problems.retain(|target, _| !targets.contains_key(target));
+        problems
+    }
+
     /// Replaces the reasons why metadata could not be read.
     pub(super) fn set_problems(&self, oversized: &BTreeMap<ElementId, OversizedFile>) {
         let problem =

@@ -187,7 +187,10 @@ async fn target(_: Reader, State(state): State<WebState>, uri: OriginalUri) -> R
     };
     match state.0.view.target(&target) {
         Some(view) => Json(TargetJson::new(&view)).into_response(),
-        None => failure(StatusCode::NOT_FOUND, "no such target"),
+        None => match state.0.view.problem(&target) {
+            Some(problem) => failure(StatusCode::NOT_FOUND, &problem),
+            None => failure(StatusCode::NOT_FOUND, "no such target"),
+        },
     }
 }
 

@@ -28,6 +28,8 @@ struct ListPage {
     targets: Vec<TargetRow>,
     /// The number of targets that match the filter.
     total: usize,
+    /// The targets that cannot be read, and the reasons.
+    unreadable: Vec<(String, String)>,
     previous: Option<String>,
     next: Option<String>,
 }
@@ -88,6 +90,11 @@ fn list(
         is_shown(&view.target)
             && (contains(&view.target.to_string()) || view.title.as_deref().is_some_and(contains))
     });
+    let mut unreadable = state.0.view.unreadable();
+    unreadable.retain(|target, _| {
+        is_shown(target) && target.to_string().to_lowercase().contains(&wanted)
+    });
+    let unreadable = unreadable.into_iter().take(PAGE);
     let total = targets.len();
     let number = part.page.unwrap_or(1).clamp(1, total.div_ceil(PAGE).max(1));
     let link = |number: usize| format!("{path}?page={number}&q={}", urls::encode_query(&filter));
@@ -99,6 +106,7 @@ fn list(
         path,
         targets: shown.map(|view| TargetRow::new(view)).collect(),
         total,
+        unreadable: unreadable.map(|(target, reason)| (target.to_string(), reason)).collect(),
         previous: (number > 1).then(|| link(number - 1)),
         next: (number * PAGE < total).then(|| link(number + 1)),
         filter,

@@ -140,6 +140,8 @@ async fn target_page(
                 past(visit, state, &target, entry, &part).await
             }
             (None, Some(view)) => present(visit, state, (&view, changes), &part).await,
+            // The target exists, but it cannot be read.
+            (None, None) if state.0.view.problem(&target).is_some() => Err(Error::NotFound),
             // The target was closed or removed, but its last state is known.
             (None, None) => match state.0.store.head(&history_branch(&target)).await? {
                 Some(head) => {
@@ -152,7 +154,10 @@ async fn target_page(
     };
     match shown.await {
         Ok(response) => response,
-        Err(Error::NotFound) => not_found("There is no such target, or it has no such history."),
+        Err(Error::NotFound) => match state.0.view.problem(&target) {
+            Some(problem) => not_found(&format!("The target cannot be read: {problem}.")),
+            None => not_found("There is no such target, or it has no such history."),
+        },
         Err(error) => database_error(&error),
     }
 }

@@ -189,3 +189,28 @@ async fn routes_for_monitoring_and_files() {
         assert!(answer.body.contains(text), "{}", answer.body);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_that_cannot_be_read_are_shown_with_the_reason() {
+    let site = Site::new(vec![("unit", passing("ok\n"))]).await;
+    site.set_head("huge", 1, JobStatus::Success).await;
+    let metadata = site.db.branch(datakit_github::DEFAULT_BRANCH).await.unwrap();
+    let path = "me/app/ref/heads/huge/head".parse().unwrap();
+    let transaction = metadata.transaction().await.unwrap();
+    transaction.create_or_replace_file(&path, &vec![b'a'; (1 << 20) + 1]).await.unwrap();
+    transaction.commit("hostile").await.unwrap();
+    let mut changes = site.view.changes();
+    while site.view.target(&branch("huge")).is_some() {
+        changes.recv().await.unwrap();
+    }
+    let reason = "the metadata file me/app/ref/heads/huge/head has 1048577 bytes";
+    for path in ["/me/app/ref/heads/huge", "/api/v1/targets/me/app/heads/huge"] {
+        let answer = site.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(answer.body.contains(reason), "{}", answer.body);
+    }
+    let list = site.page("/branch").await;
+    assert!(list.contains(reason) && list.contains("me/app/heads/huge"), "{list}");
+    assert!(!site.page("/tag").await.contains(reason));
+    assert!(!site.page("/branch?q=other").await.contains(reason));
+}
