@@ -169,6 +169,41 @@ async fn external_computation_reports_progress_and_ends() {
 }
 
 #[tokio::test]
+async fn next_logs_are_shown_when_the_computation_continues_or_ends() {
+    let log = |branch: &str| Logs::Live { branch: branch.into() };
+    let permits = Arc::new(tokio::sync::Semaphore::new(0));
+    let steps = permits.clone();
+    let external = External::new("build", move |progress| {
+        let steps = steps.clone();
+        async move {
+            let step = async || steps.acquire().await.expect("the semaphore is open").forget();
+            progress.logs(log("first"));
+            progress.next_logs(log("second"));
+            step().await;
+            progress.text("again");
+            progress.next_logs(log("third"));
+            step().await;
+            Ok(1)
+        }
+    });
+    let term = external.term();
+    let watcher = Watcher::new(&term);
+    let shown = async |logs: Logs| {
+        while term.evaluate().logs != logs {
+            watcher.changed().await;
+        }
+        term.evaluate().outcome
+    };
+    assert_eq!(shown(log("first")).await, Outcome::pending("build"));
+    permits.add_permits(1);
+    assert_eq!(shown(log("second")).await, Outcome::pending("again"));
+    permits.add_permits(1);
+    // The result is known as soon as the last log is shown.
+    assert_eq!(shown(log("third")).await, Outcome::Success(1));
+    assert!(external.rebuild());
+}
+
+#[tokio::test]
 async fn cancelled_computation_fails_and_can_be_built_again() {
     let starts = Arc::new(AtomicUsize::new(0));
     let counted = starts.clone();
