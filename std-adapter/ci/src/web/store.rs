@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use datakit_client::db::{BranchOps, CommitOps, Database, Error, Path, Result, TreeExt, TreeOps};
-use datakit_github::{Commit, FILE_MAX};
+use datakit_github::{Commit, FILE_MAX, Hash};
 use parking_lot::Mutex;
 
 use super::time;
 use crate::Target;
+use crate::concurrent::Concurrent;
 use crate::state::{INDEX_BRANCH, Record, history_branch, target_of_index};
+use crate::state::{is_no_file, is_no_usable_file};
 
 type Read<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 
@@ -182,16 +184,20 @@ impl<D: Database> WebStore for DatabaseStore<D> {
             let (repo, hash) = (&commit.repo, commit.hash.to_string());
             let dir = Path::from_names([repo.user(), repo.name(), "commit", &hash])?;
             let names = match head.tree().read_dir(&dir).await {
-                Err(Error::NotFound) => return Ok(Vec::new()),
+                Err(error) if is_no_file(&error) => return Ok(Vec::new()),
                 names => names?,
             };
-            let mut targets = Vec::new();
+            let mut entries = Concurrent::new();
             for name in names.iter().take(TARGETS_MAX) {
                 let target = name.to_str().and_then(|name| target_of_index(repo, name));
                 if let Some(target) = target {
-                    let history =
-                        head.tree().read_file_up_to(&dir.clone().join(name)?, FILE_MAX).await?;
-                    let history = String::from_utf8_lossy(history.trim_ascii()).into_owned();
+                    let (tree, path) = (head.tree(), dir.clone().join(name)?);
+                    entries.push(async move { Ok((target, index_entry(&tree, &path).await?)) });
+                }
+            }
+            let mut targets = Vec::new();
+            for (target, history) in entries.try_all().await? {
+                if let Some(history) = history {
                     self.remember(&history_branch(&target), [history.clone()]);
                     targets.push((target, history));
                 }
@@ -236,4 +242,14 @@ async fn entry<C: CommitOps>(commit: &C) -> Result<(HistoryEntry, Option<C>)> {
     let id = commit.id().to_string();
     let entry = HistoryEntry { id, time: time::parse(&details.date), message, record };
     Ok((entry, details.parents.into_iter().next()))
+}
+
+/// Reads an entry of the index. Returns `None` if it is not a file that contains a hash. Any client
+/// of the database can write such entries.
+async fn index_entry<T: TreeOps>(tree: &T, path: &Path) -> Result<Option<String>> {
+    let text = match tree.read_file_up_to(path, FILE_MAX).await {
+        Err(error) if is_no_usable_file(&error) => return Ok(None),
+        text => text?,
+    };
+    Ok(Hash::parse(text.trim_ascii()).ok().map(|hash| hash.to_string()))
 }

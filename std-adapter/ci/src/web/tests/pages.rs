@@ -1,5 +1,7 @@
 //! Tests for the pages that show targets, commits, histories and waiting jobs.
 
+use datakit_client::db::TransactionExt;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,4 +215,37 @@ async fn targets_that_cannot_be_read_are_shown_with_the_reason() {
     assert!(list.contains(reason) && list.contains("me/app/heads/huge"), "{list}");
     assert!(!site.page("/tag").await.contains(reason));
     assert!(!site.page("/branch?q=other").await.contains(reason));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_index_entries_are_not_listed() {
+    let site = Site::new(vec![("unit", passing("ok\n"))]).await;
+    site.set_head("master", 1, JobStatus::Success).await;
+    let page = format!("/me/app/commit/{}", hash(7));
+    let dir = format!("me/app/commit/{}", hash(7));
+    let index = site.db.branch(crate::state::INDEX_BRANCH).await.unwrap();
+    let transaction = index.transaction().await.unwrap();
+    let history = hash(8).to_string();
+    let files = [
+        ("ref-heads-old", &*history),
+        ("ref-heads-a/x", "a directory"),
+        ("ref-heads-b", "no hash&x=1"),
+        ("rubbish", &*history),
+    ];
+    for (name, text) in files {
+        let path = format!("{dir}/{name}").parse().unwrap();
+        transaction.write_file(&path, text.as_bytes()).await.unwrap();
+    }
+    let link = format!("{dir}/ref-heads-c").parse().unwrap();
+    transaction.create_symlink(&link, "ref-heads-old").await.unwrap();
+    let file = format!("me/app/commit/{}", hash(9)).parse().unwrap();
+    transaction.write_file(&file, b"a file").await.unwrap();
+    transaction.commit("hostile").await.unwrap();
+    let shown = site.page(&page).await;
+    assert!(shown.contains(&format!("/me/app/ref/heads/old?history={history}")), "{shown}");
+    for name in ["heads/a", "heads/b", "heads/c", "rubbish"] {
+        assert!(!shown.contains(name), "{name}: {shown}");
+    }
+    let missing = site.get(&format!("/me/app/commit/{}", hash(9))).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND, "{}", missing.body);
 }
