@@ -4,6 +4,8 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::TIMEOUT;
 
@@ -15,8 +17,8 @@ const XPSR: u32 = 0x19;
 /// are set inside an IT block, where the processor may skip the next instructions.
 const EXCEPTION_OR_IT_BLOCK: u32 = 0x0600_fdff;
 
-/// How often the processor is stopped before [`resume_at`] fails.
-const ATTEMPTS: u32 = 1000;
+/// The time for which the processor runs before it is stopped again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Connects to the gdb server at `socket` and makes an ARM processor continue at `address`, as if
 /// the program had jumped to it. An exception handler is not interrupted, because its number would
@@ -24,7 +26,8 @@ const ATTEMPTS: u32 = 1000;
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(TIMEOUT))?;
-    for _ in 0..ATTEMPTS {
+    let start = Instant::now();
+    while start.elapsed() < TIMEOUT {
         // The gdb server does not accept commands until it has reported that the processor has
         // stopped.
         gdb.write_all(b"\x03")?;
@@ -42,8 +45,9 @@ pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
         if interruptible {
             return Ok(());
         }
+        thread::sleep(PAUSE);
     }
-    Err(io::Error::other(format!("the processor handled an exception {ATTEMPTS} times")))
+    Err(io::Error::other(format!("the processor handled exceptions for {TIMEOUT:?}")))
 }
 
 /// Reads a register. The gdb server sends its bytes in the order of the target.
