@@ -9,20 +9,18 @@ use std::time::{Duration, Instant};
 
 use crate::TIMEOUT;
 
-/// The numbers that the protocol gives to registers of an ARM processor.
+/// The number that the protocol gives to the program counter of an ARM processor.
 const PC: u32 = 0xf;
-const XPSR: u32 = 0x19;
 
-/// The bits of the register xPSR that contain the number of the active exception, and those that
-/// are set inside an IT block, where the processor may skip the next instructions.
-const EXCEPTION_OR_IT_BLOCK: u32 = 0x0600_fdff;
+/// The instruction WFI, which waits for an interrupt.
+const WFI: u16 = 0xbf30;
 
 /// The time for which the processor runs before it is stopped again.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Connects to the gdb server at `socket` and makes an ARM processor continue at `address`, as if
-/// the program had jumped to it. An exception handler is not interrupted, because its number would
-/// make the code at `address` behave as part of the handler.
+/// Connects to the gdb server at `socket`, waits until an ARM processor is idle, and makes it
+/// continue at `address`. At other instructions, the link register may not contain the address of a
+/// call, and an exception may be active.
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(TIMEOUT))?;
@@ -36,26 +34,40 @@ pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
         // register descriptions.
         send(&mut gdb, "qXfer:features:read:target.xml:0,ffb")?;
         receive(&mut gdb, |packet| packet.starts_with('l'))?;
-        let interruptible = read_register(&mut gdb, XPSR)? & EXCEPTION_OR_IT_BLOCK == 0;
-        if interruptible {
+        let pc = read_register(&mut gdb, PC)?;
+        let is_idle = read_halfword(&mut gdb, pc.wrapping_sub(2))? == WFI;
+        if is_idle {
             send(&mut gdb, &format!("P{PC:x}={:08x}", address.swap_bytes()))?;
             receive(&mut gdb, |packet| packet == "OK")?;
         }
         send(&mut gdb, "c")?;
-        if interruptible {
+        if is_idle {
             return Ok(());
         }
         thread::sleep(PAUSE);
     }
-    Err(io::Error::other(format!("the processor handled exceptions for {TIMEOUT:?}")))
+    Err(io::Error::other(format!("the processor was not idle for {TIMEOUT:?}")))
 }
 
-/// Reads a register. The gdb server sends its bytes in the order of the target.
 fn read_register(gdb: &mut UnixStream, register: u32) -> io::Result<u32> {
-    send(gdb, &format!("p{register:x}"))?;
-    let value = |packet: &str| u32::from_str_radix(packet, 16).ok().filter(|_| packet.len() == 8);
-    let packet = receive(gdb, |packet| value(packet).is_some())?;
-    value(&packet).map(u32::swap_bytes).ok_or_else(|| io::Error::other(packet))
+    read_hex(gdb, &format!("p{register:x}"), 4).map(u32::swap_bytes)
+}
+
+/// Reads two bytes of memory, or returns 0 if there is no memory at `address`.
+fn read_halfword(gdb: &mut UnixStream, address: u32) -> io::Result<u16> {
+    let bytes = read_hex(gdb, &format!("m{address:x},2"), 2)?;
+    Ok(u16::try_from(bytes).unwrap_or_default().swap_bytes())
+}
+
+/// Sends a request for `length` bytes and returns them as a number. The gdb server sends bytes in
+/// the order in which the processor stores them.
+fn read_hex(gdb: &mut UnixStream, request: &str, length: usize) -> io::Result<u32> {
+    send(gdb, request)?;
+    let value = |packet: &str| u32::from_str_radix(packet, 16).ok();
+    let is_reply = |packet: &str| packet.len() == 2 * length && value(packet).is_some();
+    // A reply such as `E14` means that there is no memory at the address.
+    let packet = receive(gdb, |packet| is_reply(packet) || packet.starts_with('E'))?;
+    Ok(value(&packet).filter(|_| is_reply(&packet)).unwrap_or_default())
 }
 
 /// Sends a packet.
