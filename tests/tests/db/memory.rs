@@ -253,18 +253,27 @@ fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
 }
 
 /// The minimum number of replies expected during work that does not block the server's thread. If
-/// the work blocks the thread, the server can send only one or two replies. Otherwise, it sends
-/// dozens of replies.
+/// the work blocks the thread, the server can send only one or two replies. Otherwise, it usually
+/// sends dozens of replies.
 const MANY: usize = 3;
 
+/// Asserts that one of several attempts sees more than [`MANY`] replies. Other programs can delay
+/// the client during a single attempt.
+fn assert_many(mut attempt: impl FnMut() -> usize) {
+    let counts: Vec<_> = (0..10).map(|_| attempt()).take_while(|served| *served <= MANY).collect();
+    assert!(counts.len() < 10, "{counts:?}");
+}
+
 fn other_clients_are_served_during_a_large_commit(db: &TestDb) {
-    let mut raw = begin(db);
-    create(&mut raw, 10, "f");
-    fill(&mut raw, 10, 8 * MIB);
-    let served = served_meanwhile(db, move || {
-        word(&mut raw, "commit").unwrap();
+    let mut names = (0..).map(|number: u32| format!("f{number}"));
+    assert_many(|| {
+        let mut raw = begin(db);
+        create(&mut raw, 10, &names.next().unwrap());
+        fill(&mut raw, 10, 8 * MIB);
+        served_meanwhile(db, move || {
+            word(&mut raw, "commit").unwrap();
+        })
     });
-    assert!(served > MANY, "{served}");
 }
 
 #[test]
@@ -276,13 +285,14 @@ fn other_clients_are_served_while_a_large_file_is_unpacked() {
     word(&mut raw, "commit").unwrap();
     let mut begun = begin(&db);
     for path in ["branch/master/ro/f", "branch/master/transactions/t/rw/f"] {
-        let served = served_meanwhile(&db, || {
-            begun.walk(0, 10, path).unwrap();
-            begun.open(10, 0).unwrap();
-            assert_eq!(begun.read(10, MIB, 2).unwrap(), [7, 7]);
-            begun.clunk(10).unwrap();
+        assert_many(|| {
+            served_meanwhile(&db, || {
+                begun.walk(0, 10, path).unwrap();
+                begun.open(10, 0).unwrap();
+                assert_eq!(begun.read(10, MIB, 2).unwrap(), [7, 7]);
+                begun.clunk(10).unwrap();
+            })
         });
-        assert!(served > MANY, "{path} {served}");
     }
 }
 
@@ -292,12 +302,14 @@ fn other_clients_are_served_during_the_first_write_to_a_large_file(db: &TestDb) 
     fill(&mut raw, 10, 16 * MIB);
     word(&mut raw, "commit").unwrap();
     drop(raw);
-    let mut raw = begin(db);
-    raw.walk(1, 10, "f").unwrap();
-    raw.open(10, 2).unwrap();
-    let served = served_meanwhile(db, || {
-        raw.write(10, 5, b"x").unwrap();
+    assert_many(|| {
+        let mut raw = begin(db);
+        raw.walk(1, 10, "f").unwrap();
+        raw.open(10, 2).unwrap();
+        let served = served_meanwhile(db, || {
+            raw.write(10, 5, b"x").unwrap();
+        });
+        assert_eq!(raw.read(10, 4, 3).unwrap(), [7, b'x', 7]);
+        served
     });
-    assert!(served > MANY, "{served}");
-    assert_eq!(raw.read(10, 4, 3).unwrap(), [7, b'x', 7]);
 }
