@@ -14,7 +14,7 @@ const DELAY_MAX: Duration = Duration::from_secs(60);
 /// The failures of the current and the last round.
 #[derive(Default)]
 pub(super) struct Failures {
-    /// The time of the first of the rounds in a row in which something failed.
+    /// The time at which the current series of rounds with failures began.
     since: Option<Instant>,
     /// The reasons in the last round.
     last: BTreeSet<String>,

@@ -108,8 +108,8 @@ impl Progress {
     }
 
     /// Sets the logs that are shown as soon as the computation has ended or its description
-    /// changes. A log that is shown as complete before can make users believe that the computation
-    /// can already be repeated.
+    /// changes. If a log were shown as complete earlier, users could ask for a rebuild before the
+    /// computation has ended, which has no effect.
     pub fn next_logs(&self, logs: Logs) {
         self.0.next_logs(logs);
     }

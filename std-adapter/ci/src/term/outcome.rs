@@ -109,13 +109,19 @@ impl fmt::Display for Pending {
         f.write_str(&self.text)?;
         match self.wait.as_deref() {
             None => Ok(()),
-            // The text usually names the resource.
-            Some(wait) if self.text.contains(&*wait.resource) => {
+            Some(wait) if ends_with_name(&self.text, &wait.resource) => {
                 write!(f, " ({})", WaitDetails(wait))
             }
             Some(wait) => write!(f, " ({wait})"),
         }
     }
+}
+
+/// Returns whether a text ends with a name, which may be in quotation marks. An example is `Waiting
+/// for resource in "docker"`.
+fn ends_with_name(text: &str, name: &str) -> bool {
+    let before = text.trim_end_matches('"').strip_suffix(name);
+    before.is_some_and(|before| before.ends_with([' ', '"']))
 }
 
 /// A wait for a resource, such as a pool or a lock.

@@ -168,6 +168,22 @@ async fn external_computation_reports_progress_and_ends() {
     assert!(!external.cancel(), "a finished computation cannot be cancelled");
 }
 
+#[test]
+fn a_wait_names_its_resource_once() {
+    let shown = |text: &str, resource: &str| {
+        let (since, holders) = (std::time::UNIX_EPOCH, Vec::new());
+        let wait = Wait { resource: resource.into(), since, position: Some(2), holders };
+        Pending { text: text.into(), wait: Some(Arc::new(wait)) }.to_string()
+    };
+    let details = "since 1970-01-01 00:00.00 UTC, position 2 in the queue";
+    for text in ["Waiting for resource in \"a\"", "Waiting for lock on a"] {
+        assert_eq!(shown(text, "a"), format!("{text} ({details})"));
+    }
+    for text in ["Waiting", "Fetching data"] {
+        assert_eq!(shown(text, "a"), format!("{text} (a {details})"));
+    }
+}
+
 #[tokio::test]
 async fn next_logs_are_shown_when_the_computation_continues_or_ends() {
     let log = |branch: &str| Logs::Live { branch: branch.into() };
