@@ -19,8 +19,8 @@ const WFI: u16 = 0xbf30;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Connects to the gdb server at `socket`, waits until an ARM processor is idle, and makes it
-/// continue at `address`. At other instructions, the link register may not contain the address of a
-/// call, and an exception may be active.
+/// continue at `address`. At other instructions, the link register may not contain a return
+/// address, and an exception may be active.
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(TIMEOUT))?;

@@ -45,7 +45,7 @@ impl FilePath<'_> {
 struct Prefix<'a> {
     /// The part of the prefix that has not been written yet, or `None` after a difference.
     rest: Option<&'a [u8]>,
-    /// Whether the whole prefix has been written when a name ended.
+    /// Whether the prefix ends at the end of a name.
     is_whole: bool,
 }
 
