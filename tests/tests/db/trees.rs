@@ -96,6 +96,14 @@ fn the_first_of_two_entries_of_one_name_is_shown() {
 }
 
 #[test]
+fn directories_are_listed_in_the_order_of_their_names() {
+    // In Git's order, `a.c` comes before the directory `a`, which sorts as `a/`.
+    let db = served(&[("100644", b"a.c"), ("40000", b"a"), ("100644", b"a0")]);
+    let names = db.connect().try_names("branch/master/ro").unwrap();
+    assert_eq!(names, ["a", "a.c", "a0"]);
+}
+
+#[test]
 fn names_too_long_for_clients_are_kept_and_hide_no_others() {
     let db = served(&[("100644", b"a"), ("100644", &LONG), ("100644", b"z")]);
     let connection = db.connect();

@@ -19,6 +19,7 @@ mod remotes;
 mod ro;
 mod rw;
 mod snapshots;
+mod stored_listing;
 mod streams;
 mod transaction;
 mod transactions;

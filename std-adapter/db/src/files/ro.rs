@@ -13,7 +13,11 @@ use crate::model::tree_entry::EntryMode;
 use crate::{Database, Id};
 use datakit_server::inode_numbers;
 use datakit_server::memory::LargeBytes;
-use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
+use datakit_server::tree::{
+    BoxFuture, Directory, Entry, EntryList, Leaf, Listing, OpenBytes, OpenLeaf, ready,
+};
+
+use super::stored_listing::StoredListing;
 
 /// A function that returns the tree to show and, if known, the tree's modification time. The
 /// function is called on every access.
@@ -100,10 +104,10 @@ impl RoTree {
 struct RoDir(Arc<DirRef>);
 
 /// The location of a directory, shared by the directory's entries.
-struct DirRef {
+pub(super) struct DirRef {
     database: Database,
     lookup: Lookup,
-    path: Vec<u8>,
+    pub(super) path: Vec<u8>,
     /// The inode number of the directory.
     number: u64,
     attributes: Attributes,
@@ -119,7 +123,7 @@ struct Attributes {
 }
 
 impl DirRef {
-    fn objects(&self) -> &ObjectCache {
+    pub(super) fn objects(&self) -> &ObjectCache {
         self.database.objects()
     }
 
@@ -163,23 +167,28 @@ impl DirRef {
     /// Returns the entry for a node. Reads no objects below the node. A missing object therefore
     /// affects only clients that read it. Returns `None` for a submodule and for a name that
     /// exceeds the maximum file name length.
-    fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
-        if name.len() > NAME_MAX {
-            return None;
-        }
-        let number = |kind: u8| inode_numbers::hash_of_child(self.number, kind, &name);
+    pub(super) fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
+        let (_, number) = self.kind_and_number(&name, node.mode())?;
         match node {
             TreeNode::Submodule(_) => None,
             TreeNode::Dir(dir) => {
-                let number = number(b'D');
                 let place = self.below(&name, &dir, number);
                 Some(Entry::dir_with_ino(name, number, RoDir(Arc::new(place))))
             }
-            TreeNode::File(file) => {
-                let number = number(if file.mode == EntryMode::Link { b'L' } else { b'F' });
-                Some(self.file(name, file, number))
-            }
+            TreeNode::File(file) => Some(self.file(name, file, number)),
         }
+    }
+
+    /// Returns the file type and the inode number of an entry, or `None` if it is not shown.
+    pub(super) fn kind_and_number(&self, name: &[u8], mode: EntryMode) -> Option<(FileType, u64)> {
+        let (kind, letter) = match mode {
+            _ if name.len() > NAME_MAX => return None,
+            EntryMode::Submodule => return None,
+            EntryMode::Dir => (FileType::Dir, b'D'),
+            EntryMode::Link => (FileType::Symlink, b'L'),
+            EntryMode::Normal | EntryMode::Exec => (FileType::File, b'F'),
+        };
+        Some((kind, inode_numbers::hash_of_child(self.number, letter, name)))
     }
 
     fn file(self: &Arc<DirRef>, name: NodeName, file: TreeFile, number: u64) -> Entry {
@@ -212,6 +221,16 @@ impl Directory for RoDir {
             self.0.dir()?.each(self.0.objects(), see).map_err(|error| error.at(&self.0.path))?;
             Ok(entries)
         })())
+    }
+
+    fn open(&self) -> BoxFuture<'_, Box<dyn Listing>> {
+        Box::pin(async {
+            let listing: Box<dyn Listing> = match self.0.dir()? {
+                TreeDir::Stored(id) => Box::new(StoredListing::new(&self.0, id)?),
+                TreeDir::Edited(_) => Box::new(EntryList::from(self.list().await?)),
+            };
+            Ok(listing)
+        })
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {

@@ -107,12 +107,17 @@ impl TreeEntries {
     /// Returns the entries sorted by the bytes of their names.
     pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
+        TreeEntries::sort_by_name(&mut sorted, |entry| entry);
+        sorted
+    }
+
+    /// Sorts items that are in Git's order by the bytes of their entries' names.
+    pub(crate) fn sort_by_name<T>(items: &mut [T], entry: impl Fn(&T) -> &TreeEntry) {
         // If there are no directories, the entries are already sorted, because Git's order differs
         // from the byte order only for directories.
-        if sorted.iter().any(|entry| entry.mode == EntryMode::Dir) {
-            sorted.sort_by(|a, b| a.name.cmp(&b.name));
+        if items.iter().any(|item| entry(item).mode == EntryMode::Dir) {
+            items.sort_by(|a, b| entry(a).name.cmp(&entry(b).name));
         }
-        sorted
     }
 
     /// Returns an error if an entry is hidden, because a changed copy of the tree would lose it.

@@ -35,7 +35,7 @@ use super::{BoxFuture, CoreFile, Entry, ready};
 /// let root = tree::Dir::new();
 /// root.insert(Entry::dir("params", CoreDir::new(&PARAMS)));
 /// let tree = Tree::new(root);
-/// // server.serve(move |peer| tree.for_client(&peer.name), stop).await
+/// // server.serve_tree(move |peer| tree.for_client(&peer.name), stop).await
 /// # let _ = tree;
 /// ```
 pub struct CoreDir {

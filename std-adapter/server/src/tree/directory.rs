@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Create, CreateKind, Error, FileType, Name, Result, Time, User};
 use parking_lot::RwLock;
 
-use super::{BoxFuture, Entry, ready};
+use super::{BoxFuture, Entry, EntryList, Listing, ready};
 
 /// The permission bits of a directory in which nothing can be created or removed.
 pub const READ_ONLY_DIR_MODE: u32 = 0o555;
@@ -18,9 +18,15 @@ pub const READ_ONLY_DIR_MODE: u32 = 0o555;
 ///
 /// By default, the directory is read-only, because methods that change it return an error.
 pub trait Directory: Send + Sync {
-    /// Returns the entries in listing order. The tree calls this method when the directory is
-    /// opened.
+    /// Returns the entries in listing order.
     fn list(&self) -> BoxFuture<'_, Vec<Entry>>;
+
+    /// Returns the entries in listing order, for a client that opens the directory. The default
+    /// implementation returns those of [`list`](Directory::list). Override this method if creating
+    /// all entries is expensive. See [`Listing`].
+    fn open(&self) -> BoxFuture<'_, Box<dyn Listing>> {
+        Box::pin(open_list(self.list()))
+    }
 
     /// Returns the entry called `name`. The default implementation searches the listing and returns
     /// the first match.
@@ -132,6 +138,10 @@ pub trait Directory: Send + Sync {
             Ok(())
         })
     }
+}
+
+async fn open_list(entries: BoxFuture<'_, Vec<Entry>>) -> Result<Box<dyn Listing>> {
+    Ok(Box::new(EntryList::from(entries.await?)))
 }
 
 async fn find_listed(entries: BoxFuture<'_, Vec<Entry>>, name: Name<'_>) -> Result<Entry> {
@@ -302,6 +312,10 @@ impl<D: Directory> Directory for ReadOnly<D> {
         self.0.list()
     }
 
+    fn open(&self) -> BoxFuture<'_, Box<dyn Listing>> {
+        self.0.open()
+    }
+
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         self.0.lookup(name)
     }
@@ -326,6 +340,10 @@ pub struct DirOnly<D>(pub D);
 impl<D: Directory> Directory for DirOnly<D> {
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         self.0.list()
+    }
+
+    fn open(&self) -> BoxFuture<'_, Box<dyn Listing>> {
+        self.0.open()
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {

@@ -30,6 +30,7 @@
 //! | a restricted view of a directory | [`ReadOnly`], [`DirOnly`] |
 //! | the program's log levels | [`log::LogSources`] |
 //! | any other directory | your own [`Directory`] |
+//! | a directory with so many entries that creating them all is slow | [`Directory::open`] |
 //! | a custom mode, owner, times and size | [`Entry::with_attributes`] |
 //! | a hook that runs when the last client closes a file | [`Leaf::on_clunk`] |
 //!
@@ -50,6 +51,7 @@ mod entry;
 mod file;
 mod growing_text;
 mod kv;
+mod listing;
 mod live;
 pub mod log;
 mod on_clunk;
@@ -86,6 +88,7 @@ use self::entry::EntryContent;
 pub use self::entry::{Entry, WeakEntry};
 pub use self::file::{Leaf, OpenLeaf};
 pub use self::kv::{Kv, Value};
+pub use self::listing::{EntryList, Listing};
 pub use self::live::{Live, LiveFile};
 pub use self::on_clunk::OnClunk;
 pub use self::pieces::is_prefix_of_any;
@@ -129,7 +132,7 @@ impl Tree {
     ///
     /// ```no_run
     /// # async fn example(server: datakit_server::Server, tree: datakit_server::tree::Tree) {
-    /// let serving = server.serve(move |peer| tree.for_client(&peer.name), std::future::pending());
+    /// let serving = server.serve_tree(move |peer| tree.for_client(&peer.name), std::future::pending());
     /// # serving.await.unwrap();
     /// # }
     /// ```

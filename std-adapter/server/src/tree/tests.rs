@@ -4,8 +4,11 @@ use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datakit_core::vfs::{Create, CreateKind, DirEntry, Error, Name, OpenMode, SetAttr, Vfs};
+use datakit_core::vfs::{
+    Create, CreateKind, DirEntry, Error, FileType, Id, Name, OpenMode, SetAttr, Vfs,
+};
 
 use super::log::{Level, LogSources};
 use super::*;
@@ -115,6 +118,56 @@ async fn v18_listings_show_changes_in_name_order() -> Done {
         Error::ReadOnlyDirectory
     );
     Ok(())
+}
+
+/// A directory of 1000 files. Counts the entries that it creates for its listings.
+#[derive(Clone, Default)]
+struct Numbers(Arc<AtomicUsize>);
+
+impl Directory for Numbers {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
+        ready(Ok((0..1000).filter_map(|index| self.entry(index)).collect()))
+    }
+
+    fn open(&self) -> BoxFuture<'_, Box<dyn Listing>> {
+        ready(Ok(Box::new(self.clone())))
+    }
+}
+
+impl Listing for Numbers {
+    fn describe(&self, index: usize, with: &mut dyn FnMut(&[u8], Id)) {
+        if index < 1000 {
+            let id = Id { ino: index as u64, kind: FileType::File, version: 0 };
+            with(index.to_string().as_bytes(), id);
+        }
+    }
+
+    fn entry(&self, index: usize) -> Option<Entry> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry::file(index.to_string(), ReadOnlyText::new("text"));
+        (index < 1000).then(|| entry.with_ino(index as u64))
+    }
+}
+
+#[tokio::test]
+async fn a_listing_creates_only_the_entries_that_are_used() -> Done {
+    let numbers = Numbers::default();
+    let tree = Tree::new(ReadOnly(numbers.clone()));
+    let names = list(&tree, &tree.root()).await?;
+    assert_eq!((names.len(), names[999].as_str()), (1000, "999"));
+    assert_eq!(numbers.0.load(Ordering::Relaxed), 0);
+    let open = tree.open(&tree.root(), OpenMode::READ).await?;
+    let mut inodes = Vec::new();
+    let mut first = |entry: DirEntry<'_, EntryPath>| {
+        inodes.push((entry.inode)());
+        ControlFlow::Break(())
+    };
+    tree.readdir(&open, 500, &mut first).await?;
+    assert_eq!(inodes.iter().map(|inode| name_of(&tree, inode)).collect::<Vec<_>>(), [b"500"]);
+    assert_eq!(tree.stat(&inodes[0]).await?.size, 4);
+    assert_eq!(numbers.0.load(Ordering::Relaxed), 1);
+    tree.readdir(&open, 1000, &mut |_| panic!("there is no such entry")).await?;
+    tree.readdir(&open, u64::MAX, &mut |_| panic!("there is no such entry")).await
 }
 
 #[test]

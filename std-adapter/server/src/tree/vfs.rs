@@ -10,9 +10,8 @@ use datakit_core::vfs::{
 };
 use tokio::sync::Mutex;
 
-use super::{Directory, Entry, EntryContent, OpenBytes, OpenLeaf, Tree};
+use super::{Directory, Entry, EntryContent, Listing, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
-use crate::memory;
 
 /// An entry in a [`Tree`] and the path through which it was found. A walk to `..` returns to the
 /// previous entry on the path.
@@ -43,19 +42,10 @@ enum OpenEntry {
     File(Arc<SerialFile>),
 }
 
-/// The approximate memory use, in bytes, of an entry in a directory listing.
-const LISTED_ENTRY_SIZE: u64 = 256;
-
-/// The entries that a directory had when it was opened.
+/// An open directory.
 struct OpenDir {
     dir: EntryPath,
-    entries: Vec<Entry>,
-}
-
-impl Drop for OpenDir {
-    fn drop(&mut self) {
-        memory::report_freed(self.entries.len() as u64 * LISTED_ENTRY_SIZE);
-    }
+    listing: Box<dyn Listing>,
 }
 
 /// An open file that runs at most one read and one write at a time.
@@ -215,8 +205,8 @@ impl Vfs for Tree {
             EntryContent::File(leaf) => leaf.open_by(mode, &self.client).await?,
             EntryContent::Symlink(target) => Box::new(OpenBytes(Box::<[u8]>::from(target))),
             EntryContent::Dir(dir) => {
-                let entries = dir.list().await?;
-                return Ok(Open(OpenEntry::Dir(Arc::new(OpenDir { dir: inode.clone(), entries }))));
+                let listing = dir.open().await?;
+                return Ok(Open(OpenEntry::Dir(Arc::new(OpenDir { dir: inode.clone(), listing }))));
             }
         };
         Ok(Open(OpenEntry::File(Arc::new(SerialFile {
@@ -271,16 +261,21 @@ impl Vfs for Tree {
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_, EntryPath>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let OpenEntry::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
-        let start = usize::try_from(cookie).unwrap_or(usize::MAX);
+        let OpenEntry::Dir(open) = &dir.0 else { return Err(Error::NotDirectory) };
+        let (mut next, mut flow) = (cookie, ControlFlow::Continue(()));
         // Find the first entry by its index instead of skipping earlier entries. In 9P2000, this
         // function is called once for each entry, so skipping would take quadratic time.
-        let rest = listing.entries.get(start..).unwrap_or_default();
-        for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
-            let inode = || listing.dir.child(entry.clone());
-            let flow = entry
-                .with_name(|name| each(DirEntry { name, inode: &inode, id: entry.id(), next }));
-            if flow.is_break() {
+        while let Ok(index) = usize::try_from(next) {
+            next = next.saturating_add(1);
+            // The entry exists, because its listing has just described it.
+            let inode =
+                || open.listing.entry(index).map_or(open.dir.clone(), |it| open.dir.child(it));
+            let mut is_described = false;
+            open.listing.describe(index, &mut |name, id| {
+                is_described = true;
+                flow = each(DirEntry { name, inode: &inode, id, next });
+            });
+            if !is_described || flow.is_break() {
                 break;
             }
         }
@@ -381,7 +376,7 @@ impl Open {
 impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            OpenEntry::Dir(listing) => f.debug_tuple("OpenDir").field(listing.dir.entry()).finish(),
+            OpenEntry::Dir(open) => f.debug_tuple("OpenDir").field(open.dir.entry()).finish(),
             OpenEntry::File(_) => f.debug_struct("OpenFile").finish_non_exhaustive(),
         }
     }
