@@ -132,11 +132,13 @@ impl LogArgs {
             table.push((target, sources.register(name, doc, self.level(name, target)?)));
         }
         let to = Lines::start(&logs).map_err(|error| format!("cannot log: {error}"))?;
-        let written = self.layer(to.clone())?.with_filter(LineFilter { table: table.clone(), to });
-        let counted = CountLayer(of, logs)
-            .with_filter(dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata)));
+        let written = self.layer(to.clone())?.with_filter(LineFilter(to));
+        // A global filter, because the registry would record spans that only the filters of single
+        // layers disable.
+        let levels = dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata));
+        let registry = tracing_subscriber::registry().with(written).with(CountLayer(of, logs));
         // If a test has already installed a subscriber, it remains in use.
-        let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
+        let _ = registry.with(levels).try_init();
         Ok(sources)
     }
 
@@ -219,19 +221,16 @@ fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
     of_source.or(of_all)
 }
 
-/// A filter that selects the events to be written as lines.
-struct LineFilter {
-    table: Vec<(&'static str, LogSource)>,
-    to: Lines,
-}
+/// A filter that limits how many events of one call site are written as lines.
+struct LineFilter(Lines);
 
 impl<S> Filter<S> for LineFilter {
-    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        is_logged(&self.table, metadata)
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        self.to.admits(event)
+        self.0.admits(event)
     }
 }
 
