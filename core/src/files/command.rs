@@ -6,8 +6,9 @@ use core::task::{Context, Poll};
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
+use super::display::describe_with;
+use super::input::{check_plain_mode, trimmed};
 use super::pieces::{self, PieceTarget};
-use super::util::{check_plain_mode, describe_with, trimmed};
 use crate::vfs::{Client, Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
 
 /// A function that runs a command and writes the reply. The command is passed without leading or

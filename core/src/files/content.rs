@@ -6,8 +6,9 @@ use core::task::{Context, Poll};
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
+use super::input::{check_plain_mode, overlay, resize};
 use super::pieces::{self, PieceTarget};
-use super::util::{Count, check_plain_mode, overlay, resize};
+use super::render::Count;
 use crate::vfs::{
     Client, Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at,
 };

@@ -5,9 +5,11 @@ use core::fmt::{self, Write};
 use core::str::FromStr;
 use core::task::{Context, Poll};
 
+use super::display::{Plain, Quoted};
+use super::input::{resize, trimmed};
 use super::param::Value;
 use super::pieces::{self, PieceTarget};
-use super::util::{Count, Plain, Quoted, render, resize, trimmed};
+use super::render::{Count, render};
 use crate::vfs::{
     Client, Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at,
 };

@@ -48,20 +48,23 @@
 
 mod command;
 mod content;
+mod display;
 pub mod fields;
+mod input;
 mod level;
 mod param;
 mod pieces;
 mod read_only;
+mod render;
 mod stream;
 mod task;
-mod util;
 
 pub use command::Command;
 #[cfg(feature = "derive")]
 pub use datakit_derive::{Choice, Params};
 
 pub use content::{Bytes, Kv};
+pub use display::Plain;
 pub use fields::{Params, ParamsDir, params};
 pub use level::{Level, LevelFile};
 pub use param::{
@@ -71,13 +74,14 @@ pub use param::{
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue, StreamFile};
 pub use task::{FileRequest, FileRequests, Operation, TaskFile};
-pub use util::Plain;
 #[cfg(feature = "params")]
 pub(crate) use {
+    display::{Quoted, write_hex},
+    input::check_plain_mode,
     param::Staging,
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
+    render::{Count, render},
     stream::{End, StreamSource, poll_stream, write_lost},
-    util::{Count, Quoted, check_plain_mode, render, write_hex},
 };
 
 #[cfg(test)]

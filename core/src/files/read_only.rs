@@ -3,7 +3,8 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use super::util::{Count, Plain, render};
+use super::display::Plain;
+use super::render::{Count, render};
 use crate::vfs::{
     EntryTable, File, FileStat, OpenFile, OpenMode, Result, Window, read_at, visit_files,
 };

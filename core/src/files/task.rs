@@ -12,8 +12,9 @@ use core::task::{Context, Poll, ready};
 pub use request::{FileRequest, Operation};
 pub use requests::FileRequests;
 
+use super::display::Plain;
+use super::input::{check_plain_mode, trimmed};
 use super::pieces::{self, PieceTarget};
-use super::util::{Plain, check_plain_mode, trimmed};
 use crate::vfs::{
     AsyncFile, Client, Error, File, FileStat, FileTable, FixedText, OpenFile, PendingRequest,
     Result, Text, Transfer, read_at,

@@ -3,8 +3,8 @@
 use core::fmt::{self, Write};
 
 use super::ParamType;
+use crate::files::display::{Json, Plain};
 use crate::files::pieces::is_prefix_of_any;
-use crate::files::util::{Json, Plain};
 
 /// An enum whose variants have names. A parameter of such a type is shown as the variant's name.
 ///

@@ -4,10 +4,12 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::{Flags, Parameter};
+use crate::files::display::Plain;
+use crate::files::input::check_plain_mode;
 use crate::files::pieces::{self, PieceTarget};
+use crate::files::render::{Count, render};
 #[cfg(feature = "params")]
 use crate::files::stream;
-use crate::files::util::{Count, Plain, check_plain_mode, render};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, OpenMode, Result, Text, read_at};
 
 /// A file through which clients read and set a parameter of any type.

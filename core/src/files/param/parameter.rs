@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use super::value::notify;
 use super::{Description, Flags, Proposed, Step};
-use crate::files::util::{Plain, Quoted};
+use crate::files::display::{Plain, Quoted};
 use crate::vfs::{Client, Error, Result};
 #[cfg(feature = "params")]
 use crate::vfs::{FixedText, Text};

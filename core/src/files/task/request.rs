@@ -7,7 +7,7 @@ use core::fmt;
 use core::mem;
 
 use super::requests::FileRequests;
-use crate::files::util::Plain;
+use crate::files::display::Plain;
 use crate::vfs::{Client, Error, FixedText, Result, Text};
 
 /// The operation that a client requests from a task.
