@@ -58,7 +58,7 @@ async fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         let server = Server::bind(&args.listen_9p, Limits::default().threads(1)).await?;
         server.urls().iter().for_each(|url| println!("listening on {url}"));
         let tree = debug_dir::tree(&sources, &counters);
-        tokio::spawn(server.serve(move |_| tree.clone(), pending()));
+        tokio::spawn(server.serve_tree(move |_| tree.clone(), pending()));
     }
     let hook = match &args.webhook {
         Some(uri) => Some(listen_for_events(&args, uri, &inbox, &counters).await?),

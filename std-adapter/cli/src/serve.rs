@@ -239,12 +239,12 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let stop = async { status = signal.await };
     let served = if args.scratch {
         let tree = Scratch::with_limit(args.scratch_memory);
-        server.serve(move |_| tree.clone(), stop).await
+        server.serve_scratch(tree, stop).await
     } else {
         let debug = debug_dir::entry(&server.stats(), &sources, &logs, &database);
         let shared = database.clone();
         // Each connection has its own tree, because a transaction belongs to one connection.
-        server.serve(move |_| datakit_db::file_tree(&shared, debug.clone()), stop).await
+        server.serve_tree(move |_| datakit_db::file_tree(&shared, debug.clone()), stop).await
     };
     if tokio::time::timeout(COMMIT_TIMEOUT, database.drain()).await.is_err() {
         tracing::error!("stopped waiting for a commit after {COMMIT_TIMEOUT:?}");

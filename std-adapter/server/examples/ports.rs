@@ -31,7 +31,7 @@ async fn main() -> std::io::Result<()> {
     let server = Server::bind(&[url], Limits::default()).await?;
     server.urls().iter().for_each(|url| println!("listening on {url}"));
     let tree = tree();
-    server.serve(move |_| tree.clone(), std::future::pending()).await
+    server.serve_tree(move |_| tree.clone(), std::future::pending()).await
 }
 
 /// Returns the file tree that controls the forwards. All clients share the tree.

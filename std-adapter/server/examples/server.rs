@@ -39,6 +39,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let tree = Tree::new(root);
     let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    server.serve(move |_peer| tree.clone(), stop).await?;
+    server.serve_tree(move |_peer| tree.clone(), stop).await?;
     Ok(())
 }

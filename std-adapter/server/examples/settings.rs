@@ -98,7 +98,7 @@ pub(crate) async fn serve(server: Server, stop: impl Future<Output = ()>) -> std
     root.insert(Entry::dir("params", CoreDir::new(&PARAMS)));
     let tree = Tree::new(root);
     // The files identify each client by its connection name.
-    server.serve(move |peer| tree.for_client(&peer.name), stop).await
+    server.serve_tree(move |peer| tree.for_client(&peer.name), stop).await
 }
 
 /// Calls `use_settings` with the current settings, and again after each change.

@@ -38,7 +38,7 @@
 //! #     let url = server.urls().remove(0);
 //! #     let database = Database::new(std::sync::Arc::new(MemoryStore::new())).unwrap();
 //! #     let debug = Entry::dir("debug", Dir::new());
-//! #     let served = server.serve(move |_| file_tree(&database, debug.clone()), std::future::pending());
+//! #     let served = server.serve_tree(move |_| file_tree(&database, debug.clone()), std::future::pending());
 //! #     tokio::select! {
 //! #         done = example(&url) => done.unwrap(),
 //! #         _ = served => unreachable!(),

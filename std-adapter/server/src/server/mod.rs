@@ -13,13 +13,11 @@ mod listen;
 mod stats;
 mod time_slice;
 mod transport;
+mod workers;
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use connection::{ConnectionEntry, SHUTDOWN_GRACE, ServerState};
 use datakit_core::vfs::Vfs;
@@ -28,14 +26,15 @@ use listen::AcceptedSocket;
 pub use listen::{Listener, enable_keep_alive, listen_error};
 pub use stats::{Durations, Histogram, Peer, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Builder;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use transport::Stream;
+use workers::{ConnectionFuture, WorkerThreads, serve_connection};
 
+use crate::scratch::Scratch;
+use crate::tree::Tree;
 use crate::url::Url;
 
 /// A 9P server with its listening sockets, limits and counters.
@@ -45,8 +44,7 @@ use crate::url::Url;
 /// use datakit_server::{Limits, Scratch, Server};
 ///
 /// let server = Server::bind(&["localhost:5640".parse().unwrap()], Limits::default()).await?;
-/// let tree = Scratch::new();
-/// server.serve(move |_peer| tree.clone(), std::future::pending()).await
+/// server.serve_scratch(Scratch::new(), std::future::pending()).await
 /// # }
 /// ```
 #[derive(Debug)]
@@ -126,6 +124,10 @@ impl Server {
     /// `tree` is called for each connection and returns the tree to serve. Connections are served
     /// on the server's own threads, not on the caller's runtime.
     ///
+    /// The compiler generates the code that serves `V` in the crate that calls this function. For
+    /// the trees of this crate, [`serve_tree`](Server::serve_tree) and
+    /// [`serve_scratch`](Server::serve_scratch) do the same and let the caller build faster.
+    ///
     /// # Errors
     /// Returns the system's error if a thread cannot be created. An error on a connection closes
     /// only that connection.
@@ -136,6 +138,57 @@ impl Server {
     where
         V: Vfs + 'static,
         M: Fn(&Peer) -> V + Clone + Send + 'static,
+    {
+        let serve = move |entry: ConnectionEntry, stream, permit| {
+            let tree = tree(&entry.peer);
+            serve_connection(entry, stream, tree, permit)
+        };
+        self.run(serve, stop).await
+    }
+
+    /// Serves a [`Tree`], as [`serve`](Server::serve) does, with code that is compiled in this
+    /// crate.
+    ///
+    /// # Errors
+    /// See [`serve`](Server::serve).
+    ///
+    /// # Cancel safety
+    /// See [`serve`](Server::serve).
+    pub async fn serve_tree<M>(self, tree: M, stop: impl Future<Output = ()>) -> io::Result<()>
+    where
+        M: Fn(&Peer) -> Tree + Clone + Send + 'static,
+    {
+        let serve = move |entry: ConnectionEntry, stream, permit| {
+            let tree = tree(&entry.peer);
+            workers::serve_tree(entry, stream, tree, permit)
+        };
+        self.run(serve, stop).await
+    }
+
+    /// Serves a [`Scratch`] tree to all connections, as [`serve`](Server::serve) does, with code
+    /// that is compiled in this crate.
+    ///
+    /// # Errors
+    /// See [`serve`](Server::serve).
+    ///
+    /// # Cancel safety
+    /// See [`serve`](Server::serve).
+    pub async fn serve_scratch(
+        self,
+        tree: Scratch,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let serve = move |entry, stream, permit| {
+            workers::serve_scratch(entry, stream, tree.clone(), permit)
+        };
+        self.run(serve, stop).await
+    }
+
+    /// Starts the worker threads, which call `serve` for each connection, and accepts connections
+    /// until `stop` completes.
+    async fn run<S>(self, serve: S, stop: impl Future<Output = ()>) -> io::Result<()>
+    where
+        S: Fn(ConnectionEntry, Stream, Permit) -> ConnectionFuture + Clone + Send + 'static,
     {
         let Server { listeners, mut limits, stats } = self;
         let threads = match limits.threads {
@@ -155,10 +208,7 @@ impl Server {
         let state = Arc::new(ServerState { limits, stats, shutdown: shutdown.clone() });
         // Each worker thread holds a receiver until the thread exits.
         let running = watch::Sender::new(());
-        let senders = (0..threads)
-            .map(|_| spawn_worker(tree.clone(), state.clone(), running.subscribe()))
-            .collect::<io::Result<Vec<_>>>()?;
-        let workers = Arc::new(WorkerThreads { senders, next: AtomicUsize::new(0) });
+        let workers = Arc::new(WorkerThreads::spawn(threads, &serve, &state, &running)?);
         let admission = Arc::new(Admission::new(connections));
         let mut accepting = JoinSet::new();
         for listener in listeners {
@@ -273,84 +323,5 @@ impl Admission {
             return None;
         };
         Some((permit, peer_permit))
-    }
-}
-
-/// The threads that serve connections.
-struct WorkerThreads {
-    senders: Vec<UnboundedSender<(AcceptedSocket, Permit)>>,
-    next: AtomicUsize,
-}
-
-impl WorkerThreads {
-    /// Passes a connection to the next thread.
-    fn send(&self, socket: AcceptedSocket, permit: Permit) {
-        let index = self.next.fetch_add(1, Relaxed) % self.senders.len();
-        if let Some(sender) = self.senders.get(index) {
-            // Sending cannot fail, because each thread keeps its receiver until the sender is
-            // dropped.
-            let _ = sender.send((socket, permit));
-        }
-    }
-}
-
-/// Spawns a thread that has its own reactor and serves the connections sent to it. Once the sender
-/// has been dropped, the thread exits as soon as its last connection closes. The thread drops
-/// `running` last, after the tree.
-fn spawn_worker<V, M>(
-    tree: M,
-    state: Arc<ServerState>,
-    running: watch::Receiver<()>,
-) -> io::Result<UnboundedSender<(AcceptedSocket, Permit)>>
-where
-    V: Vfs + 'static,
-    M: Fn(&Peer) -> V + Clone + Send + 'static,
-{
-    let (sender, receiver) = unbounded_channel();
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("datakit-serve".into()).spawn(move || {
-        let _running = running;
-        let (tasks, tree) = (LocalSet::new(), Rc::new(tree));
-        let serve = |socket, permit| -> ConnectionFuture {
-            Box::pin(serve_connection(socket, permit, tree.clone(), state.clone()))
-        };
-        runtime.block_on(tasks.run_until(spawn_connections(receiver, &serve)));
-        runtime.block_on(tasks);
-    })?;
-    Ok(sender)
-}
-
-/// Serves one connection. The future is boxed so that tokio's code is compiled for only one type of
-/// connection, although each kind of tree has its own.
-type ConnectionFuture = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Spawns a task for each connection, until the sender is dropped.
-async fn spawn_connections(
-    mut receiver: UnboundedReceiver<(AcceptedSocket, Permit)>,
-    serve: &dyn Fn(AcceptedSocket, Permit) -> ConnectionFuture,
-) {
-    while let Some((socket, permit)) = receiver.recv().await {
-        spawn_local(serve(socket, permit));
-    }
-}
-
-/// Serves an accepted connection until it closes.
-fn serve_connection<V: Vfs, M: Fn(&Peer) -> V>(
-    socket: AcceptedSocket,
-    permit: Permit,
-    tree: Rc<M>,
-    state: Arc<ServerState>,
-) -> impl Future<Output = ()> {
-    let entry = ConnectionEntry::new(state, socket.peer_name());
-    let mut stream = socket.register();
-    async move {
-        match &mut stream {
-            Ok(stream) => {
-                let tree = tree(&entry.peer);
-                entry.serve(stream, &tree).await;
-            }
-            Err(error) => warn!(peer = entry.peer.name, %error, "cannot use this socket"),
-        }
-        drop(permit);
     }
 }
