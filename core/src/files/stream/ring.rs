@@ -167,3 +167,19 @@ impl End {
         Ok(if behind > end { end + capacity - behind } else { end - behind })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_value_is_read_after_the_sequence_number_has_wrapped() {
+        let ring = Ring::with_value(5);
+        critical_section::with(|cs| ring.end.borrow(cs).next.set(u32::MAX));
+        let ring: &Ring<[Slot<u8>]> = &ring;
+        ring.publish(6);
+        let mut at = ring.start(true);
+        assert_eq!((at, ring.take(&mut at, true).ok()), (u32::MAX, Some(6)));
+        assert_eq!((at, ring.take(&mut at, true).is_err()), (0, true));
+    }
+}
