@@ -5,7 +5,7 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
-// Without any dialect, no request is answered.
+// If no dialect is enabled, no requests are answered, so some of the code is unused.
 #![cfg_attr(not(any(feature = "classic", feature = "linux")), allow(dead_code, unused_variables))]
 // Callers use static dispatch, so they neither name the returned futures nor require them to be
 // `Send`.

@@ -7,17 +7,17 @@ use core::ptr;
 
 use crate::stack;
 
-/// The maximum number of calls. Their addresses fit into the text of a panic.
+/// The maximum number of calls. The addresses of this many calls fit into the text of a panic.
 const CALLS_MAX: usize = 8;
 
 /// The lowest of the special return addresses that make the processor return from an exception.
 const EXC_RETURN_MIN: u32 = 0xff00_0000;
 
-/// Writes the addresses of the last calls that have not returned, innermost first.
+/// Writes the addresses of up to `CALLS_MAX` calls that have not returned yet, innermost first.
 ///
 /// On this target, a function that calls another function stores its caller's frame pointer and its
-/// own return address in two successive words. It then sets the frame pointer (r7) to the address
-/// of the first word.
+/// own return address in two successive words. The function then sets the frame pointer (r7) to the
+/// address of the first word.
 #[inline(always)]
 pub fn write(out: &mut dyn Write) -> fmt::Result {
     let mut frame: *const u32;
@@ -30,7 +30,7 @@ pub fn write(out: &mut dyn Write) -> fmt::Result {
             break;
         }
         // SAFETY: both words are aligned and within the stack, which is readable RAM. Volatile
-        // reads create no references, so the memory may be in use.
+        // reads create no references, so it does not matter that the memory is in use.
         let (caller, returns_to) = unsafe { (frame.read_volatile(), frame.add(1).read_volatile()) };
         // An exception handler has a special return address, which is skipped. The lowest bit of
         // any other return address marks Thumb code, and the halfword before that address belongs

@@ -140,7 +140,7 @@ static LOG: Dir = Dir::new(&[
     ),
 ]);
 
-/// A stream of the last log lines, followed by each new line.
+/// A stream that delivers the last log lines and then each new line.
 static LOG_TAIL: Queue<LogLine, 8> = Queue::new();
 
 fn write_log_line(line: &LogLine, out: &mut dyn Write) -> fmt::Result {
@@ -204,7 +204,7 @@ pub enum EventKind {
     /// The sample moved to a different zone.
     Entered(Zone, i32),
     /// The stored value of the parameter with this ordinal was not loaded, because the parameter
-    /// rejects it.
+    /// rejected the value.
     NotLoaded(u16),
 }
 
@@ -243,7 +243,7 @@ impl Tick {
     const FIRST: Tick = Tick { at_ms: 0, number: 0, lit: false, sample: 0 };
 }
 
-/// A duration in milliseconds that is displayed in seconds.
+/// A duration in milliseconds, displayed in seconds.
 struct Seconds(u64);
 
 impl fmt::Display for Seconds {

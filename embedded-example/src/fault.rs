@@ -32,7 +32,7 @@ pub fn exit() -> ! {
 /// otherwise.
 static SKIPS_BREAKPOINTS: AtomicU32 = AtomicU32::new(0);
 
-/// Calls `call`, which uses semihosting. Each semihosting operation returns -1 if neither QEMU nor
+/// Runs a closure that uses semihosting. Each semihosting operation returns -1 if neither QEMU nor
 /// a debugger handles it.
 pub fn try_semihosting<R>(call: impl FnOnce() -> R) -> R {
     // Interrupts are disabled, because a fault in a handler must not be skipped.
@@ -69,9 +69,9 @@ global_asm!(
     handler = sym hard_fault,
 );
 
-/// Handles accesses to unmapped memory, invalid instructions and stack overflows. The only thing
-/// this function shares with the interrupted code is the log, which never starts a line inside
-/// another line.
+/// Handles accesses to unmapped memory, invalid instructions and stack overflows. This function
+/// shares only the log with the interrupted code, and the log never starts a line while another
+/// line is being written.
 #[cfg_attr(
     feature = "panic-text",
     expect(clippy::panic, reason = "the interrupted code cannot continue")
@@ -103,7 +103,7 @@ extern "C" fn breakpoint() -> ! {
 struct Frame([u32; 8]);
 
 /// Returns from the fault handler to `breakpoint`. If another interrupt is active, the processor
-/// raises another fault instead.
+/// raises a new fault instead.
 fn return_to_breakpoint() -> ! {
     const THUMB: u32 = 1 << 24;
     /// The EXC_RETURN value for a return to thread mode with the main stack.

@@ -16,7 +16,7 @@ use crate::fault;
 const PAGE: usize = 1024;
 const PAGES: usize = datakit_firmware::saving::BLOCKS as usize;
 
-/// The flash region that contains the parameters, which is the whole flash.
+/// The flash region that contains the parameters. The region covers the whole flash.
 pub const REGION: Region =
     Region::new::<Blocking<FileFlash>>(0..(PAGES * PAGE) as u32, PAGE as u32);
 
@@ -50,7 +50,8 @@ impl ReadNorFlash for FileFlash {
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
         check_read(self, offset, bytes.len())?;
         let file = self.at(offset)?;
-        // Bytes beyond the end of the file read as erased, so an empty file is an erased flash.
+        // Bytes beyond the end of the file are treated as erased, so an empty file represents an
+        // erased flash.
         bytes.fill(0xff);
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -15,8 +15,8 @@ use datakit_core::{Decimal, Plain};
 /// The duration of a bus transfer, in milliseconds.
 pub const TRANSFER_MS: u32 = 20;
 
-/// The maximum number of requests to the sensor. Each of the three clients can always have one
-/// request.
+/// The maximum number of requests to the sensor. Each of the three clients can always make at least
+/// one request.
 const CAPACITY: usize = 4;
 
 /// The size, in bytes, of the longest value, including its newline.
@@ -71,7 +71,7 @@ pub async fn serve_sensor(delay: impl AsyncFn(u32)) -> ! {
     }
 }
 
-/// Waits for a transfer. Returns `false` as soon as the request is cancelled.
+/// Waits for `transfer` and returns `true`, or returns `false` as soon as the request is cancelled.
 async fn completes(
     request: &FileRequest<'_, CAPACITY, TEXT>,
     transfer: impl Future<Output = ()>,

@@ -1,6 +1,6 @@
 //! Stores the reason that a run of the firmware ended, so that the next run can show it. The reason
 //! is stored in RAM that the startup code does not initialize. After a power failure, the content
-//! of this RAM is random, so a checksum detects whether it is valid.
+//! of this RAM is random, so a checksum shows whether the content is valid.
 
 use core::cell::UnsafeCell;
 use core::fmt::Write;
@@ -69,7 +69,7 @@ pub fn read() {
         } else if last.cause == PANIC {
             RESET_CAUSE.set("panic");
             let mut text = FixedText::new();
-            // The text fits, because it is as long as the text of a record.
+            // The text fits, because `text` has the same capacity as the text of a record.
             let _ = text.extend(last.text.get(..last.len as usize).unwrap_or_default());
             LAST_PANIC.set(text);
         } else {

@@ -4,7 +4,7 @@ use crate::reg::registers;
 
 registers! {
     RCGC2 = 0x400F_E108;
-    /// The data register. This address accesses only pin 0.
+    /// The data register. Accesses to this address affect only pin 0.
     PIN = 0x4002_5004;
     DIR = 0x4002_5400;
     DEN = 0x4002_551C;

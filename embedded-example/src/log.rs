@@ -94,8 +94,8 @@ mod uart {
             // SAFETY: defmt calls `release` once for each `acquire`.
             let restore = unsafe { critical_section::acquire() };
             if IN_FRAME.swap(true, Ordering::Relaxed) {
-                // If a fault or panic occurs while a line is being logged, the fault or panic
-                // cannot be logged.
+                // A fault or panic that occurs while a line is being logged cannot itself be
+                // logged.
                 crate::fault::exit();
             }
             // SAFETY: interrupts are disabled. No other reference exists, because every method

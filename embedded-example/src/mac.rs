@@ -1,8 +1,7 @@
 //! An `embassy-net` driver for the Stellaris Ethernet MAC.
 //!
 //! The FIFO is 32 bits wide, and each frame is preceded by a halfword that contains the frame's
-//! length. A buffer holds the halfword followed by the frame and is transferred four bytes at a
-//! time.
+//! length. A buffer holds the halfword and then the frame, and is transferred four bytes at a time.
 
 use core::task::Context;
 
@@ -23,10 +22,10 @@ const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {
     RCGC2 = 0x400F_E108;
-    /// The register that contains the pending interrupts. Writing a 1 to a bit acknowledges the
+    /// The register that shows which interrupts are pending. Writing a 1 to a bit acknowledges the
     /// corresponding interrupt.
     RIS = 0x4004_8000;
-    /// The register that contains the enabled interrupts.
+    /// The register that controls which interrupts are enabled.
     IM = 0x4004_8004;
     RCTL = 0x4004_8008;
     TCTL = 0x4004_800C;
@@ -81,15 +80,15 @@ impl Mac {
     }
 }
 
-/// Handles the interrupt by waking the network stack and masking the interrupt, which stays pending
+/// Handles the interrupt: wakes the network stack and masks the interrupt, which stays pending
 /// until the frame is read.
 pub fn on_interrupt() {
     IM.write(0);
     WAKER.wake();
 }
 
-/// Returns whether there is a frame in the FIFO. If the FIFO is empty, makes sure that the task of
-/// `cx` is woken when a frame arrives.
+/// Returns whether there is a frame in the FIFO. If the FIFO is empty, the task of `cx` is woken
+/// when a frame arrives.
 ///
 /// The interrupt is acknowledged and enabled before the number of frames is checked again. If the
 /// order were reversed, a frame that arrived between the two steps would stay in the FIFO until the

@@ -79,8 +79,8 @@ fn main() -> ! {
         // SAFETY: this is the only call to `poll`, so `poll` is never called recursively.
         unsafe { executor.poll() };
         // WFI returns if an interrupt is pending, even if interrupts are disabled. An interrupt
-        // that is raised between the check and the sleep is therefore not missed. In QEMU, the WFE
-        // instruction would not sleep.
+        // that is raised between the check and the sleep is therefore not missed. WFE is not used,
+        // because it does not put the processor to sleep in QEMU.
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
                 cortex_m::asm::wfi();
@@ -170,7 +170,7 @@ async fn restart() -> ! {
     cortex_m::peripheral::SCB::sys_reset()
 }
 
-/// Whether a task has been woken since the executor last polled.
+/// Whether a task has been woken since the executor was last polled.
 static WOKEN: AtomicBool = AtomicBool::new(false);
 
 /// Records that a task has been woken. The executor calls this function.

@@ -47,7 +47,7 @@ static TRANSACTION_MEMORY: TransactionMemory<2, 8, 24> = TransactionMemory::new(
 /// Two transactions, each with at most 8 values of at most 24 bytes.
 static TRANSACTIONS: Transactions<2, 8, 24> = Transactions::new(&SET, &TRANSACTION_MEMORY);
 
-/// Starts recording changes and refusals.
+/// Starts recording parameter changes and refused requests.
 pub fn start() {
     static CHANGES_OBSERVER: ObserverEntry = ObserverEntry::new(&CHANGES);
     static REPLIES_OBSERVER: ObserverEntry = ObserverEntry::new(&REPLIES);

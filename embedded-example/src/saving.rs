@@ -6,7 +6,7 @@ use datakit_core::Decimal;
 use datakit_core::files::{Param, Value};
 use datakit_persist::Requests;
 
-/// Client requests to save, load, or erase the parameters.
+/// Requests from clients to save, load, or erase the parameters.
 pub static REQUESTS: Requests = Requests::new();
 
 /// The number of flash blocks for the parameters.

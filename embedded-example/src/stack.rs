@@ -43,7 +43,7 @@ pub fn usage() -> StackUsage {
     let Range { start: end, end: start } = addresses();
     let size = start.addr().saturating_sub(end.addr());
     // SAFETY: every address from `_stack_end` to `_stack_start` is readable RAM. Volatile reads
-    // create no references, so the memory may be in use.
+    // create no references, so it does not matter that the memory is in use.
     let unused =
         (0..size / 4).take_while(|word| unsafe { end.add(*word).read_volatile() } == PAINT).count()
             * 4;

@@ -1,5 +1,5 @@
-//! State that the drivers write and clients read through files in the tree. On the host, there are
-//! no drivers, so the state keeps its initial values.
+//! State that the drivers write and that clients read through files in the tree. On the host, there
+//! are no drivers, so the state keeps its initial values.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -38,7 +38,7 @@ pub const PANIC_MAX: usize = 92;
 /// Whether a client has requested a restart.
 pub static RESET: Value<bool> = Value::new(false);
 
-/// A function that reads the hardware, or `None` if there is no hardware.
+/// A function that reads a value from the hardware, or `None` if there is no hardware.
 pub type Probe<T> = Option<fn() -> T>;
 
 /// The function that returns the number of milliseconds since boot.

@@ -59,7 +59,7 @@ pub fn on_alarm() {
     critical_section::with(|cs| CLOCK.arm(cs));
 }
 
-/// Counts the wrap-arounds of SysTick.
+/// Counts one wrap-around of SysTick.
 #[cortex_m_rt::exception]
 fn SysTick() {
     CLOCK.rounds.store(CLOCK.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);

@@ -294,8 +294,8 @@ impl Board {
         done.expect("QEMU resumes the processor");
     }
 
-    /// Waits for `time`, and returns the numbers of the exceptions and interrupts that the
-    /// processor takes meanwhile, in order. The number of interrupt N is N + 16.
+    /// Waits for `time` and returns, in order, the numbers of the exceptions and interrupts that
+    /// the processor takes during the wait. The number of interrupt N is N + 16.
     ///
     /// # Panics
     /// Panics if QEMU cannot write its log.
@@ -305,7 +305,8 @@ impl Board {
         self.monitor.tell("log int");
         thread::sleep(time);
         self.monitor.tell("log none");
-        // QEMU carries out the commands in order, so the log is complete when it answers.
+        // QEMU carries out the commands in order, so the log is complete when QEMU answers the last
+        // one.
         self.monitor.tell("logfile /dev/null");
         self.monitor.read_word(MAC_CONTROL);
         let log = fs::read_to_string(log.path()).expect("the log of QEMU");
@@ -419,7 +420,8 @@ pub const FIRST_INTERRUPT: u32 = 0x40;
 const NO_CODE: u32 = 0x5000_0000;
 
 /// Returns all paths below a server's root. Each directory precedes its entries. The result does
-/// not include the entries of transactions, because these repeat the parameters.
+/// not include the entries in transaction directories, because those entries only repeat the
+/// parameters.
 ///
 /// # Panics
 /// Panics if a directory cannot be listed.

@@ -173,7 +173,7 @@ impl Connection {
         Connection::speaking(url, Dialect::Unix)
     }
 
-    /// Connects to a server using `dialect`.
+    /// Connects to a server and uses `dialect`.
     #[must_use]
     pub fn speaking(url: &str, dialect: Dialect) -> Connection {
         Connection::with(url, Options::default().dialect(dialect))
@@ -220,7 +220,7 @@ impl Connection {
     /// Opens a file for writing and writes `text` at the beginning of the file in a single message.
     ///
     /// # Errors
-    /// Returns any error returned by the server when opening, writing or closing the file.
+    /// Returns any error that the server reports when the file is opened, written or closed.
     pub fn put(&self, path: &str, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.open(path, OpenMode::WRITE).await?;
@@ -232,7 +232,7 @@ impl Connection {
     /// Creates a file and writes `text` into it.
     ///
     /// # Errors
-    /// Returns any error returned by the server when creating, writing or closing the file.
+    /// Returns any error that the server reports when the file is created, written or closed.
     pub fn create(&self, path: &str, mode: u32, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.create(path, mode, OpenMode::WRITE).await?;
@@ -542,7 +542,7 @@ impl Transaction<'_> {
         self.connection.put(&self.path("ctl"), word)
     }
 
-    /// Commits the transaction. If `message` is not empty, writes it to `msg` first.
+    /// Commits the transaction. If `message` is not empty, it is written to `msg` first.
     ///
     /// # Errors
     /// Returns any error returned by the server.

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use crate::TIMEOUT;
 
-/// The number that the protocol gives to the program counter of an ARM processor.
+/// The number that the protocol assigns to the program counter of an ARM processor.
 const PC: u32 = 0xf;
 
-/// The instruction WFI, which waits for an interrupt.
+/// The WFI instruction, which waits for an interrupt.
 const WFI: u16 = 0xbf30;
 
 /// The time for which the processor runs before it is stopped again.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Connects to the gdb server at `socket`, waits until an ARM processor is idle, and makes it
-/// continue at `address`. At other instructions, the link register may not contain a return
-/// address, and an exception may be active.
+/// continue at `address`. If the processor were not idle, the link register might not contain a
+/// return address, and an exception might be active.
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(TIMEOUT))?;
@@ -76,7 +76,7 @@ fn send(gdb: &mut UnixStream, text: &str) -> io::Result<()> {
     write!(gdb, "${text}#{sum:02x}")
 }
 
-/// Reads and acknowledges packets until one is `expected`, and returns it.
+/// Reads and acknowledges packets until `expected` accepts one, and returns that packet.
 fn receive(gdb: &mut UnixStream, expected: impl Fn(&str) -> bool) -> io::Result<String> {
     let mut packet = Vec::new();
     let mut byte = [0];

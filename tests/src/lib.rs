@@ -28,8 +28,8 @@ use tokio::sync::oneshot;
 /// milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server that runs on its own thread and listens on a free port. Dropping it stops the server
-/// and joins the thread.
+/// A server that runs on its own thread and listens on a free port. Dropping this value stops the
+/// server and joins the thread.
 pub struct Served {
     /// The address on which the server listens.
     pub addr: SocketAddr,

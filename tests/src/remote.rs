@@ -336,7 +336,7 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
 }
 
 /// Returns the variant of `Error` with the same number and text as the server's error. If there is
-/// no such variant, returns a variant with the same number and the server's text.
+/// no such variant, a variant with the same number is returned with the server's text.
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
         datakit_client::Error::Server { errno, text } => (errno, text),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Checks a JSON document against the JSON Schema in the `sys.argv[1]` file.
+/// Checks a JSON document against the JSON Schema in the file named by `sys.argv[1]`.
 const CHECK: &str = "
 import json, sys
 from jsonschema import Draft202012Validator as Validator

@@ -1,19 +1,19 @@
-//! Scenarios for the board's transactions, which run on the host and in QEMU.
+//! Scenarios that test the board's transactions, both on the host and in QEMU.
 
 use datakit_core::wire::Dialect;
 
 use crate::wire_client::{Refusal, WireClient};
 use crate::{TIMEOUT, within};
 
-/// Opens a connection that uses a dialect, and attaches fid 0 to the root of the board's tree.
+/// Opens a connection in the given dialect and attaches fid 0 to the root of the board's tree.
 pub type Connect<'a> = &'a dyn Fn(Dialect) -> WireClient;
 
-/// The fid of `ctl`.
+/// The fid of the `ctl` file.
 const CTL: u32 = 1;
 /// The fid of the file that is being read or written.
 const FILE: u32 = 2;
 
-/// Opens `ctl` of transaction 0 or 1.
+/// Opens the `ctl` file of transaction 0 or 1.
 fn begin(client: &mut WireClient, number: u8) -> Result<(), Refusal> {
     client.walk(0, CTL, &format!("params/transactions/{number}/ctl")).unwrap();
     let opened = client.open(CTL, 2);
@@ -59,7 +59,8 @@ fn assert_refused(result: Result<(), Refusal>, errno: u32, text: &str) {
 pub fn commit_sets_all_values_or_none(connect: Connect<'_>) {
     let (mut a, mut b) = (connect(Dialect::Unix), connect(Dialect::Unix));
     begin(&mut a, 0).unwrap();
-    // Without a transaction, neither order of these two changes is possible.
+    // Without a transaction, the first of these changes would be rejected, because the lower limit
+    // would exceed the upper one.
     stage(&mut a, 0, "limits/low", "200\n").unwrap();
     stage(&mut a, 0, "limits/high", "300").unwrap();
     assert_eq!(read(&mut b, "limits/high"), "90\n");
@@ -82,7 +83,7 @@ pub fn commit_sets_all_values_or_none(connect: Connect<'_>) {
     assert_eq!(read(&mut b, "limits/low"), "-90\n");
 }
 
-/// A commit fails if another client has changed a parameter, unless it is forced.
+/// A commit fails if another client has changed a parameter, unless the commit is forced.
 pub fn conflict_names_the_parameter(connect: Connect<'_>) {
     let (mut a, mut b) = (connect(Dialect::Unix), connect(Dialect::Unix));
     begin(&mut a, 0).unwrap();
@@ -124,7 +125,7 @@ pub fn transaction_ends_with_its_connection(connect: Connect<'_>) {
     assert_eq!(state(&mut b), "0 changes\n");
 }
 
-/// If there is no room left, the errors contain the capacity.
+/// If there is no room left, the error states the capacity.
 pub fn errors_name_the_capacity(connect: Connect<'_>) {
     let mut clients = [(); 3].map(|()| connect(Dialect::Unix));
     begin(&mut clients[0], 0).unwrap();
@@ -154,7 +155,7 @@ pub fn errors_name_the_capacity(connect: Connect<'_>) {
     assert_eq!(read(client, "blink/period"), "1000\n");
 }
 
-/// A client whose dialect has no error text reads the text of the last refusal.
+/// If error replies contain no text, a client can read the reason for the last refusal from `ctl`.
 pub fn ctl_contains_the_last_refusal(connect: Connect<'_>) {
     let mut client = connect(Dialect::Linux);
     begin(&mut client, 0).unwrap();

@@ -12,7 +12,7 @@ use datakit_server::{Limits, Server, Url};
 use datakit_tests::board::{PATHS, list_tree};
 use datakit_tests::schema;
 
-/// The firmware's tree, served on the host until the value is dropped.
+/// The firmware's tree, served on the host until this value is dropped.
 struct Host {
     url: Url,
     _stop: tokio::sync::oneshot::Sender<()>,
@@ -66,7 +66,7 @@ async fn a_watched_parameter_delivers_each_new_value() {
             set(value).await;
             assert_eq!(watch.next().await.unwrap().unwrap(), value);
         }
-        // If a client reads a file without watching it, the read ends at the end of the file.
+        // If a client reads a file without watching it, the read stops at the end of the file.
         assert_eq!(client.read("params/blink/duty").await.unwrap(), b"70\n");
         watch.close().await.unwrap();
     }

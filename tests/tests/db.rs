@@ -1,4 +1,4 @@
-//! Tests for databases in memory and in Git repositories. The tests include the cases D1 to D59.
+//! Tests for databases in memory and in Git repositories. The tests include cases D1 to D59.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "db/authors.rs"]

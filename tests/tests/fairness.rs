@@ -1,6 +1,6 @@
-//! Tests for fairness between connections that share a thread. The tests count how much work the
-//! server does for busy clients while another client waits for a reply. The tests do not measure
-//! time, because timing depends on the machine.
+//! Tests for fairness between connections that share a thread. The tests measure how much work the
+//! server does for busy clients while another client waits for a reply. They do not measure time,
+//! because timing depends on the machine.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -23,8 +23,8 @@ const MSIZE: u32 = 1 << 18;
 /// The number of replies measured.
 const ROUNDS: usize = 101;
 
-/// Clients that continuously send the same requests and ignore the replies. Dropping the `Flood`
-/// stops them.
+/// Clients that continuously send the same requests and ignore the replies. The clients stop when
+/// the `Flood` is dropped.
 struct Flood {
     clients: Vec<WireClient>,
     threads: Vec<JoinHandle<()>>,

@@ -210,7 +210,7 @@ fn qemu_idle_board_wakes_only_to_blink() {
     const SYSTICK: u32 = 15;
     const ALARM: u32 = 16 + 19;
     let mut board = Board::boot();
-    // The board may still start its tasks.
+    // The board might still be starting its tasks.
     board.exceptions_during(Duration::from_secs(1));
     let taken = board.exceptions_during(Duration::from_secs(SECONDS as u64));
     let count = |wanted| taken.iter().filter(|number| **number == wanted).count();

@@ -27,7 +27,7 @@ impl ErrorType for Bytes {
 
 impl Read for Bytes {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
-        // The waker is not stored because the test polls until nothing changes.
+        // The waker is not stored, because the test polls until nothing changes.
         poll_fn(|_| match self.0.borrow_mut().pop_front() {
             Some(byte) => {
                 buf[0] = byte;
@@ -119,7 +119,7 @@ fn only_requests_in_flight_hold_large_buffers() {
     for fid in [Fid(1), Fid(2)] {
         send(&T::Walk { fid: Fid(0), newfid: fid, wnames: List::Slice(&[Str(b"live")]) });
         send(&T::Open { fid, mode: 0 });
-        // The first read returns the value. The second read returns no bytes because it starts at
+        // The first read returns the value. The second read returns no bytes, because it starts at
         // the end of the value. The third read waits for the next value.
         for offset in [0, 2, 2] {
             send(&T::Read { fid, offset, count: 60_000 });

@@ -84,7 +84,7 @@ fn check_for_leaks(board: &Board) {
     assert_eq!(content(&mut client, "net/frames-dropped"), "0\n");
 }
 
-/// How often each activity has been performed.
+/// How many times each activity has been performed.
 type Counts = BTreeMap<&'static str, u64>;
 
 /// A client that repeatedly connects and disconnects.

@@ -1,6 +1,6 @@
 //! Tests for files whose reads and writes are performed by a task. The tests access the files over
-//! a socket. Each test runs with a static tree and with a desktop server's dynamic tree, and the
-//! test itself answers the requests instead of a task.
+//! a socket. Each test runs with a static tree and with a desktop server's dynamic tree, and
+//! answers the requests itself, in place of a task.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -205,8 +205,8 @@ fn request_that_finds_no_room_fails_at_once() {
             send_read(&mut first, 10 + fid, fid.into());
         }
         let request = next(requests);
-        // When the server answers a later request on the same connection, it has received the other
-        // requests.
+        // When the server answers this later request on the same connection, it has already
+        // received the reads.
         assert!(first.rpc(&Tmessage::Stat { fid: Fid(0) }).is_ok());
         let text = "all 4 requests to the task are in use; try again";
         let full: Refusal = (text.into(), 11);

@@ -1,4 +1,5 @@
-//! Tests for transactions over the parameters in the board's tree, which is served on the host.
+//! Tests for transactions that change the parameters in the board's tree, which is served on the
+//! host.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};

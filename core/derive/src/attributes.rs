@@ -84,7 +84,7 @@ impl Flags {
 }
 
 impl ContainerAttributes {
-    /// Parses the attributes named `attribute`, which accept the given arguments.
+    /// Parses the attributes named `attribute`, which may have only the arguments in `allowed`.
     pub(crate) fn parse(
         attributes: &[Attribute],
         attribute: &str,
@@ -131,7 +131,7 @@ fn set<T>(argument: &mut Option<T>, meta: &ParseNestedMeta<'_>, value: T) -> Res
     }
 }
 
-/// Parses a string without control characters, because the string is displayed on one line.
+/// Parses a string that must not contain control characters, because it is displayed on one line.
 fn one_line(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     let text: LitStr = meta.value()?.parse()?;
     if text.value().contains(char::is_control) {

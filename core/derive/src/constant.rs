@@ -9,7 +9,7 @@ use syn::{Error, Expr, ExprLit, Lit, LitStr, RangeLimits, Result, Type, UnOp};
 
 use crate::kind::{Leaf, Shape, ValueType};
 
-/// Converts a value, such as a default.
+/// Converts a value, such as a default, to a constant expression.
 ///
 /// # Errors
 /// Returns an error if the value is a literal that the type does not accept.
@@ -39,7 +39,7 @@ pub(crate) fn value(expr: &Expr, ty: &ValueType<'_>) -> Result<TokenStream> {
     }
 }
 
-/// Converts a single value.
+/// Converts a single value to a constant expression.
 pub(crate) fn single(expr: &Expr, leaf: Leaf, ty: &Type) -> Result<TokenStream> {
     if let Some(text) = string(expr) {
         return from_text(text, leaf, ty);
@@ -69,7 +69,7 @@ pub(crate) fn single(expr: &Expr, leaf: Leaf, ty: &Type) -> Result<TokenStream> 
     }
 }
 
-/// Converts a value that is written as a string literal.
+/// Converts a string literal to a constant expression.
 fn from_text(text: &LitStr, leaf: Leaf, ty: &Type) -> Result<TokenStream> {
     let refuse = |reason: &str| Err(Error::new_spanned(text, reason));
     let (span, content) = (text.span(), text.value());
@@ -199,8 +199,8 @@ impl Number {
 
     /// Returns whether this number is less than `other`.
     pub(crate) fn is_below(self, other: Number) -> bool {
-        // A product saturates if it has more than 38 digits. The compiler checks such numbers again
-        // in the generated assertion.
+        // A product saturates if it does not fit into 128 bits. In that case, the compiler still
+        // checks the numbers in the generated assertion.
         let scale = |number: Number, decimals: u8| {
             number.digits.saturating_mul(10i128.saturating_pow(decimals.into()))
         };

@@ -143,7 +143,7 @@ fn param(
     Ok(Param { initial, info: quote!(&__support::ParamInfo::<#ty>::new() #calls), assertion })
 }
 
-/// Generates the call that sets the range, and a check of the default.
+/// Generates the call that sets the range, and the code that checks the default.
 fn range_call(
     range: &Expr,
     attributes: &ParamAttributes,
@@ -188,8 +188,8 @@ fn range_call(
         }
     };
     let at = attributes.default.as_ref().map_or(range.span(), Spanned::span);
-    // Only the assertion has the span of the default. If the `0` had this span, clippy would
-    // mistake the source code of the default for the source code of the `0`.
+    // Only the assertion has the span of the default. If the `0` in `i = 0` had this span too,
+    // clippy would mistake the default's source code for the source code of the `0`.
     let assertion = quote_spanned! {at=>
         assert!(
             low #number <= values[i] #number && values[i] #number <= high #number,

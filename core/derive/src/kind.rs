@@ -52,7 +52,7 @@ impl Leaf {
 pub(crate) struct ValueType<'a> {
     pub(crate) shape: Shape<'a>,
     pub(crate) leaf: Leaf,
-    /// The type of the single value.
+    /// The Rust type of each single value.
     pub(crate) leaf_type: &'a Type,
 }
 

@@ -54,8 +54,8 @@ pub(crate) fn check_unique<'a>(names: impl IntoIterator<Item = &'a Name>) -> Res
     Ok(())
 }
 
-/// Converts an identifier to kebab case: `low_pass` to `low-pass`, `SlowBlink` to `slow-blink` and
-/// `TCPPort` to `tcp-port`.
+/// Converts an identifier to kebab case, for example `low_pass` to `low-pass`, `SlowBlink` to
+/// `slow-blink` and `TCPPort` to `tcp-port`.
 fn kebab_case(ident: &str) -> String {
     let chars: Vec<char> = ident.trim_matches('_').chars().collect();
     let mut name = String::new();

@@ -44,7 +44,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         .generate(&core_path(attributes.krate)))
 }
 
-/// Returns all results, or all errors if there are any.
+/// Returns all values, or all errors if there are any.
 fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
     let (mut values, mut errors) = (Vec::new(), None::<Error>);
     for result in results {

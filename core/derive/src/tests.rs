@@ -20,7 +20,8 @@ fn errors(source: &str, derive: fn(&DeriveInput) -> Result<TokenStream>) -> Vec<
     error.into_iter().map(shown).collect()
 }
 
-/// Checks the single error reported for a struct with one field.
+/// Checks that a struct with this field causes exactly one error, with this message and source
+/// code.
 fn check_field(field: &str, message: &str, source: &str) {
     let errors = params_errors(&format!("struct S {{ {field} }}"));
     assert_eq!(errors, [(message.to_owned(), source.to_owned())], "{field}");

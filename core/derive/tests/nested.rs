@@ -99,7 +99,7 @@ macro_rules! tree {
 #[test]
 fn a_check_sees_values_in_subdirectories() {
     tree!();
-    // The rules must also be found in a tree in which the first request is a write.
+    // The rules must be found even if the first request to the tree is a write.
     let tree = StaticTree::<2, 64>::new(&ROOT);
     let refused = |path: &str, text| write(&tree, path, text).unwrap_err().to_string();
     assert_eq!(refused("params/heaters/1/power", "31"), "over budget");
@@ -107,7 +107,7 @@ fn a_check_sees_values_in_subdirectories() {
     assert_eq!(refused("params/motor/idle", "41"), "over budget");
     assert_eq!(refused("params/motor/start/high", "71"), "over budget");
     assert_eq!(refused("params/budget", "69"), "over budget");
-    // Both functions are called for a value in both structs.
+    // If a value is in two structs that have check functions, both functions are called for it.
     assert_eq!(refused("params/motor/start/ramp/low", "40"), "`low` must be below `high`");
     write(&tree, "params/budget", "109").unwrap();
     write(&tree, "params/motor/start/high", "79").unwrap();

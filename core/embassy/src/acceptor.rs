@@ -19,13 +19,13 @@ pub(crate) struct Socket {
 /// each signal. If two tasks waited for the same signal, each would replace the other's waker and
 /// wake the other task, so the processor would never sleep.
 pub(crate) struct Acceptor<const CLIENTS: usize> {
-    /// One signal per slot, which hands the next client to the slot.
+    /// For each slot, the signal that hands the next client to the slot.
     slots: [Signal<NoopRawMutex, Socket>; CLIENTS],
     /// The numbers of the free slots.
     free: RefCell<Vec<usize, CLIENTS>>,
     /// The clients that are waiting for a slot, in order of arrival.
     queue: RefCell<Deque<Socket, CLIENTS>>,
-    /// One signal per listener, which hands the socket back to the listener.
+    /// For each listener, the signal that hands the socket back to the listener.
     listeners: [Signal<NoopRawMutex, Socket>; CLIENTS],
     spare: Signal<NoopRawMutex, Socket>,
 }

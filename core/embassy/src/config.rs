@@ -70,17 +70,17 @@ impl Config {
     }
 
     /// Sets the number of open files that are reserved for each client. The clients share the
-    /// tree's remaining open files. The default is 4. If the tree has room for fewer open files,
-    /// each client gets an equal share.
+    /// tree's remaining open files. The default is 4. If the tree does not have room for that many
+    /// reserved files, its open files are divided equally among the clients.
     #[must_use]
     pub const fn reserved_files(mut self, files: usize) -> Config {
         self.reserved_files = files;
         self
     }
 
-    /// Sets the function that returns the idle timeout. The server closes a connection if it has no
-    /// request in flight and transfers no data for this long. A client that is waiting for an event
-    /// has a request in flight, so it does not time out. The default is 60 seconds.
+    /// Sets the function that returns the idle timeout. The server closes a connection that has had
+    /// no request in flight and has transferred no data for this long. A client that is waiting for
+    /// an event has a request in flight, so it does not time out. The default is 60 seconds.
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: fn() -> Duration) -> Config {
         self.idle_timeout = timeout;

@@ -112,8 +112,8 @@ impl<const CLIENTS: usize> Activity<CLIENTS> {
         self.connections.touch(self.slot);
     }
 
-    /// Waits until, for the duration `idle`, the connection has had no request in flight and
-    /// transferred no data.
+    /// Waits until the connection has had no request in flight and has transferred no data for the
+    /// duration `idle`.
     async fn idle_timeout(&self, idle: Duration, in_flight: &dyn Fn() -> usize) {
         let mut busy = Instant::MIN;
         loop {
@@ -129,7 +129,7 @@ impl<const CLIENTS: usize> Activity<CLIENTS> {
     }
 }
 
-/// One half of a socket, which records the time of each transfer. Sending a reply counts as
+/// Wraps one half of a socket and records the time of each transfer. Sending a reply counts as
 /// activity, because a client that is waiting for a reply is not idle.
 struct Tracked<S, const CLIENTS: usize> {
     io: S,

@@ -140,8 +140,8 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
     }
 
     /// Parses `command` as a client number and closes that client's connection. To let clients
-    /// close connections, add a [`Command`](datakit_core::files::Command) that calls this method to
-    /// the tree:
+    /// close connections, add to the tree a [`Command`](datakit_core::files::Command) that calls
+    /// this method:
     ///
     /// ```
     /// use datakit_core::files::Command;
@@ -170,8 +170,8 @@ impl<const CLIENTS: usize> Connections<CLIENTS> {
         }
     }
 
-    /// Closes all connections and refuses new ones. Waits for at most `timeout` until all
-    /// connections are closed. Call this method before a restart.
+    /// Closes all connections and refuses new ones. Waits until all connections are closed, but for
+    /// no longer than `timeout`. Call this method before a restart.
     ///
     /// Only one task should call this method, because two waiting tasks would keep waking each
     /// other until all connections are closed.
@@ -271,8 +271,8 @@ impl<const CLIENTS: usize> ConnectionTable<CLIENTS> {
         self.entries.iter().filter_map(SlotEntry::info)
     }
 
-    /// Returns the next number that is not in use by a connection. Such a number exists, because
-    /// there are fewer slots than numbers.
+    /// Returns the next number that no connection is using. Such a number exists, because there are
+    /// fewer slots than numbers.
     fn next_client(&mut self) -> u8 {
         loop {
             self.last = self.last % 254 + 1;

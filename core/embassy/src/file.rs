@@ -72,7 +72,7 @@ fn line(info: &ConnectionInfo, now: Instant) -> String<LINE> {
     line
 }
 
-/// Appends a number, right-aligned so that it ends at the `end` column.
+/// Appends a number, right-aligned so that it ends at column `end`.
 fn right(line: &mut String<LINE>, end: usize, number: u32) -> fmt::Result {
     let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
     while line.len() + digits < end && line.push(' ').is_ok() {}

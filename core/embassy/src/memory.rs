@@ -67,7 +67,7 @@ impl<
     const TRANSMIT: usize,
 > Memory<T, CLIENTS, WORKERS, FRAME, FIDS, RECEIVE, TRANSMIT>
 {
-    /// Creates the memory for a server.
+    /// Creates memory in which a server can be started.
     #[must_use]
     pub const fn new() -> Self {
         const {

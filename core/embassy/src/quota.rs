@@ -11,12 +11,12 @@ use datakit_core::vfs::{
     StaticTree, Vfs,
 };
 
-/// A tree with a fixed number of open files, shared by several clients.
+/// A tree that is shared by several clients and has a fixed number of open files.
 pub trait SharedTree: Vfs<Open = Handle> {
     /// The number of files that can be open at the same time.
     const OPENS: usize;
 
-    /// Opens a file or directory on behalf of `client`, like [`Vfs::open`].
+    /// Like [`Vfs::open`], but opens the file or directory on behalf of `client`.
     ///
     /// # Errors
     /// Returns the same errors as [`Vfs::open`].
@@ -46,7 +46,8 @@ pub struct OpenQuota<const CLIENTS: usize> {
 
 impl<const CLIENTS: usize> OpenQuota<CLIENTS> {
     /// Creates a quota for a tree with room for `opens` open files, and reserves `reserved` of them
-    /// for each client. If `opens` is too small, each client gets an equal share.
+    /// for each client. If `opens` is too small for this, each client gets an equal share of the
+    /// open files.
     #[must_use]
     pub const fn new(opens: usize, reserved: usize) -> Self {
         let share = match opens.checked_div(CLIENTS) {
@@ -132,7 +133,7 @@ impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
         self.tree.strict_walk()
     }
 
-    // The methods return the futures of the tree, because a future that awaits another future takes
+    // The methods return the tree's own futures, because a future that awaits another future takes
     // up more flash.
     fn lookup(&self, dir: &T::Inode, name: Name<'_>) -> impl Future<Output = Result<T::Inode>> {
         self.tree.lookup(dir, name)
@@ -228,8 +229,8 @@ mod tests {
             (error.errno(), error.to_string().as_str()),
             (24, "this connection has 16 open files; the rest is reserved for other clients")
         );
-        // After a file is closed, even a client that has used up its reserved files can open
-        // another file.
+        // When another client has closed files, even a client that has used up its reserved files
+        // can open more.
         (0..10).for_each(|_| quota.release(0));
         assert_eq!((acquire_all(2), acquire_all(0)), (10, 0));
     }

@@ -22,9 +22,9 @@ use crate::{Config, Connections, EndReason, Memory, OpenQuota, Peer, SharedTree}
 /// A 9P server that serves a tree to at most `CLIENTS` clients at a time. The const parameters are
 /// described in [`Memory`].
 ///
-/// Several tasks run a server. Each socket has a task that calls [`listen`](Server::listen), and
-/// each client slot has a task that calls [`serve`](Server::serve). Alternatively, a single task
-/// calls [`run`](Server::run), which uses more processor time.
+/// A server is run by several tasks. Each socket has a task that calls [`listen`](Server::listen),
+/// and each client slot has a task that calls [`serve`](Server::serve). Alternatively, a single
+/// task calls [`run`](Server::run), which uses more processor time.
 ///
 /// One socket is always listening. A client that connects while all slots are busy is accepted and
 /// waits for a slot. If two clients connect at the same instant while all slots are busy, the
@@ -87,8 +87,8 @@ impl<
         }
     }
 
-    /// Accepts one client after another on a single socket. Each of `CLIENTS + 1` tasks calls this
-    /// method once. Further calls wait forever.
+    /// Accepts one client after another on a single socket. This method must be called once in each
+    /// of `CLIENTS + 1` tasks. Further calls wait forever.
     ///
     /// # Cancel safety
     /// If the future is dropped, the socket is lost.
@@ -122,8 +122,8 @@ impl<
         }
     }
 
-    /// Serves one client after another in a slot. Each of `CLIENTS` tasks calls this method once.
-    /// Further calls wait forever.
+    /// Serves one client after another in a slot. This method must be called once in each of
+    /// `CLIENTS` tasks. Further calls wait forever.
     ///
     /// # Cancel safety
     /// If the future is dropped, the slot and its socket are lost.

@@ -16,7 +16,7 @@ use network::{CLIENTS, Client, Tasks, config, events, leak, simulate, simulate_i
 
 static LIVE: Live<u32> = Live::new(0);
 
-/// A file with the number of the client that opened it.
+/// A file whose content is the number of the client that opened it.
 struct WhoAmI;
 
 impl File for WhoAmI {

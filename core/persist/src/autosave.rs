@@ -1,4 +1,4 @@
-//! Saves all values a fixed time after a change.
+//! Saves all values when a fixed time has passed since a change.
 
 use core::fmt;
 
@@ -8,7 +8,7 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_hal_async::delay::DelayNs;
 
-/// Saves all values a fixed time after a change. Register it with
+/// Saves all values when a fixed time has passed since a change. Register it with
 /// [`observe`](datakit_core::params::observe), and call [`run`](Autosave::run) in a task.
 pub struct Autosave {
     changed: Signal<CriticalSectionRawMutex, ()>,
@@ -21,9 +21,9 @@ impl Autosave {
         Autosave { changed: Signal::new() }
     }
 
-    /// Requests that `store` save all values `after_ms` milliseconds after a change. Further
-    /// changes during this time do not extend it. If the store refuses the request, retries after
-    /// the same delay. Never returns.
+    /// After a change, waits for `after_ms` milliseconds and then asks `store` to save all values.
+    /// Further changes during this time do not extend it. If the store refuses the request, the
+    /// request is repeated after the same delay. Never returns.
     pub async fn run(
         &self,
         store: &dyn ParamStore,

@@ -3,9 +3,9 @@
 use embedded_storage::nor_flash as blocking;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
-/// A flash whose driver implements the blocking traits of `embedded-storage`. On such a flash, the
-/// store's futures are ready when they are first polled, so `embassy_futures::block_on` polls them
-/// only once.
+/// A flash whose driver implements the blocking traits of `embedded-storage`. With such a flash,
+/// the store's futures are ready when they are first polled, so `embassy_futures::block_on` polls
+/// them only once.
 #[derive(Debug)]
 pub struct Blocking<F>(pub F);
 

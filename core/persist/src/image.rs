@@ -1,4 +1,4 @@
-//! The stored values in RAM.
+//! The copy of the stored values that is kept in RAM.
 
 use core::fmt::{self, Write};
 
@@ -97,8 +97,8 @@ impl<const N: usize> Image<N> {
         record::is_sealed(bytes.get(..header.unpadded())?).then_some(header)
     }
 
-    /// Adds the record at the beginning of the [free](Image::free) part, and removes the older
-    /// record with the same key.
+    /// Accepts the record that is stored at the beginning of the [free](Image::free) part, and
+    /// removes the older record with the same key.
     pub(crate) fn accept(&mut self, header: Header) {
         let old = self.position(&mut |old| old.key == header.key);
         self.last_size = self.size(header);
@@ -108,9 +108,9 @@ impl<const N: usize> Image<N> {
         }
     }
 
-    /// Replaces the record of a parameter with a new record that is not in flash, unless both
+    /// Replaces the record of a parameter with a new record that is not in flash, unless the two
     /// records are equal. `render` writes the text, unless the parameter has its default. Returns
-    /// `Some(true)` if the record has been replaced, or `None` if the buffer is full.
+    /// whether the record has been replaced, or `None` if the buffer is full.
     pub(crate) fn replace(
         &mut self,
         mut header: Header,
@@ -146,14 +146,14 @@ impl<const N: usize> Image<N> {
         }
     }
 
-    /// Removes all records that are not values, and treats the others as stored.
+    /// Removes all records that do not contain a value, and treats the others as stored in flash.
     pub(crate) fn set_stored(&mut self) {
         self.remove(&mut |header| header.kind != RecordKind::Value);
         self.new = self.used;
     }
 }
 
-/// Checks that the buffer has room for one record without text, and that the length of the largest
+/// Checks that the buffer has room for one record without text, and that the length of the longest
 /// text fits into the length field.
 pub(crate) const fn check_size(size: usize, word: usize) {
     assert!(size >= OVERHEAD + word, "the buffer has at least 12 bytes and one word of the flash");

@@ -19,7 +19,7 @@ impl Fnv {
     }
 }
 
-/// Returns the key of the parameter with this path, which is the FNV-1a hash of the path.
+/// Returns the key of the parameter with this path: the FNV-1a hash of the path.
 pub(crate) fn path_key(path: &FilePath<'_>) -> u32 {
     let mut hash = Fnv::new();
     // Writing to an `Fnv` never fails.
@@ -42,14 +42,13 @@ impl Write for Fnv {
 /// parameter's limits, so a firmware update can change a range without losing the value.
 pub(crate) fn type_tag(parameter: &dyn Parameter) -> u8 {
     let mut first = FirstMember(Fnv::new());
-    // The writer returns an error after the first member of the schema, which is the name of the
-    // type.
+    // The writer returns an error after the schema's first member, the name of the type.
     let _ = parameter.schema(&mut first);
     let [a, b, c, d] = first.0.0.to_le_bytes();
     a ^ b ^ c ^ d
 }
 
-/// Hashes text up to the first comma and then returns an error.
+/// A writer that hashes the text up to the first comma and then returns an error.
 struct FirstMember(Fnv);
 
 impl Write for FirstMember {
@@ -90,7 +89,7 @@ pub(crate) fn is_known(set: &ParamSet, key: u32) -> bool {
 /// The ordinals of two parameters whose keys are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Collision {
-    /// The ordinal of the first parameter, which is its position in the set.
+    /// The ordinal (position in the set) of the first parameter.
     pub first: u16,
     /// The ordinal of the second parameter.
     pub second: u16,

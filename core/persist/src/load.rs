@@ -25,7 +25,7 @@ pub struct Rejected<'a> {
 /// The reason that a stored value has not been loaded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The value was stored by a parameter of a different type.
+    /// The value was stored for a parameter of a different type.
     OtherType,
     /// The parameter rejects the value. The error message names the allowed values.
     Refused(Error),
@@ -76,7 +76,7 @@ fn check<const N: usize>(
 ) -> bool {
     let visited = set.visit(&mut |ordinal, path, parameter| {
         // A parameter that already has its default cannot be reset. The rule accepts its value once
-        // the other parameters in the same rule have been reset.
+        // the other parameters that share the rule have been reset.
         if !parameter.is_default()
             && is_saved(parameter)
             && let Err(error) = parameter.check_current(&Proposed::NONE)

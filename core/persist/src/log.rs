@@ -28,7 +28,7 @@ pub(crate) struct Log<F> {
     /// The sequence number of the active block. Each block gets the next number when it becomes
     /// active.
     sequence: u32,
-    /// The number of erased blocks since the region was first used.
+    /// The number of block erases since the region was first used.
     erases: u32,
     /// The address at which the next record is written.
     end: u32,
@@ -93,8 +93,8 @@ impl<F: NorFlash> Log<F> {
     }
 
     /// Reads the valid records of the active block up to address `end`, and adds them to `image`.
-    /// If `end` is `None`, adds no records and determines whether the rest of the block is erased.
-    /// Returns the address after the last complete batch.
+    /// If `end` is `None`, no records are added, but the method determines whether the rest of the
+    /// block is erased. Returns the address after the last complete batch.
     async fn read_records<const N: usize>(
         &mut self,
         image: &mut Image<N>,
@@ -179,7 +179,7 @@ impl<F: NorFlash> Log<F> {
         Ok(())
     }
 
-    /// Returns the address after the active block.
+    /// Returns the first address after the active block.
     fn block_end(&self) -> u32 {
         self.region.address(self.active) + self.region.block_size()
     }

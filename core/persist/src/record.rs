@@ -30,11 +30,11 @@ pub(crate) enum RecordKind {
     /// The parameter has its default. The text is empty.
     Default = 2,
     /// The record is the first one in a block. The key is the [sequence](crate::log::Log) number of
-    /// the block, and the text is the number of erased blocks as a 32-bit integer.
+    /// the block, and the text is the number of block erases as a 32-bit integer.
     Block = 3,
 }
 
-/// The first bytes of a record.
+/// The header of a record, which precedes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: RecordKind,

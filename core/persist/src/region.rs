@@ -11,7 +11,7 @@ pub(crate) const WORD_MAX: usize = 32;
 ///
 /// All values must fit into one block. At least two blocks are needed, because a block is erased
 /// only after its values have been written to the next block. The blocks are used in turn, so they
-/// all wear equally.
+/// wear evenly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
     start: u32,
@@ -27,8 +27,8 @@ impl Region {
     /// Panics if `block` or the start of `range` is not a multiple of the flash's erase size, or if
     /// `range` does not consist of at least two whole blocks. Also panics if the flash's read or
     /// write size is not a power of two or exceeds 32 bytes. A block must have at least 64 bytes,
-    /// and at least four times as many bytes as the read or write size. In a `const`, a panic is a
-    /// compile error.
+    /// and must be at least four times as large as the read size and the write size. In a `const`,
+    /// a panic is a compile error.
     #[must_use]
     pub const fn new<F: NorFlash>(range: Range<u32>, block: u32) -> Region {
         let erase = F::ERASE_SIZE as u32;

@@ -66,9 +66,9 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// Sets the parameters to their stored values and returns the number of loaded values. A
     /// parameter without a stored value is set to its default.
     ///
-    /// If a value is outside its parameter's limits or was stored by a parameter of a different
+    /// If a value is outside its parameter's limits or was stored for a parameter of a different
     /// type, it is passed to `rejected` and the parameter is set to its default. After all values
-    /// have been set, the parameters' check functions are called. If a check function refuses a
+    /// have been set, the parameters' check functions are called. If a check function rejects a
     /// value, the value is also passed to `rejected`, and the parameter is set to its default. The
     /// check functions of parameters without a default are not called.
     ///
@@ -105,9 +105,9 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.carry_out(&StoreAction::Save(ordinals), &mut |_| ()).await
     }
 
-    /// Erases all stored values and the whole flash region, and returns the number of values. The
-    /// parameters keep their current values. If the power fails during the erase, either all of the
-    /// values are still stored or none are.
+    /// Erases all stored values and the whole flash region, and returns the number of erased
+    /// values. The parameters keep their current values. If the power fails during the erase,
+    /// either all of the values are still stored or none are.
     ///
     /// # Errors
     /// Returns [`Error::Flash`] if the flash reports an error.
@@ -119,8 +119,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.carry_out(&StoreAction::Erase, &mut |_| ()).await
     }
 
-    /// Returns how many blocks of the flash have been erased since the flash was first used. The
-    /// number is stored in flash. This method returns 0 until the first request has read that
+    /// Returns how many times a block of the flash has been erased since the flash was first used.
+    /// The number is stored in flash. This method returns 0 until the first request has read that
     /// number. An erase is not counted if a power failure interrupts it.
     pub fn erases(&self) -> u32 {
         self.log.erases()
@@ -164,8 +164,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                 count
             }
             StoreAction::Erase => {
-                // Writing the first empty block invalidates the stored values. The following blocks
-                // overwrite them.
+                // The first empty block that is written invalidates the stored values, and the
+                // following ones overwrite them.
                 let mut count = 0;
                 self.image.remove(&mut |_| {
                     count += 1;

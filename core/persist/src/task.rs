@@ -29,9 +29,9 @@ impl Requests {
         Requests { waiting: Signal::new(), erases: AtomicU32::new(0) }
     }
 
-    /// Returns how many blocks of the flash have been erased since the flash was first used. The
-    /// number is updated after each request, and is 0 until [`run`] is called. The blocks are used
-    /// in turn, so dividing this number by the number of blocks gives the number of erases per
+    /// Returns how many times a block of the flash has been erased since the flash was first used.
+    /// The number is updated after each request, and is 0 until [`run`] is called. The blocks are
+    /// used in turn, so dividing this number by the number of blocks gives the number of erases per
     /// block.
     pub fn erases(&self) -> u32 {
         self.erases.load(Ordering::Relaxed)
@@ -66,9 +66,10 @@ impl ParamStore for Requests {
 /// returns. [Load](Store::load) the stored values before calling this function.
 ///
 /// `interval_ms` returns the minimum time between two saves, in milliseconds. After all values have
-/// been erased, this time is multiplied by the number of blocks. A request that arrives earlier
-/// waits, so that clients cannot wear out the flash with frequent requests. The first request also
-/// waits. Otherwise, a client that can restart the device could bypass the limit.
+/// been erased, this time is multiplied by the number of blocks. If a request arrives before this
+/// time has elapsed, it waits, so that clients cannot wear out the flash with frequent requests.
+/// The first request also waits. Otherwise, a client that can restart the device could bypass the
+/// limit.
 pub async fn run<F: NorFlash, const BUFFER: usize>(
     store: &mut Store<F, BUFFER>,
     requests: &Requests,

@@ -106,7 +106,7 @@ fn values() -> Vec<String> {
     values
 }
 
-/// The values of all parameters take up at most 220 bytes if words have at most 8 bytes.
+/// The values of all parameters take up at most 220 bytes if words are at most 8 bytes long.
 const BUFFER: usize = 224;
 
 type Small<'f> = &'f mut Flash<3, 256, 4>;
@@ -141,8 +141,8 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
     while made < saves {
         let old = restart(&mut flash);
         change(&mut random);
-        // All parameters, the `motor` directory, or a single parameter. Parameters 4 and 5 share a
-        // rule, so they are always saved together.
+        // Save all parameters, those in the `motor` directory, or a single parameter. Parameters 4
+        // and 5 share a rule, so they are always saved together.
         let ordinals = match random.below(4) {
             0 | 1 => 0..u16::MAX,
             2 => 2..6,
@@ -161,7 +161,7 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
             let mut cut = before.clone();
             cut.steps_left = Some(steps);
             cut.random = Random(random.next());
-            // The values were restored by the load after the previous cut.
+            // The changed values were overwritten by the load after the previous cut.
             restore(&changed);
             assert!(block_on(store(&mut cut).save(ordinals.clone())).is_err());
             cut.steps_left = None;
@@ -174,7 +174,7 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
                 block_on(store(&mut cut).save(ordinals.clone())).unwrap();
                 assert_eq!(restart(&mut cut), new);
             }
-            // Sometimes, continue with the content of the flash after the power cut.
+            // Sometimes, continue with the flash as the power cut left it.
             if steps + 1 == flash.steps && random.below(4) == 0 {
                 flash = cut;
                 break;

@@ -1,5 +1,5 @@
-//! Compares this crate with `sequential-storage`: prints how many of 100 sequences of random saves
-//! with power cuts end with a wrong or unreadable value.
+//! Compares this crate with `sequential-storage`: runs 100 sequences of random saves with power
+//! cuts, and prints how many of the sequences end with a wrong or unreadable value.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
@@ -16,8 +16,8 @@ fn map(flash: &mut Pages) -> Map<'_> {
     MapStorage::new(flash, const { MapConfig::new(0..1024) }, Cache::new_uncached())
 }
 
-/// Performs up to 400 saves, each of one value out of eight, and cuts the power during some of
-/// them. Returns `false` if a value cannot be read or is neither the old nor the new value.
+/// Performs up to 400 saves, each to one of eight keys, and cuts the power during some of the
+/// saves. Returns `false` if a value cannot be read or is neither the old nor the new value.
 fn survives(damage: Damage, seed: u64) -> bool {
     let mut random = Random(seed);
     let mut flash = Pages::new();

@@ -70,8 +70,8 @@ fn request(action: StoreAction, client: u8) -> StoreRequest {
     StoreRequest::by_client(action, Client(client), &OUTCOMES)
 }
 
-/// Polls a future a few times, which is enough to complete any future that does not wait for the
-/// clock.
+/// Checks that a future waits for the clock: it must still be pending after enough polls to
+/// complete any other future.
 fn poll(mut future: std::pin::Pin<&mut impl Future>) {
     for _ in 0..50 {
         assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -222,7 +222,7 @@ fn dropped_save_stores_all_values_or_none() {
         let old = (A.get(), B.get());
         A.set(round);
         B.set(round);
-        // Drop the future after it has been pending several times.
+        // Drop the future after polling it up to six times.
         let mut dropped = true;
         {
             let mut save = pin!(store.save(0..2));

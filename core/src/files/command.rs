@@ -18,7 +18,7 @@ type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 /// A file that runs the commands written to it. A command is complete when a write ends with a
 /// newline, when the file is read, or when the fid is clunked.
 ///
-/// The reply has at most `N` bytes, and is removed once it has been read completely. It can be read
+/// The reply is at most `N` bytes long, and is removed once all of it has been read. It can be read
 /// through the fid that wrote the command or through a fid opened later. If a command fails, the
 /// request that completed the command returns the error, and the previous reply is kept.
 pub struct Command<const N: usize> {

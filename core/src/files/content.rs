@@ -107,8 +107,8 @@ impl<const N: usize> File for Bytes<N> {
 /// describes when a value written in pieces is complete. A value is also complete when the open
 /// file's buffer is full.
 ///
-/// If no value exists, the read function must return [`Error::NotFound`]. If a client writes to the
-/// file, the write function must create the value.
+/// If no value exists, the read function must return [`Error::NotFound`], and the write function
+/// must create the value.
 pub struct Kv<const N: usize, R, W> {
     read: R,
     write: W,

@@ -1,4 +1,5 @@
-//! Writes text to clients: quoted, escaped, or without the formatting code of the standard library.
+//! Writes quoted or escaped text to clients, and plain text without the standard library's
+//! formatting code.
 
 use core::fmt::{self, Write};
 

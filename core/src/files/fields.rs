@@ -1,4 +1,4 @@
-//! Parameter directories that are declared as the fields of a struct.
+//! Parameter directories that are declared as structs.
 //!
 //! `#[derive(Params)]` from the `datakit-derive` crate implements the traits in this module. A
 //! struct of [`Value`](super::Value)s is a directory, so its fields need neither a table nor
@@ -33,7 +33,7 @@ impl<P: Params, const N: usize> Params for [P; N] {
     type Params<O: Outer> = [P::Params<O>; N];
 }
 
-/// A parameter struct, which is a directory. Each field is a file or a subdirectory.
+/// A parameter struct, which serves as a directory. Each field is a file or a subdirectory.
 ///
 /// The struct implements [`EntryTable`], so [`table`] or [`params`] can add it to a
 /// [`Dir`](crate::vfs::Dir).
@@ -45,7 +45,7 @@ pub trait Fields: Sized + Sync + 'static {
     /// field.
     type Changed;
 
-    /// The struct in which all parameters have their defaults.
+    /// The struct in which every parameter has its default value.
     const NEW: Self;
 
     /// The number of levels, including this directory.
@@ -64,7 +64,7 @@ pub trait Fields: Sized + Sync + 'static {
         None
     }
 
-    /// Calls `with`, passing the file with this index. Does nothing if there is no such file.
+    /// Passes the file with this index to `with`. Does nothing if there is no such file.
     fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File));
 
     /// Sets the rule of the struct that contains this directory.
@@ -80,7 +80,8 @@ pub trait Fields: Sized + Sync + 'static {
     /// [`notify`](Fields::notify) afterwards, outside a critical section.
     fn replace(&self, new: &Self::Plain) -> Self::Changed;
 
-    /// Reports each changed field to the tasks and observers that are waiting for changes.
+    /// Wakes the tasks that are waiting for changes, and notifies the observers of each changed
+    /// field.
     fn notify(&self, changed: &Self::Changed);
 
     /// Returns the number of times that fields have been set, modulo 2^32.
@@ -109,7 +110,8 @@ pub async fn changed<F: Fields>(fields: &F, seen: u32) -> u32 {
 }
 
 /// Creates an entry for a parameter directory. Does not compile if the directory is in a struct
-/// with a check function, because clients could then set values that the function has not checked.
+/// with a check function, because clients could otherwise set values that the function has not
+/// checked.
 #[must_use]
 pub const fn params<F: Fields>(name: &'static str, fields: &'static F) -> Entry {
     const { assert!(!F::IS_CHECKED, "serve the struct with the check function") }

@@ -1,4 +1,4 @@
-//! Checks what clients write, and applies it to byte strings.
+//! Checks the data that clients write, and applies it to byte strings.
 
 use crate::vfs::{Error, Result, Text, check_offset, check_write_offset};
 
@@ -35,7 +35,7 @@ pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> 
     Ok(())
 }
 
-/// Refuses permission bits that would make a file executable.
+/// Rejects permission bits that would make a file executable.
 ///
 /// # Errors
 /// Returns [`Error::ChmodSpecial`] if an execute bit is set.

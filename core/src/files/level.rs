@@ -80,7 +80,7 @@ impl fmt::Display for Level {
 impl FromStr for Level {
     type Err = Error;
 
-    /// Parses the name of a level, as [`from_name`](Level::from_name) does.
+    /// Parses the name of a level in the same way as [`from_name`](Level::from_name).
     ///
     /// # Errors
     /// Returns [`Error::Invalid`] if no level has this name. The error message lists the levels.

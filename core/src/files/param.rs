@@ -55,11 +55,11 @@ use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 /// returned by the request that completes the value, such as a write that ends with a newline. All
 /// parts of a parameter except its value are constant and stay in flash.
 ///
-/// With the `params` feature, a client can follow the value by opening the file only for reading
-/// and with the append flag (see [`OpenMode::follows`]). The first read then returns the value, and
+/// With the `params` feature, a client can follow the value by opening the file for reading only,
+/// with the append flag (see [`OpenMode::follows`]). The first read then returns the value, and
 /// each further read waits until the value is set again. If the file is opened in any other mode, a
 /// read never waits, because many clients keep reading until they receive 0 bytes. Only the open
-/// mode lets the server distinguish such a read from one that requests the next value.
+/// mode tells the server whether a client wants to wait for the next value.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};

@@ -1,12 +1,12 @@
 //! Values that a client may write in several pieces.
 //!
-//! A small iounit or output buffering in the client can split a value at any position. For example,
-//! writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value is complete when a
-//! write ends with a newline, when the file is read, or when the fid is clunked. A pending value is
-//! also complete when a write starts at any offset other than the end of the previous write. A
-//! value that cannot be the beginning of a longer value is complete immediately. A value is set
-//! only once it is complete. If setting a value fails, the request that completed it returns the
-//! error. If the connection is lost, the pending value is not set.
+//! A small iounit, or output buffering in the client, can split a value at any position. For
+//! example, writing `12` at offset 0 and `34` at offset 2 sets the value `1234`. A value is
+//! complete when a write ends with a newline, when the file is read, or when the fid is clunked. A
+//! pending value is also complete when a write starts at any offset other than the end of the
+//! previous write. A value that cannot be the beginning of a longer value is complete immediately.
+//! A value is set only once it is complete. If setting a value fails, the request that completed it
+//! returns the error. If the connection is lost, the pending value is not set.
 
 use crate::vfs::{Client, OpenFile, Result};
 

@@ -18,13 +18,13 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// Creates a file with constant text.
+    /// Creates a file that contains the given text.
     #[must_use]
     pub const fn new(text: &'static str) -> Blob {
         Blob::bytes(text.as_bytes())
     }
 
-    /// Creates a file with constant bytes.
+    /// Creates a file that contains the given bytes.
     #[must_use]
     pub const fn bytes(bytes: &'static [u8]) -> Blob {
         Blob { bytes, mode: 0o444, doc: "" }
@@ -195,8 +195,8 @@ fn list(dir: &'static dyn EntryTable, out: &mut dyn Write) -> fmt::Result {
     })
 }
 
-/// Reads part of the text that `write` renders, like [`read_at`]. The text is rendered again for
-/// each read, so no buffer for the whole text is needed.
+/// Reads part of the text that `write` renders, in the same way as [`read_at`]. The text is
+/// rendered again for each read, so no buffer for the whole text is needed.
 #[inline(never)]
 pub(crate) fn read_window(
     offset: u64,

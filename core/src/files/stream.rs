@@ -16,7 +16,7 @@ use ring::{Lost, Ring, Slot};
 
 /// The latest value, which clients read as a stream. The first read of an open file returns the
 /// value that was current when the file was opened. A later value is returned only if its text
-/// differs from the text returned last. If several values are published between two reads, only the
+/// differs from the last text returned. If several values are published between two reads, only the
 /// last one is returned.
 ///
 /// The stream's [file](Live::file) is a separate constant, so it stays in flash. For a stream that
@@ -74,9 +74,9 @@ impl<T> fmt::Debug for Live<T> {
     }
 }
 
-/// The last `N` values of a stream that returns each value published since the file was opened,
-/// exactly once and in order. If a reader is too slow, it reads a line such as `lost 3` in place of
-/// the values that were dropped.
+/// The last `N` values, which clients read as a stream. An open file returns each value published
+/// since it was opened, exactly once and in order. If a reader is too slow, it reads a line such as
+/// `lost 3` in place of the values that were dropped.
 ///
 /// An empty queue contains only zeros, so it takes up no flash. The stream's [file](Queue::file) is
 /// a separate constant. For a stream that returns only the latest value, see [`Live`].
@@ -159,7 +159,7 @@ impl<'a, T> StreamFile<'a, T> {
     }
 
     /// Makes each newly opened file return the stored values first, followed by the values
-    /// published later. The file of a [`Live`] stream always does so.
+    /// published later. The file of a [`Live`] stream always behaves this way.
     #[must_use]
     pub const fn from_oldest(self) -> StreamFile<'a, T> {
         StreamFile { starts_with_kept: true, ..self }

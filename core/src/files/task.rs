@@ -25,13 +25,13 @@ use crate::vfs::{
 /// [`FileRequests::next`] passes the requests to the task.
 ///
 /// A read at offset 0 requests the file's text from the task. The open file stores the text, so a
-/// read at any other offset makes no request. A value may be written in pieces, as the [module
-/// documentation](super) describes. The task receives the whole value. The request that completes
-/// the value waits until the task has replied, and returns any error from the task.
+/// read at any other offset makes no request. A value may be written in pieces, as described in the
+/// [module documentation](super). The task receives the whole value. The request that completes the
+/// value waits until the task has replied, and returns any error from the task.
 ///
 /// A request is cancelled if the client flushes it, closes the file or disconnects. If the task has
-/// not started the request yet, the request is dropped. If the task has started it, the request may
-/// still take effect.
+/// not begun to process the request, the request is dropped. Otherwise, the request may still take
+/// effect.
 ///
 /// The file must be served by a [`StaticTree`](crate::vfs::StaticTree) of kind
 /// [`AsyncTree`](crate::vfs::AsyncTree) or by a desktop server. In any other tree, reads and writes
@@ -72,8 +72,8 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
         if self.is_read_only { Err(Error::ReadOnlyFile) } else { Ok(()) }
     }
 
-    /// Completes the transfer and returns the number of bytes transferred, unless this needs a
-    /// request to the task. In that case, starts the request and returns `None`.
+    /// Completes the transfer and returns the number of bytes transferred, unless the task must
+    /// first handle a request. In that case, starts the request and returns `None`.
     fn start(
         &'static self,
         open: &mut OpenFile<'_>,
@@ -123,7 +123,7 @@ impl<const CAPACITY: usize, const TEXT: usize> TaskFile<CAPACITY, TEXT> {
             Transfer::Flush => Ok(0),
             Transfer::Write { data, .. } => Ok(data.len()),
             Transfer::Read { offset, buf } => {
-                // Keep the pieces of a value that another write has added in the meantime.
+                // If another write has added pieces of a value in the meantime, keep them.
                 if !pieces::is_pending(open) {
                     open.text.truncate(0);
                     open.text.extend(text.bytes()).map_err(|_| Error::TextTooLong)?;

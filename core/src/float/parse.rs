@@ -15,7 +15,7 @@ pub(crate) struct Scanned {
     /// The significant digits, at most [`MAX_DIGITS`] of them.
     pub(crate) digits: u128,
     pub(crate) exponent: i32,
-    /// Whether any of the digits that were not kept is nonzero.
+    /// Whether any of the discarded digits is nonzero.
     pub(crate) truncated: bool,
 }
 

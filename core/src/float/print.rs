@@ -69,7 +69,7 @@ impl fmt::Display for Float {
 }
 
 /// Writes `digits` * 10^`exponent` without an exponent. Recurses once per digit, so the exponent
-/// must be small. If the product does not fit into 64 bits, writes [`u64::MAX`] instead.
+/// must be small. Writes [`u64::MAX`] instead if the product does not fit into 64 bits.
 pub(crate) fn write_scaled(
     mut digits: u64,
     mut exponent: i32,
@@ -93,8 +93,7 @@ pub(crate) fn write_scaled(
 }
 
 /// Returns the shortest decimal number that rounds to the float with these bits, as a pair of
-/// `digits` and `exponent`. If several numbers are equally short, returns the one nearest to the
-/// float.
+/// `digits` and `exponent`. Of several equally short numbers, returns the one nearest to the float.
 fn shortest(bits: u64, format: &Format) -> (u64, i32) {
     let stored = format.precision - 1;
     let (field, fraction) = (bits >> stored, bits & ((1 << stored) - 1));
@@ -133,7 +132,7 @@ fn floor(scaled: &Scaled, exponent: i32) -> (u64, bool) {
     (integer, scaled.exact && scaled.mantissa.trailing_zeros() >= dropped)
 }
 
-/// Drops as many trailing digits of `middle` as possible while the rounded result stays between
+/// Drops as many trailing digits of `middle` as possible while keeping the rounded result between
 /// `low` and `high`. Returns the result and the number of dropped digits. The result may equal
 /// `high`, but may equal `low` only if `low_zeros` is set, which means that only zeros follow the
 /// digits of `low`.

@@ -1,8 +1,8 @@
 //! Multiplies an integer by a power of ten and determines whether the result is exact.
 
-/// The size of [`Big`] in 32-bit words. The longest integers have 849 bits. Such an integer is
-/// 5^341 times a 56-bit integer from [`print`](super::print), or 5^310 times a 127-bit integer from
-/// [`parse`](super::parse), shifted left by one bit.
+/// The size of [`Big`] in 32-bit words. The longest integers have 849 bits. They are 5^341 times a
+/// 56-bit integer from [`print`](super::print), or 5^310 times a 127-bit integer from
+/// [`parse`](super::parse), each shifted left by one bit.
 const WORDS: usize = 28;
 
 /// An integer stored as 32-bit words, least significant word first.
@@ -11,7 +11,7 @@ type Big = [u32; WORDS];
 /// The smallest and largest powers of ten that [`scale`] accepts for every integer.
 pub(super) const POWERS: (i32, i32) = (-363, 310);
 
-/// A number that has been rounded down to 64 significant bits and equals `mantissa` * 2^`exponent`.
+/// A number rounded down to 64 significant bits, stored as `mantissa` * 2^`exponent`.
 pub(super) struct Scaled {
     /// The most significant bit is set, unless the number is zero.
     pub(super) mantissa: u64,

@@ -30,19 +30,19 @@ pub(super) trait Change {
         out: &mut dyn Text,
     ) -> Result<bool>;
 
-    /// Passes the new value of the parameter with this address to `with`, if there is one.
+    /// Passes the new value, if any, of the parameter with this address to `with`.
     fn with_proposed(&self, address: usize, with: &mut dyn FnMut(&[u8]));
 
     /// Called at the end of the critical section that sets the values.
     fn finish(&self) {}
 }
 
-/// Sets all parameters that have new values on behalf of `client`, and returns their number. If an
+/// On behalf of `client`, sets all parameters that have new values, and returns their number. If an
 /// error is returned, no parameters have been set.
 ///
 /// # Errors
 /// Returns the error from [`Change::new_value`]. If a parameter's check function or rule rejects
-/// the new values, returns the path of the parameter and the reason.
+/// the new values, the error contains the path of the parameter and the reason.
 pub(super) fn apply(set: &ParamSet, change: &dyn Change, client: Client) -> Result<u16> {
     let mut changed = Vec::new();
     let before = change_count();
@@ -67,8 +67,8 @@ pub(super) fn apply(set: &ParamSet, change: &dyn Change, client: Client) -> Resu
     Ok(changed.len() as u16)
 }
 
-/// Checks the values that all parameters would have, and collects the ordinals of the parameters
-/// with new values.
+/// Checks the values that all parameters would have after the change, and collects the ordinals of
+/// the parameters with new values.
 fn check(set: &ParamSet, change: &dyn Change, changed: &mut Vec<u16, VALUES_MAX>) -> Result<()> {
     changed.truncate(0);
     let with_proposed = |address, with: &mut dyn FnMut(&[u8])| change.with_proposed(address, with);

@@ -46,14 +46,14 @@ pub struct Changes<const N: usize, const VALUE: usize = 24> {
     memory: &'static ChangeMemory<N, VALUE>,
 }
 
-/// The memory for [`Changes`], with room for `N` changes whose values have at most `VALUE` bytes
-/// each. It is a separate item that initially contains only zeros, so it takes up no flash.
+/// The memory for [`Changes`], with room for `N` changes, each with a value of at most `VALUE`
+/// bytes. It is a separate item that initially contains only zeros, so it takes up no flash.
 pub struct ChangeMemory<const N: usize, const VALUE: usize = 24> {
     log: CriticalSectionMutex<RefCell<Log<N, VALUE>>>,
     waiters: Waiters,
 }
 
-/// A ring buffer with the last changes.
+/// A ring buffer of the most recent changes.
 struct Log<const N: usize, const VALUE: usize> {
     end: End,
     changes: [Change<VALUE>; N],
@@ -87,7 +87,7 @@ impl<const VALUE: usize> Change<VALUE> {
 }
 
 impl<const N: usize, const VALUE: usize> ChangeMemory<N, VALUE> {
-    /// Creates memory without changes. `VALUE` must be between 4 and 255.
+    /// Creates memory that contains no changes. `VALUE` must be between 4 and 255.
     #[must_use]
     pub const fn new() -> ChangeMemory<N, VALUE> {
         const { assert!(VALUE >= 4 && VALUE <= 255, "VALUE must be between 4 and 255") };
@@ -163,7 +163,7 @@ fn render_value(parameter: &dyn Parameter, value: &mut [u8]) -> u8 {
         false => parameter.render(&mut window),
     };
     let len = window.filled();
-    // The cast is lossless, because the value has at most 255 bytes.
+    // The cast is lossless, because the value is at most 255 bytes long.
     (if rendered.is_ok() { len } else { cut(value) }) as u8
 }
 

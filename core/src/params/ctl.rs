@@ -213,8 +213,8 @@ mod tests {
         file("fixed", &Param::new(&FIXED).default(1).read_only()),
     ]);
 
-    /// A single test covers all commands, because tests in one process run in parallel and would
-    /// share the values.
+    /// A single test covers all commands, because separate tests would run in parallel in one
+    /// process and share the values.
     #[test]
     fn values_are_reset_and_refusals_can_be_read() {
         observe(&ENTRY);
@@ -266,7 +266,7 @@ mod tests {
             assert!(error.to_string().starts_with("\"\\xff\" is not a command"), "{error}");
         });
 
-        // The reply to a client is the text of the parameter's refusal.
+        // The reply to a client is the error message of its last refused request.
         write_as(&tree, A, "limits/high", "1001").unwrap_err();
         write_as(&tree, B, "fixed", "1").unwrap_err();
         assert_eq!(reply(A), "\"1001\" is not a whole number from 0 to 1000\n");

@@ -107,7 +107,7 @@ fn deliver(open: &mut OpenFile<'_>, window: &mut Window<'_>) -> bool {
     let rest = open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default();
     let count = rest.iter().take_while(|byte| window.put(**byte).is_ok()).count();
     let fits = count == rest.len();
-    // The cast is lossless, because the text of an open file has at most 65535 bytes.
+    // The cast is lossless, because the text of an open file is at most 65535 bytes long.
     open.state.taken = open.state.taken.wrapping_add(count as u16);
     open.state.delivered = open.state.delivered.wrapping_add(count as u64);
     fits

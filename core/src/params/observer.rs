@@ -31,8 +31,8 @@ pub trait Observer: Sync {
 /// provides the memory for its entry.
 pub struct ObserverEntry {
     observer: &'static dyn Observer,
-    /// The entry that was added before this one, or this entry if it was added first. `None` if the
-    /// entry is not in the list.
+    /// The entry that was added before this one, or this entry if it was added first. `None` if
+    /// this entry is not in the list.
     next: CriticalSectionMutex<Cell<Option<&'static ObserverEntry>>>,
 }
 
@@ -73,8 +73,8 @@ pub(crate) fn notify_observers(address: usize, client: Client) {
     for_each_observer(&mut |observer| observer.changed(address, client));
 }
 
-/// Tells all observers that a request from `client` was refused. The tree calls this function for
-/// its files.
+/// Tells all observers that a request from `client` was refused. A tree calls this function when
+/// one of its files refuses a request.
 pub fn notify_refusal(client: Client, error: &Error) {
     for_each_observer(&mut |observer| observer.refused(client, error));
 }

@@ -10,7 +10,7 @@ use heapless::String;
 use super::{Observer, StoreOutcomes};
 use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Window, truncated};
 
-/// The last reply or refusal sent to each client, which the client reads from [`Ctl`](super::Ctl).
+/// For each client, the last reply or refusal, which can be read from [`Ctl`](super::Ctl).
 ///
 /// If any file in the tree refuses a request from the client, the error message replaces the reply.
 /// Error replies in 9P2000.L contain only a number, so a client that uses this dialect reads the
@@ -57,14 +57,15 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         self.with_entry(client, |reply| reply.set(text));
     }
 
-    /// Counts a request from `client` to the store. Reads wait until the request is finished.
+    /// Counts a request that `client` has made to the store. Reads wait until the request is
+    /// finished.
     pub(super) fn expect_outcome(&self, client: Client) {
         self.with_entry(client, |reply| reply.pending = reply.pending.saturating_add(1));
     }
 
     /// Writes the reply for the client that opened `open`, followed by a newline. Writes nothing if
-    /// there is no reply for this client. If the reply depends on a request that is not finished,
-    /// registers the waker and returns `false`.
+    /// there is no reply for this client. Registers the waker and returns `false` if the reply
+    /// depends on a request that has not finished.
     pub(super) fn render(
         &self,
         open: &mut OpenFile<'_>,
@@ -86,7 +87,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         ready.unwrap_or(true)
     }
 
-    /// Calls `with` with the reply to `client`, if there is one.
+    /// Calls `with` on the reply to `client` if there is a reply.
     fn with_reply<R>(&self, client: Client, with: impl FnOnce(&mut Reply) -> R) -> Option<R> {
         self.with_entries(|entries| {
             let index = entries.position(Some(client))?;
@@ -94,7 +95,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         })
     }
 
-    /// Calls `with` with the entry of `client`. If the client has no entry, assigns it a free entry
+    /// Passes the entry of `client` to `with`. A client without an entry is assigned a free entry
     /// or another client's entry.
     fn with_entry(&self, client: Client, with: impl FnOnce(&mut Reply)) {
         self.with_entries(|entries| {
@@ -116,8 +117,8 @@ impl<const CLIENTS: usize> Entries<CLIENTS> {
         self.replies.iter().position(|reply| reply.client == client)
     }
 
-    /// Returns the entry of `client`. If the client has no entry, assigns it a free entry. If no
-    /// entry is free, takes the next one from another client.
+    /// Returns the entry of `client`. A client without an entry is assigned a free entry or, if no
+    /// entry is free, the next entry, which belongs to another client.
     fn entry(&mut self, client: Client) -> Option<&mut Reply> {
         let index = match self.position(Some(client)).or_else(|| self.position(None)) {
             Some(index) => index,

@@ -8,8 +8,8 @@ use crate::vfs::{Error, OpenFile, Result, Window};
 
 /// A file that runs commands and returns a reply.
 pub(super) trait ReplyFile: PieceTarget {
-    /// Writes the reply for the client that opened `open`. If there is no reply yet, registers the
-    /// waker and returns `false`.
+    /// Writes the reply for the client that opened `open`. Registers the waker and returns `false`
+    /// if there is no reply yet.
     fn render_reply(
         &self,
         open: &mut OpenFile<'_>,
@@ -18,7 +18,7 @@ pub(super) trait ReplyFile: PieceTarget {
     ) -> bool;
 }
 
-/// Returns the error for a command that does not exist. `commands` names the commands that do.
+/// Returns the error for a command that does not exist. `commands` lists the existing commands.
 #[cold]
 pub(super) fn unknown_command(command: &[u8], commands: &'static str) -> Error {
     let (command, commands) = (Quoted(command), Plain(commands));

@@ -15,8 +15,8 @@ use crate::vfs::{Client, Error, FilePath, FixedText, Result, Text};
 ///
 /// # Errors
 /// - Returns [`Error::NotFound`] if the path selects no parameters.
-/// - Returns [`Error::Invalid`] with a message that names the reason if the path is empty, if none
-///   of the parameters can be reset, or if a parameter does not accept the new values.
+/// - Returns [`Error::Invalid`], with a message that gives the reason, if the path is empty, if
+///   none of the parameters can be reset, or if a parameter does not accept the new values.
 pub(super) fn reset(set: &ParamSet, path: &[u8], client: Client) -> Result<u16> {
     if path.is_empty() {
         return Err(Error::Invalid.with_message(Plain(
@@ -49,8 +49,8 @@ struct Reset<'a> {
 }
 
 impl Reset<'_> {
-    /// Writes the default of a parameter that is reset. Returns `false` if the parameter keeps its
-    /// value.
+    /// Writes the default of a parameter that is being reset. Returns `false` if the parameter
+    /// keeps its value.
     fn render(
         &self,
         ordinal: u16,

@@ -27,7 +27,7 @@ impl Schema {
         Schema { set, is_id: false }
     }
 
-    /// Creates a file that contains the hash of the schema for `set` as 8 hexadecimal digits. A
+    /// Creates a file that contains, as 8 hexadecimal digits, the hash of the schema for `set`. A
     /// client that has stored a device's schema can read this file to check whether the stored
     /// schema is up to date.
     #[must_use]
@@ -42,7 +42,8 @@ impl Schema {
         if self.is_id {
             let mut id = schema_id(self.set);
             for _ in 0..4 {
-                // The cast selects the lowest byte, which was the highest one.
+                // The rotation moves the highest byte to the lowest position, where the cast
+                // selects it.
                 id = id.rotate_left(8);
                 let _ = write_hex(id as u8, &mut out);
             }
@@ -96,7 +97,8 @@ fn write_schema(set: &ParamSet, out: &mut Window<'_>) {
 ///   0 of the `conditions` in [`write_parameter`], `B` for bit 1, and so on.
 /// - A digit is replaced with a value.
 ///
-/// The comma after a `[` is left out. A template takes up less flash than code for each member.
+/// The comma after a `[` is left out. A template takes up less flash than separate code for each
+/// member.
 const PARAMETER: &str = "K,\n{\"path\":\"0\",1\
     F,\"step\":2G,\"unit\":\"3\"H,\"doc\":\"4\"E,\"default\":I\"E5I\"\
     J,\"flags\":[A,\"read-only\"B,\"write-only\"C,\"restart\"D,\"volatile\"J]\
@@ -112,8 +114,8 @@ fn write_parameter(
     let description = parameter.description();
     let flags = description.flags();
     let step = description.step();
-    // Bits 0 to 4 are the flags: read-only, write-only, restart, volatile and "has a default". Bit 8
-    // is set if the default is a string, bit 9 if the object has a list of flags.
+    // Bits 0 to 4 are the flags: read-only, write-only, restart, volatile and "has a default". Bit
+    // 8 is set if the default is a string, and bit 9 is set if the object has a list of flags.
     let conditions = u32::from(flags.bits())
         | u32::from(step.digits != 0) << 5
         | u32::from(!description.unit().is_empty()) << 6

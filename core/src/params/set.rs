@@ -8,11 +8,11 @@ use super::{ParamStore, Parameter};
 use crate::files::Flags;
 use crate::vfs::{Client, EntryTable, Error, FilePath, Result, visit_files};
 
-/// All parameters in a directory and its subdirectories. The files in this module show and change
-/// the parameters in a set. A set is constant and stays in flash.
+/// All parameters in a directory and its subdirectories. The files defined in this module show and
+/// change the parameters in a set. A set is constant and stays in flash.
 ///
-/// A parameter is identified by its ordinal, which is its position in the set, counted from 0 in
-/// the order in which the tables list the parameters.
+/// A parameter is identified by its ordinal, which is its position in the set. Positions are
+/// counted from 0 in the order in which the tables list the parameters.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -147,7 +147,7 @@ impl ParamSet {
     /// or trailing slash has no effect.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] with a message that names the path if the path selects no
+    /// Returns [`Error::NotFound`], with a message that names the path, if the path selects no
     /// parameter.
     pub fn select(&self, path: &[u8]) -> Result<Range<u16>> {
         let path = trim_slashes(path);

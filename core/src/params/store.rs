@@ -13,7 +13,7 @@ pub trait ParamStore: Sync {
     /// Passes a request to the task that accesses the storage. This method does not wait.
     ///
     /// # Errors
-    /// Returns [`Error::Busy`] with a message that names the reason if the store has no room for
+    /// Returns [`Error::Busy`], with a message that gives the reason, if the store has no room for
     /// another request. In this case, the request is dropped.
     fn start(&self, request: StoreRequest) -> Result<()>;
 }

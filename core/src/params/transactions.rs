@@ -1,9 +1,8 @@
 //! Transactions, which let a client change several parameters at once.
 //!
-//! A transaction is a directory that contains a second copy of the file for each parameter in a
-//! set. A value written to such a file is checked and staged, but the parameter itself does not
-//! change. The `commit` command checks all staged values together and then sets either all of them
-//! or none.
+//! A transaction is a directory that contains a second file for each parameter in a set. A value
+//! written to such a file is checked and staged, but the parameter itself does not change. The
+//! `commit` command checks all staged values together and then sets either all of them or none.
 
 mod commit;
 mod ctl;
@@ -21,8 +20,8 @@ use crate::vfs::{Client, EntryTable, Error, File, FileTable, Key, Mirror, Node, 
 use memory::{SlotMemory, StagedValue, Transaction};
 
 /// The `transactions` directory of a [`ParamSet`], which contains `SLOTS` transactions. Each
-/// transaction can change at most `VALUES` parameters. The text of each new value can have at most
-/// `TEXT` bytes.
+/// transaction can change at most `VALUES` parameters. The text of each new value can be at most
+/// `TEXT` bytes long.
 ///
 /// The directory contains the subdirectories `0`, `1`, and so on. Each subdirectory contains a
 /// `ctl` file and mirrors the set's directory. The mirror shows the parameters and the directories
@@ -36,10 +35,9 @@ use memory::{SlotMemory, StagedValue, Transaction};
 /// - A read of a parameter returns the staged value if there is one, and the current value
 ///   otherwise.
 /// - The `commit` command sets all parameters to their staged values, or fails and sets none. The
-///   command fails if any parameter's check function rejects the values that the parameters would
-///   have, or if a parameter has changed since its value was staged. `commit force` ignores such
-///   changes. `abort` discards the staged values. After these commands, the client can stage other
-///   values.
+///   command fails if any parameter's check function rejects the new values of the parameters, or
+///   if a parameter has changed since its value was staged. `commit force` ignores such changes.
+///   `abort` discards the staged values. After these commands, the client can stage other values.
 /// - A read of `ctl` returns the number of staged values, such as `3 changes`, or the text of the
 ///   last refusal.
 ///
@@ -128,7 +126,8 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> EntryTable
 
     fn node(&'static self, key: Key) -> Option<Node> {
         let slot = self.slots.get(usize::from(key.index()?))?;
-        // The depth of the table that contains this directory includes the levels below it.
+        // The depth of the table that contains this directory already includes the levels below
+        // this directory.
         Some(Node::Mirror(slot, 0))
     }
 
@@ -155,8 +154,8 @@ struct Slot<const VALUES: usize, const TEXT: usize> {
 /// of its parameter.
 const CTL: u16 = u16::MAX;
 
-/// The key of `ctl`, which is the greatest index. If the set's directory has 255 entries, `ctl`
-/// replaces the last one.
+/// The key of `ctl`, which has the greatest possible index. If the set's directory has 255 entries,
+/// `ctl` replaces the last one.
 const CTL_KEY: Key = Key::new(u8::MAX - 1, 0);
 
 impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
@@ -175,7 +174,8 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     /// Begins a transaction for `client`.
     ///
     /// # Errors
-    /// Returns [`Error::Busy`] with a message that names the client that holds the transaction.
+    /// Returns [`Error::Busy`] if a client already holds the transaction. The message names that
+    /// client.
     fn begin(&self, client: Client) -> Result<()> {
         let holder = self.with_transaction(|transaction| {
             let holder = transaction.holder();
@@ -187,8 +187,8 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         if holder.is_some() { Err(self.refuse(holder, None)) } else { Ok(()) }
     }
 
-    /// Returns the error for a request to a transaction that `holder` began. If `holder` itself
-    /// made the request, `client` must be `holder`, and the transaction has no room for a value.
+    /// Returns the error for a request to a transaction that `holder` began. If `client` is
+    /// `holder`, the error states that the transaction has no room for another value.
     #[cold]
     fn refuse(&self, holder: Option<Client>, client: Option<Client>) -> Error {
         let number = Decimal::from(self.number);
@@ -208,7 +208,7 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
         }
     }
 
-    /// Discards all staged values. If `ends` is `true`, also ends the transaction.
+    /// Discards all staged values, and ends the transaction if `ends` is `true`.
     #[inline(never)]
     fn discard(&self, ends: bool) {
         self.with_transaction(|transaction| {

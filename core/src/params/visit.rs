@@ -5,8 +5,8 @@ use core::fmt;
 use crate::files::Parameter;
 use crate::vfs::{EntryTable, FilePath, visit_files};
 
-/// Calls `each` for every parameter in `dir` and its subdirectories, in the order in which the
-/// tables list them, until `each` returns an error.
+/// Calls `each` for every parameter in `dir` and its subdirectories, in table order, until `each`
+/// returns an error.
 ///
 /// # Errors
 /// Returns the error that `each` returns.

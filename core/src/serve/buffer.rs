@@ -19,9 +19,10 @@ const DIRECT_MIN: usize = 32 * 1024;
 /// batch of 32 requests of 4 KiB each. Embedded boards use smaller buffers.
 const BATCH_SIZE: usize = 136 * 1024;
 
-/// The cost of a request that is answered in place, in units of [`TransportRead::poll_budget`].
+/// The cost, in units of [`TransportRead::poll_budget`], of a request that is answered in place.
 pub(super) const COST_IN_PLACE: u32 = 1;
-/// The cost of a request that is not answered in place, in units of [`TransportRead::poll_budget`].
+/// The cost, in units of [`TransportRead::poll_budget`], of a request that is not answered in
+/// place.
 pub(super) const COST_OTHER: u32 = 4;
 
 /// The receiving half of a transport. Every type that implements [`Read`] also implements this
@@ -115,7 +116,7 @@ pub(super) struct Frame {
     pub(super) size: usize,
 }
 
-/// An invalid size field, which is less than 7 or greater than msize.
+/// The value of an invalid size field, which is less than 7 or greater than msize.
 pub(super) struct InvalidSize(u32);
 
 impl<R, W> From<InvalidSize> for Disconnect<R, W> {
@@ -169,7 +170,7 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         self.head = self.head.saturating_add(size).min(self.tail);
     }
 
-    /// If the first frame is complete, moves it to `own`. Never waits.
+    /// Moves the first frame to `own` if the frame is complete. Never waits.
     pub(super) fn take_frame(
         &mut self,
         own: &mut impl Buffer,

@@ -162,7 +162,7 @@ where
         }
     }
 
-    /// Answers requests for in-memory files until a request arrives that needs a worker, and
+    /// Answers requests for in-memory files until a request arrives that needs a worker, then
     /// returns that request.
     fn next_request<B: Buffer>(
         &self,
@@ -218,7 +218,7 @@ where
             Ok(())
         };
         // The condition is constant, so the compiler removes the flush if replies are never
-        // gathered. The compiler could not remove a flush that is awaited directly.
+        // gathered. The compiler cannot remove a flush that is awaited directly.
         poll_with(flush, |flush, cx| {
             if Replies::<W, O>::GATHERS { flush.poll(cx) } else { Poll::Ready(Ok(())) }
         })
@@ -269,9 +269,9 @@ where
         self.tx.try_with(answer).unwrap_or(Ok(false))
     }
 
-    /// Polls the future that answers a request. Its output is the length of the reply. If the
-    /// request is cancelled, the length is 0 and no reply is sent. If the request would have to
-    /// wait but is not allowed to, returns the error to reply with.
+    /// Polls the future that answers a request. The output of the future is the length of the
+    /// reply. If the request is cancelled, the length is 0 and no reply is sent. Returns the error
+    /// to reply with if the request needs to wait but is not allowed to.
     fn poll_answer(
         &self,
         slot: &RequestSlot,

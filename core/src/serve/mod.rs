@@ -147,9 +147,8 @@ where
     }
 }
 
-/// Serves one connection like [`serve`], but returns `None` when the future returned by `until`
-/// completes. For example, the future can wait for an idle timeout or for a request to restart the
-/// device.
+/// Like [`serve`], but returns `None` when the future returned by `until` completes. For example,
+/// the future can wait for an idle timeout or for a request to restart the device.
 ///
 /// `until` receives a function that returns the number of requests in flight.
 pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(

@@ -78,8 +78,8 @@ impl SlotStorage for [RequestSlot] {
 /// All slots of one connection.
 pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     storage: &'a L,
-    /// The number of slots that have been used at least once. Searches skip slots that have never
-    /// been used.
+    /// The number of slots that have been used at least once. A search skips the slots that have
+    /// never been used.
     used: Cell<usize>,
     busy: Cell<usize>,
     waiting: Cell<usize>,

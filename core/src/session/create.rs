@@ -1,5 +1,5 @@
-//! The handler for Tcreate and the decoder for Topen, the 9P2000 and 9P2000.u requests that contain
-//! an open mode.
+//! The handler for Tcreate and the decoder for Topen. Both requests contain an open mode and exist
+//! only in 9P2000 and 9P2000.u.
 
 use super::attributes::permissions;
 use super::dispatch::{Call, check_end, fields};

@@ -39,9 +39,9 @@ macro_rules! fields {
 }
 pub(super) use fields;
 
-/// Selects the handler for a request of type `$kind`. Expands to `$handle!(name)` for the handler
-/// with that name, to `$boxed!(name)` if the handler needs a lot of memory, or to `$other` if the
-/// tree does not serve the request.
+/// Selects the handler for a request of type `$kind`. Expands to `$handle!(name)`, or to
+/// `$boxed!(name)` if the handler needs a lot of memory, where `name` is the name of the handler.
+/// Expands to `$other` if the tree does not serve the request.
 macro_rules! handlers {
     ($kind:ident, $handle:ident, $boxed:ident, $other:expr) => {
         match $kind {
@@ -268,7 +268,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Checks that the fields of a request were well-formed and that no bytes follow them.
+/// Checks that the fields of a request are well-formed and that no bytes follow them.
 #[inline(never)]
 pub(super) fn check_end(reader: &Reader<'_>) -> Result<()> {
     reader.finish().map_err(malformed_request)

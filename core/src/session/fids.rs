@@ -70,7 +70,7 @@ impl Access {
     /// The bit that is set if a read has blocked and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
 
-    /// Returns the access that opening a file in this mode requests.
+    /// Returns the access that is requested when a file is opened in this mode.
     pub(super) fn new(mode: OpenMode, remove: bool) -> Access {
         Access(u8::from(mode.read) | u8::from(mode.write) << 1 | u8::from(remove) << 2)
     }
@@ -296,7 +296,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.has_serial(serial)).map(change)
     }
 
-    /// Sets the fid's inode and swaps its state with `state` if the fid still has this serial
+    /// Sets the fid's inode and swaps the fid's state with `state` if the fid still has this serial
     /// number. Returns whether the fid has this serial number.
     fn replace_fid(
         &self,
@@ -305,8 +305,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         inode: V::Inode,
         state: &mut FidStateOf<V>,
     ) -> bool {
-        // The fid also gets a new serial number, so that requests that still wait on the old state
-        // fail.
+        // The fid also gets a new serial number, so that requests that are still waiting on the old
+        // state fail.
         let fresh = self.next_serial();
         match self.fids.borrow_mut().get_mut(fid.0) {
             Some(found) if found.has_serial(record.serial()) => {
@@ -350,7 +350,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Makes the fid refer to `inode` and sets the fid's state to `state`. Closes the file that the
-    /// fid had open, if any. If the fid no longer exists, closes the file in `state` instead.
+    /// fid had open, if any. If the fid no longer exists, the file in `state` is closed instead.
     pub(super) fn move_fid_to(
         &self,
         fid: wire::Fid,

@@ -113,8 +113,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     pub(super) async fn setattr(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, set) = fields!(self, call, TSETATTR, Setattr { fid, set });
         let inode = self.inode(fid)?;
-        // A request with only the CTIME bit is also a change, even though it contains no time for
-        // CTIME.
+        // A request that sets only the CTIME bit also counts as a change, even though it contains
+        // no time for CTIME.
         if set.valid & SetAttr::CHANGES != 0 {
             let mut wanted = wanted::<V>(&set);
             if !V::TreeKind::IMMUTABLE {
@@ -290,7 +290,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a Treaddir with whole entries. `offset` must be 0 or the offset stored in an entry
-    /// in an earlier reply.
+    /// of an earlier reply.
     pub(super) async fn readdir(&self, call: &mut Call<'_>) -> Result<()> {
         let (fid, offset, count) = fields!(self, call, TREADDIR, Readdir { fid, offset, count });
         let Call { buf, tag, .. } = call;
@@ -359,8 +359,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.encode_empty(call)
     }
 
-    /// Answers a Tgetlock. The reply is built after the request in the buffer, because it may
-    /// borrow a client name from the request.
+    /// Answers a Tgetlock. The reply is built in the part of the buffer that follows the request,
+    /// because it may borrow a client name from the request.
     pub(super) async fn getlock(&self, call: &mut Call<'_>) -> Result<()> {
         let Call { buf, len, tag } = call;
         let (len, tag) = (*len, *tag);

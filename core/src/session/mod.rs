@@ -1,5 +1,5 @@
-//! The session for one connection, which stores the fids, the dialect and the msize. A session
-//! translates each request into calls to a tree, and builds the reply from the results.
+//! The session for one connection. A session stores the fids, the dialect and the msize, translates
+//! each request into calls to a tree, and builds the reply from the results.
 //!
 //! A session performs no I/O. The [`serve`](crate::serve) module passes request frames to the
 //! session one at a time, but several requests may be in progress at the same time.
@@ -63,7 +63,7 @@ use crate::wire::{self, Dialect, Tag};
 /// fits into a message of this size.
 pub const MIN_MSIZE: u32 = 256;
 
-/// The maximum number of bytes that one read returns from a file that [may block](Vfs::may_block).
+/// The maximum number of bytes returned by one read of a file that [may block](Vfs::may_block).
 /// Such files return little data at a time, and many reads of them may be pending simultaneously.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
@@ -79,8 +79,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Creates limits with an msize of `msize` bytes. The data in a read or write has no separate
-    /// limit.
+    /// Creates limits with an msize of `msize` bytes. The amount of data in a read or write is not
+    /// limited separately.
     #[must_use]
     pub const fn new(msize: u32) -> Limits {
         Limits { msize, iounit: 0 }
@@ -209,7 +209,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     pub fn answer<'b>(&'b self, buf: &'b mut [u8], len: usize) -> impl Future<Output = usize> {
         let tag = wire::tag(buf.get(..len).unwrap_or_default());
         let mut call = Call { buf: self.within_msize(buf), len, tag };
-        // This is not an `async fn`, because its future would contain the arguments twice.
+        // This is not an `async fn`, because the future of an `async fn` would contain the
+        // arguments twice.
         async move {
             let kind = wire::kind(call.frame());
             self.notify_start();
@@ -249,7 +250,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Answers the request at the front of `buf` with `error`, without decoding the request.
+    /// Answers the request at the start of `buf` with `error`, without decoding the request.
     /// Overwrites the request with the reply and returns the length of the reply.
     pub fn refuse(&self, buf: &mut [u8], error: &Error) -> usize {
         self.notify_start();
@@ -275,8 +276,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Shuts down the session cleanly. Releases every fid, removes the files that were opened with
-    /// ORCLOSE, and waits until the tree has removed them.
+    /// Shuts down the session cleanly. Releases every fid, and waits for the tree to remove the
+    /// files that were opened with ORCLOSE.
     ///
     /// # Cancel safety
     /// If the future is dropped, the remaining files are not removed. These files are closed when

@@ -66,7 +66,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         // A decoded list borrows the bytes of the frame.
         let List::Wire { count: wanted, bytes } = wnames else { return Err(Error::Invalid) };
         let mut names = Reader::new(bytes, Dialect::Legacy);
-        // The qids are stored after the request, because the reply overwrites the request.
+        // Store the qids in the space after the request, because the reply overwrites the request.
         let room = rest.len();
         let mut qids = Writer::new(rest, Dialect::Legacy);
         let mut count = 0;
@@ -82,8 +82,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if qids.finish().is_err() {
             return Err(message_too_large(room));
         }
-        // According to walk(5), if a name was not found, the reply contains the qids found so far,
-        // and newfid is unaffected.
+        // According to walk(5), if a name is not found, the reply contains the qids of the names
+        // before it, and newfid is unaffected.
         if count == wanted {
             match reserved {
                 Some(reserved) => reserved.commit(record, inode, FidState::Walked),

@@ -121,8 +121,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Returns the read that a Tread (read(5)) requests, or `None` if the request is not a Tread of
-    /// a file that is open for reading. [`read_dir`](Session::read_dir) answers any other Tread.
+    /// Decodes a Tread (read(5)) of a file that is open for reading. Returns `None` for any other
+    /// request. [`read_dir`](Session::read_dir) answers any other Tread.
     pub(super) fn decode_file_read(&self, call: &Call<'_>) -> Option<FileRead<V>> {
         if wire::kind(call.frame()) != wire::TREAD {
             return None;
@@ -243,8 +243,7 @@ pub(super) struct FileRead<V: Vfs> {
     pub(super) count: usize,
 }
 
-/// Returns the part of a reply that holds the data for an Rread or Rreaddir, which is at most
-/// `count` bytes long.
+/// Returns the part of an Rread or Rreaddir that holds the data, limited to `count` bytes.
 pub(super) fn read_data(buf: &mut [u8], count: usize) -> &mut [u8] {
     let data = buf.get_mut(wire::RREAD_HEADER..).unwrap_or_default();
     let len = data.len().min(count);

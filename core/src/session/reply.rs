@@ -31,7 +31,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 Some(T::Readdir { count, .. }) => self.data_size(count),
                 _ => 0,
             },
-            // The qids are stored after the request until the walk is complete.
+            // Until the walk is complete, the qids are stored in the space after the request.
             wire::TWALK => match self.decode::<{ wire::TWALK }>(frame) {
                 Some(T::Walk { wnames, .. }) => {
                     frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE))
@@ -39,7 +39,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 _ => 0,
             },
             wire::TSTAT | wire::TREADLINK => LINK_REPLY_MAX,
-            // The reply is built in the buffer after the request. The reply names the client that
+            // The reply is built in the space after the request. The reply names the client that
             // holds the lock, so leave room for the longest possible name.
             wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
             _ => 0,
@@ -129,7 +129,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         writer.close()
     }
 
-    /// Builds an Rwalk from the `count` qids that are stored after the request of `len` bytes. The
+    /// Builds an Rwalk from the `count` qids that follow the request of `len` bytes in `buf`. The
     /// reply overwrites the request.
     pub(super) fn encode_walk(
         &self,
@@ -154,8 +154,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             errno.encode(&mut writer);
             return writer.close().unwrap_or(0);
         }
-        // The text can be too long only if frames are very small, as on embedded boards. A
-        // truncated text always fits.
+        // The text can be too long only if frames are very small, as on embedded boards. Truncated
+        // text always fits.
         let room = buf.len().saturating_sub(ERROR_FIELDS);
         let mut writer = self.start_reply(buf, wire::RERROR, tag);
         error.read_message(|message| {

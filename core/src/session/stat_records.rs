@@ -66,7 +66,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// Writes a directory entry's record at the front of `free`. If `first` is `true` and the
+    /// Writes a directory entry's record to the start of `free`. If `first` is `true` and the
     /// `extension` field does not fit, the field is left empty, because the next read would not
     /// have room for it either.
     ///
@@ -88,7 +88,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(record.map_or(ListedRecord::TooLarge, ListedRecord::Written))
     }
 
-    /// Writes the record of an inode at the front of `free`. Returns the length of the record, or
+    /// Writes the record of an inode to the start of `free`. Returns the length of the record, or
     /// `None` if the record does not fit. If `always` is `true` and only the `extension` field does
     /// not fit, the field is left empty.
     async fn record(
@@ -105,7 +105,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Writes the record of an inode, with an empty `extension` field, at the front of `free`.
+    /// Writes the record of an inode, with an empty `extension` field, to the start of `free`.
     /// Returns the length of the record, or `None` if the record does not fit.
     fn fill_record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
         let mut owners = Owners::default();
@@ -281,7 +281,7 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
         | attr.mode & 0o777
 }
 
-/// Returns the number of a file's owner. User 0 owns every file in an immutable tree.
+/// Returns the user number of a file's owner. User 0 owns every file in an immutable tree.
 pub(super) fn owner_id<V: Vfs>(id: u32) -> u32 {
     if V::TreeKind::IMMUTABLE { 0 } else { id }
 }

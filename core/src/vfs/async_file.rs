@@ -48,10 +48,9 @@ impl Transfer<'_> {
 /// The file must also be a [`FileTable`] whose [`async_file`](FileTable::async_file) method returns
 /// it.
 pub trait AsyncFile: File + FileTable + Sync {
-    /// Starts a transfer, or continues it if `pending` refers to a request that an earlier call
-    /// started for the same transfer. Returns the number of bytes transferred, which is 0 for a
-    /// flush. If the transfer has to wait, this method registers the waker of `cx` and returns
-    /// `Pending`.
+    /// Starts a transfer, or continues it if an earlier call for the same transfer has stored a
+    /// request in `pending`. Returns the number of bytes transferred, which is 0 for a flush. If
+    /// the transfer has to wait, this method registers the waker of `cx` and returns `Pending`.
     ///
     /// # Cancel safety
     /// Dropping `pending` [cancels](AsyncFile::cancel) the request.

@@ -161,8 +161,8 @@ pub struct OpenMode {
     /// Whether to truncate the file to length 0. Files that cannot be truncated, such as commands,
     /// streams and parameters, ignore this flag.
     pub truncate: bool,
-    /// Whether to write at the end of the file, regardless of the offset. If the file is opened
-    /// only for reading, the reader [follows](OpenMode::follows) the file's value.
+    /// Whether to write at the end of the file, regardless of the offset. If the file is opened for
+    /// reading only, the reader [follows](OpenMode::follows) the file's value.
     pub append: bool,
     /// Whether to clear the set-user-id and set-group-id bits when the file is written or
     /// truncated. The flag is set for every user except root (`write(2)`).
@@ -177,8 +177,8 @@ impl OpenMode {
     /// The mode for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode::new(true, true);
 
-    /// Returns whether the reader follows the file's value, which is the case if the file is opened
-    /// only for reading and with the append flag. Programs do not use this combination by accident,
+    /// Returns whether the reader follows the file's value, that is, whether the file is opened for
+    /// reading only and with the append flag. Programs do not use this combination by accident,
     /// because the append flag has no other effect on reads.
     #[must_use]
     pub const fn follows(&self) -> bool {

@@ -22,8 +22,8 @@ macro_rules! errors {
         ///
         /// The errors with a fixed message are constants, which can be used as patterns.
         // On an embedded board, an error is one nonzero word. An enum with one variant for each
-        // error would have the same size, but the code of each function that passes it on would be
-        // larger.
+        // error would have the same size, but every function that propagates errors would compile
+        // to more code.
         #[derive(Clone, PartialEq, Eq)]
         pub struct Error(Packed);
 
@@ -149,7 +149,7 @@ errors! {
     22 RenameRoot "Can't rename /"
     /// The message ends before its last field.
     22 MessageTooShort "message ends early"
-    /// Bytes follow the last field of the message.
+    /// Extra bytes follow the last field of the message.
     22 MessageTooLong "message has trailing bytes"
     /// A string in the message contains a NUL byte.
     22 NulInString "string contains a NUL byte"

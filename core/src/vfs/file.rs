@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 
 use super::{Error, OpenMode, Result, Text, Waiter};
 
-/// The attributes that a file has regardless of the tree that contains it.
+/// The tree-independent attributes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FileStat {
@@ -133,7 +133,7 @@ pub trait File {
         buf: &mut [u8],
     ) -> Poll<Result<usize>>;
 
-    /// Returns whether reads can wait for an event, as reads of a stream do.
+    /// Returns whether reads can wait for an event, for example because the file is a stream.
     fn may_block(&self) -> bool {
         false
     }

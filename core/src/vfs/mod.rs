@@ -161,8 +161,8 @@ pub trait Vfs {
     /// but never waits to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
-    /// Returns whether reads of this open file may have to wait for an event, as reads of a stream
-    /// do. The session allocates only a small buffer for such reads.
+    /// Returns whether reads of this open file may have to wait for an event, for example because
+    /// the file is a stream. The session allocates only a small buffer for such reads.
     fn may_block(&self, open: &Self::Open) -> bool {
         let _ = open;
         false
@@ -265,14 +265,14 @@ pub trait Vfs {
         Ok(StatFs { block_size: 4096, ..StatFs::default() })
     }
 
-    /// Flushes written data to stable storage, if the tree has any. If `data_only` is `true`,
+    /// If the tree uses stable storage, flushes written data to it. If `data_only` is `true`,
     /// attributes are not flushed (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);
         Ok(())
     }
 
-    /// Opens the extended attribute `name` for reading. If `name` is `None`, opens a list of all
+    /// Opens the extended attribute `name` for reading, or, if `name` is `None`, a list of all
     /// attribute names, each followed by a NUL byte. Returns the open attribute or list and its
     /// length in bytes.
     async fn open_xattr(
@@ -309,8 +309,8 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Calls `with` with an existing lock that conflicts with `lock`, or with `None` if `lock`
-    /// would be granted. This method corresponds to `F_GETLK` in `fcntl(2)`.
+    /// Calls `with`, passing an existing lock that conflicts with `lock`, or `None` if `lock` would
+    /// be granted. This method corresponds to `F_GETLK` in `fcntl(2)`.
     async fn get_lock<R>(
         &self,
         open: &Self::Open,

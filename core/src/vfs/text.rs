@@ -12,7 +12,7 @@ pub trait Text: fmt::Write {
     /// Returns the content.
     fn bytes(&self) -> &[u8];
 
-    /// Removes all bytes after the first `length` bytes. Does nothing if the content is not longer.
+    /// Truncates the content to `length` bytes. Shorter content is left unchanged.
     fn truncate(&mut self, length: usize);
 
     /// Appends `bytes`.
@@ -92,7 +92,7 @@ pub fn check_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// Checks the offset of a write as [`check_offset`] does, but returns a different error message.
+/// Same as [`check_offset`], but with the error message for writes.
 ///
 /// # Errors
 /// Returns [`Error::Invalid`] with a message such as `Bad write offset -2`.
@@ -106,12 +106,12 @@ pub fn check_write_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// Writes a character as a string. To save flash, a type that implements [`fmt::Write`] can call
-/// this function in its [`write_char`](fmt::Write::write_char), because the default implementation
-/// is compiled for each type.
+/// Writes a character with [`write_str`](fmt::Write::write_str). To save flash, a type that
+/// implements [`fmt::Write`] can call this function in its [`write_char`](fmt::Write::write_char),
+/// because the default implementation is compiled for each type.
 ///
 /// # Errors
-/// Returns the error of `out`.
+/// Returns an error if writing to `out` fails.
 #[inline(never)]
 pub fn write_char(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
     out.write_str(character.encode_utf8(&mut [0; 4]))
@@ -136,7 +136,7 @@ pub struct Window<'a> {
 #[cfg(feature = "params")]
 #[derive(Debug, Clone, Copy)]
 struct Json {
-    /// Whether the text is escaped, because it is in a string.
+    /// Whether the next text belongs to a string and must be escaped.
     in_string: bool,
     /// The last byte.
     last: u8,
@@ -148,7 +148,8 @@ impl<'a> Window<'a> {
     /// Creates a writer that discards the first `skip` bytes and stores the following bytes in
     /// `buf`.
     pub fn new(skip: u64, buf: &'a mut [u8]) -> Window<'a> {
-        // No text is longer than `usize::MAX`, so all of it is discarded if `skip` is larger.
+        // No text is longer than `usize::MAX` bytes, so a larger `skip` also discards the whole
+        // text.
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         Window {
             skip,
@@ -171,8 +172,8 @@ impl<'a> Window<'a> {
         self.length
     }
 
-    /// Ends a read at `offset`, for which the writer was created, and returns the number of bytes
-    /// in the buffer.
+    /// Completes a read at `offset` and returns the number of bytes in the buffer. The writer must
+    /// have been created for a read at this offset.
     ///
     /// # Errors
     /// Returns the same errors as [`read_at`].

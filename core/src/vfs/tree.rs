@@ -44,7 +44,7 @@ const DIR_MODE: u32 = 0o775;
 /// most `TEXT` bytes of rendered text.
 ///
 /// When `OPENS` files are open, opening another file fails with [`Error::TooManyOpen`]. Open
-/// directories do not count toward `OPENS`. Files longer than `TEXT` must serve reads without
+/// directories do not count toward `OPENS`. Files longer than `TEXT` bytes must serve reads without
 /// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 ///
 /// The kind `K` is [`ImmutableTree`] or [`AsyncTree`]. A tree that contains an
@@ -63,7 +63,7 @@ impl<const OPENS: usize, const TEXT: usize, K> fmt::Debug for StaticTree<OPENS, 
     }
 }
 
-/// An inode in a [`StaticTree`], which is a path packed into a `u64`.
+/// An inode in a [`StaticTree`], represented by a path that is packed into a `u64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PackedPath([u32; 2]);
@@ -220,7 +220,8 @@ fn id(path: PackedPath, dir: bool) -> Id {
     Id { ino: path.bits().wrapping_add(1), kind, version: 0 }
 }
 
-/// Tells the observers of all parameters that a file refused a request from `client`.
+/// Notifies all observers of a refused request from `client` if `result` is an error. Returns
+/// `result`.
 fn report<T>(client: Client, result: Result<T>) -> Result<T> {
     #[cfg(feature = "params")]
     if let Err(error) = &result {

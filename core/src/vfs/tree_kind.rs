@@ -70,14 +70,13 @@ pub trait TreeKind {
     /// The future for a rare request that needs a lot of memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts handling a request like [`handle`](TreeKind::handle), but stores the future on the
-    /// heap if a heap is available. A future stored in the connection would take up memory even
-    /// while the connection is idle.
+    /// Like [`handle`](TreeKind::handle), but stores the future on the heap if a heap is available.
+    /// A future stored in the connection would take up memory even while the connection is idle.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 
-/// The data that a session stores with each fid, in addition to its inode and state. An immutable
-/// tree needs less data, which saves RAM.
+/// The data that a session stores with each fid, in addition to its inode and state. To save RAM, a
+/// session stores less data for an immutable tree.
 pub trait FidRecord: Copy {
     /// Creates the record for a fid that refers to the root directory on behalf of `user`.
     fn new(user: u32) -> Self;
@@ -94,11 +93,11 @@ pub trait FidRecord: Copy {
     /// user.
     fn user(&self) -> u32;
 
-    /// Makes the current inode, which has the inode number `ino`, the attach point. Walking `..`
-    /// never goes above the attach point.
+    /// Makes the current inode the attach point. `ino` is its inode number. Walking `..` never goes
+    /// above the attach point.
     fn set_attach_point(&mut self, ino: u64);
 
-    /// Returns whether the current inode, which has the inode number `ino`, is the attach point.
+    /// Returns whether the current inode is the attach point. `ino` is its inode number.
     fn is_attach_point(&self, ino: u64) -> bool;
 
     /// Records a walk from the current inode to one of its entries.
@@ -181,8 +180,8 @@ impl FidRecord for ImmutableRecord {
     }
 
     fn enter(&mut self) {
-        // If the number overflows, the client cannot walk back up to the attach point, but it
-        // cannot walk above it either.
+        // If the number overflows, the client cannot walk back up to the attach point, but cannot
+        // walk above it either.
         self.depth = self.depth.saturating_add(1);
     }
 
@@ -401,7 +400,7 @@ impl<T> Future for Completed<T> {
 }
 
 pin_project! {
-    /// The future for a read that fails once its file is closed.
+    /// The future for a read that fails when its file is closed.
     #[derive(Debug)]
     pub struct ReadWhileOpen<F, W> {
         #[pin]

@@ -13,8 +13,8 @@ use core::task::Waker;
 
 use critical_section::Mutex;
 
-/// A counter that is incremented whenever a task in a list is woken or a chain is broken. After a
-/// change, the tasks that registered earlier must register again. All lists share one counter,
+/// A counter that is incremented whenever a task in a list is woken or a chain is broken. When it
+/// changes, the tasks that registered earlier must register again. All lists share one counter,
 /// because unnecessary registrations are harmless. The counter is written only in critical
 /// sections.
 static BREAKS: AtomicU32 = AtomicU32::new(0);

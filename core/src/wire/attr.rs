@@ -174,7 +174,7 @@ record! {
 }
 
 impl<'a> Dirent<'a> {
-    /// Writes the entry at the start of `buf` and returns its length in bytes.
+    /// Writes the entry to the start of `buf` and returns its length in bytes.
     ///
     /// # Errors
     /// Returns [`Full`] and leaves the contents of `buf` unspecified if the entry does not fit.

@@ -86,7 +86,8 @@ impl<'a> Reader<'a> {
     /// Returns the connection's dialect.
     #[inline]
     pub fn dialect(&self) -> Dialect {
-        // If only one dialect is enabled, this value is constant, and no other code is compiled.
+        // If only one dialect is enabled, this value is constant, so the compiler removes the code
+        // for the other dialects.
         if cfg!(feature = "classic") { self.dialect } else { Dialect::Linux }
     }
 
@@ -140,7 +141,8 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Takes the size of a record and discards the bytes after the record. Returns these bytes.
+    /// Consumes the size of a record, limits the reader to the record, and returns the bytes after
+    /// the record.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn start_sized(&mut self) -> &'a [u8] {
         let size = self.number(2);
@@ -148,7 +150,7 @@ impl<'a> Reader<'a> {
         core::mem::replace(&mut self.bytes, record)
     }
 
-    /// Checks that the whole record has been taken, and continues with the bytes after it.
+    /// Checks that the whole record has been consumed, and continues with the bytes after it.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn finish_sized(&mut self, rest: &'a [u8]) {
         if !self.bytes.is_empty() {
@@ -199,7 +201,7 @@ pub struct Writer<'b> {
 }
 
 impl<'b> Writer<'b> {
-    /// Creates a writer that encodes fields in `dialect`, from the start of `buf`.
+    /// Creates a writer that encodes fields in `dialect` and writes them to the start of `buf`.
     #[inline]
     pub fn new(buf: &'b mut [u8], dialect: Dialect) -> Self {
         Self { buf, at: 0, dialect }
@@ -208,7 +210,8 @@ impl<'b> Writer<'b> {
     /// Returns the connection's dialect.
     #[inline]
     pub fn dialect(&self) -> Dialect {
-        // If only one dialect is enabled, this value is constant, and no other code is compiled.
+        // If only one dialect is enabled, this value is constant, so the compiler removes the code
+        // for the other dialects.
         if cfg!(feature = "classic") { self.dialect } else { Dialect::Linux }
     }
 
@@ -285,7 +288,7 @@ impl<'b> Writer<'b> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }
     }
 
-    /// Fills in the message size and then finishes writing, as [`finish`](Writer::finish) does.
+    /// Fills in the message size and then calls [`finish`](Writer::finish).
     ///
     /// # Errors
     /// Returns [`Full`] if the message did not fit.

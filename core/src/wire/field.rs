@@ -41,7 +41,7 @@ macro_rules! integers {
 
 integers! { u8 u16 u32 u64 }
 
-/// File content, which is encoded as `count[4]`, followed by that many arbitrary bytes.
+/// File content, encoded as `count[4]` followed by that many arbitrary bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Data<'a>(pub &'a [u8]);
 
@@ -80,12 +80,12 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// A list, which is encoded as `count[2]`, followed by that many values. The list borrows either
-/// the bytes of a decoded frame or the values to encode.
+/// A list, encoded as `count[2]` followed by that many values. The list borrows either the bytes of
+/// a decoded frame or the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// The bytes of a decoded frame. Decoding checks every value. If a list was not created by
-    /// decoding, its iterator stops at the first malformed value.
+    /// The bytes of a decoded frame. Decoding checks every value. The iterator of a list that was
+    /// not created by decoding stops at the first malformed value.
     Wire {
         /// Number of values.
         count: u16,

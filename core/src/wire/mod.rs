@@ -60,8 +60,8 @@ pub fn tag(frame: &[u8]) -> Tag {
     }
 }
 
-/// Returns the type byte of a frame. If the frame is too short, returns 0, which is not a valid
-/// message type.
+/// Returns the type byte of a frame. If the frame is too short, the result is 0, which is not a
+/// valid message type.
 #[inline]
 pub fn kind(frame: &[u8]) -> u8 {
     frame.get(4).copied().unwrap_or(0)
@@ -72,7 +72,7 @@ pub fn kind(frame: &[u8]) -> u8 {
 /// read straight into the reply buffer.
 ///
 /// `count` is limited to the number of bytes that follow the header in `buf`. If `buf` is shorter
-/// than the header, writes nothing and returns 0.
+/// than the header, nothing is written and the result is 0.
 #[inline]
 pub fn finish_read(buf: &mut [u8], kind: u8, tag: Tag, count: usize) -> usize {
     let Some((header, data)) = buf.split_first_chunk_mut::<RREAD_HEADER>() else { return 0 };

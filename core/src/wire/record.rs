@@ -112,7 +112,7 @@ impl<'a> Field<'a> for Qid {
     }
 }
 
-/// Formats the kind in hexadecimal, followed by the version and the path, as in `80.5.12`.
+/// Formats the kind in hexadecimal, followed by the version and the path, for example `80.5.12`.
 impl fmt::Display for Qid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}.{}.{}", self.kind, self.version, self.path)

@@ -96,8 +96,8 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Takes the fields of a request of type `KIND`, which is a constant so that only the
-            /// code for this type is compiled. The caller must have checked the type.
+            /// Takes the fields of a request of type `KIND`. The type is a constant so that only
+            /// the code for this type is compiled. The caller must have checked the type.
             #[inline(always)]
             pub(crate) fn take<const KIND: u8>(reader: &mut Reader<'a>) -> Option<Self> {
                 match KIND {
@@ -174,8 +174,8 @@ macro_rules! messages {
                 writer.close()
             }
 
-            /// Appends the fields of the reply to a request of type `REQUEST`, which is a constant
-            /// so that only the code for this type is compiled.
+            /// Appends the reply's fields. The type of the request, `REQUEST`, is a constant so
+            /// that only the code for this type is compiled.
             #[inline(always)]
             pub(crate) fn put<const REQUEST: u8>(&self, writer: &mut Writer<'_>) {
                 match REQUEST {

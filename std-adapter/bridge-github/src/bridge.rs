@@ -165,10 +165,9 @@ impl<A: Api, D: Database> Bridge<A, D> {
         is_fresh.then_some(repo).into_iter().collect()
     }
 
-    /// Reads the statuses of the given commits from GitHub. These commits are no longer heads, but
-    /// the capabilities give precedence to the statuses that the branch contains for them. The
-    /// bridge may have sent these statuses to GitHub before it was restarted. The bridge must now
-    /// send only the statuses that GitHub does not have.
+    /// Reads from GitHub the statuses of former heads, but only where the capabilities give
+    /// precedence to the statuses in the branch. The bridge may have sent these statuses to GitHub
+    /// before it was restarted, and must now send only the missing ones.
     async fn read_owned_statuses(&mut self, repo: &Repo, datakit: &Snapshot) {
         let mirror = Mirror(&self.settings.capabilities);
         let part = datakit.of_repo(repo);
@@ -217,7 +216,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         }
     }
 
-    /// Sends changes made in the branch to GitHub.
+    /// Updates GitHub with changes made in the branch.
     async fn push(&mut self, datakit: &Snapshot, fresh: &BTreeSet<Repo>) {
         let BridgeMemory { synced, github, .. } = &self.memory;
         let pushes = round::pushes(datakit, synced, github, fresh, &self.settings.capabilities);
@@ -240,7 +239,7 @@ impl<A: Api, D: Database> Bridge<A, D> {
         }
     }
 
-    /// Writes changes made on GitHub to the branch.
+    /// Updates the branch with changes made on GitHub.
     async fn write(&mut self, branch: &D::Branch, datakit: &Snapshot) -> Result<()> {
         let github = std::mem::take(&mut self.memory.github);
         self.memory.github = github.prune();

@@ -1,4 +1,4 @@
-//! Errors that stop the bridge or the reading of a repository.
+//! Errors that stop the bridge or prevent it from reading a repository.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(crate) enum SourceError {
     Git { path: PathBuf, reason: String },
 }
 
-/// Returns a function for `map_err` that adds the path to an error.
+/// Returns a function, for use with `map_err`, that adds the path to an error.
 pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> SourceError {
     move |source| SourceError::Io { path: path.to_owned(), source }
 }

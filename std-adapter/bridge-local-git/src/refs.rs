@@ -214,7 +214,7 @@ fn merge(common: &Path, packed: BTreeMap<Vec<u8>, Hash>, loose: Loose) -> Reposi
         let resolved = resolve(common, target, &packed, &loose.targets);
         match resolved {
             Some(hash) => add(&mut branches.heads, name, hash),
-            // If a symbolic ref points to a missing ref, Git does not list it as a branch.
+            // Git does not list a symbolic ref as a branch if its target is missing.
             None => {
                 if let Ok(name) = RefName::new(RefKind::Heads, name) {
                     branches.heads.remove(&name);

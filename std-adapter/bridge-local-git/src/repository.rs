@@ -43,7 +43,7 @@ fn git_dir(path: &Path) -> Result<PathBuf, SourceError> {
     }
 }
 
-/// Returns whether a directory looks like a Git directory by Git's own rules.
+/// Returns whether a directory looks like a Git directory according to Git's own rules.
 fn is_git_dir(dir: &Path) -> Result<bool, SourceError> {
     for name in ["HEAD", "objects", "refs"] {
         match fs::symlink_metadata(dir.join(name)) {

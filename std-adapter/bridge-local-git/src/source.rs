@@ -16,7 +16,7 @@ use crate::wakes::Wakes;
 const WATCHED_INTERVAL: Duration = Duration::from_secs(10);
 const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait before reading a repository again after a change. Changes in a new directory
-/// may not be reported, because the watch on the directory does not take effect immediately.
+/// might not be reported, because the watch on the directory does not take effect immediately.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
 /// The minimum delay before the next read, as a multiple of the last read's duration. The delay
 /// limits the share of CPU time spent on reading.
@@ -33,7 +33,7 @@ pub(crate) struct WatchedRepository {
     watch: Option<(Identity, RecommendedWatcher)>,
     /// The text of the last error. Consecutive errors with the same text are logged only once.
     failure: Option<String>,
-    /// When the repository is read next, even if no change is reported.
+    /// The time of the next read if no change is reported before then.
     pub(crate) next_read: Instant,
 }
 
@@ -79,7 +79,7 @@ impl WatchedRepository {
     }
 
     /// Reads the branches and watches the repository for changes. Blocks the current thread while
-    /// reading. If reading fails, logs the error and returns `None`.
+    /// reading. Logs the error and returns `None` if reading fails.
     pub(crate) fn read(&mut self, wakes: &Wakes) -> Option<Reading> {
         let start = Instant::now();
         let is_due = self.next_read <= start;

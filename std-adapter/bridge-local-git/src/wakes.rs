@@ -19,7 +19,7 @@ impl Wakes {
         }
     }
 
-    /// Waits until the set contains a source. Dropping the future does not lose a signal.
+    /// Waits until the set contains a source. No signal is lost if the future is dropped.
     pub(crate) async fn wait(&self) {
         let (indexes, notify) = &*self.0;
         while indexes.lock().is_empty() {

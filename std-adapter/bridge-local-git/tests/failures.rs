@@ -53,7 +53,7 @@ async fn a_repository_may_disappear_and_return() {
     wait_for_line(&log, "the published branches are kept");
     assert_published(&branch, &heads).await;
 
-    // Create another repository without branches at the same path.
+    // Create a different repository, which has no branches, at the same path.
     source.git(&["init", "-q", "-b", "master", "."]);
     wait_for_line(&log, "the repository can be read again");
     assert_published(&branch, &heads).await;

@@ -53,7 +53,7 @@ pub(crate) fn tests<D: Database>(
     let (metadata, target) = (&input.metadata, &input.target);
     let packages = metadata.ci_success_target_url(target, context);
     let cache = cache.clone();
-    // A new commit or URL makes a new key, so it starts another build.
+    // A new commit or URL changes the key, so it starts another build.
     let tested = input
         .head()
         .pair(&packages)

@@ -83,7 +83,7 @@ impl<D: Database> Components<D> {
         let source = self.source(input);
         let build = |label: &str| self.build(label, &input.target, &source);
         let after = |label: &str, base: &Term<()>| {
-            // The log of the base build is shown with the test for the base.
+            // The log of the base build is already shown with the base's own test.
             let base = base.without_logs();
             let (source, build) = (source.clone(), build(label));
             source.without_logs().pair(&base).bind(move |_| build.clone())

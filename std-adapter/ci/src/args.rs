@@ -19,8 +19,9 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// The first argument that restricts a command with Landlock. The server runs this program in the
-/// sandbox of a step, with the arguments that [`restrict_and_run`] describes.
+/// If this is the first argument, the program restricts a command with Landlock. The server runs
+/// the program in this way inside a step's sandbox. The other arguments are described at
+/// [`restrict_and_run`].
 ///
 /// [`restrict_and_run`]: datakit_ci::command::landlock::restrict_and_run
 pub(crate) const LANDLOCK: &str = "landlock";

@@ -1,11 +1,11 @@
-//! Sends database requests concurrently, because each of them can take long.
+//! Sends database requests concurrently, because each of them can take a long time.
 
 use std::future::Future;
 
 use datakit_client::db::{BoxFuture, Error};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-/// The maximum number of futures that run concurrently. Each of them can send several requests at
+/// The maximum number of futures that run concurrently. Each future can send several requests at
 /// once.
 const CONCURRENCY: usize = 16;
 
@@ -28,14 +28,15 @@ impl<'f, T: Send + 'f> Concurrent<'f, T> {
 }
 
 impl<'f, T: Send + 'f> Concurrent<'f, Result<T, Error>> {
-    /// Same as [`all`](Concurrent::all), but drops the remaining futures after the first error,
-    /// which is returned.
+    /// Same as [`all`](Concurrent::all), but returns the first error and drops the remaining
+    /// futures.
     pub(crate) fn try_all(self) -> BoxFuture<'f, Result<Vec<T>, Error>> {
         Box::pin(stream::iter(self.0).buffered(CONCURRENCY).try_collect())
     }
 }
 
-/// Boxes a future, which is then known to be `Send` in generic functions that join it.
+/// Boxes a future so that the compiler knows that the future is `Send`. The compiler cannot infer
+/// this in generic functions that join futures.
 pub(crate) fn boxed<'f, T>(future: impl Future<Output = T> + Send + 'f) -> BoxFuture<'f, T> {
     Box::pin(future)
 }

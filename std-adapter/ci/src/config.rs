@@ -13,7 +13,7 @@ use datakit_ci::pool::{QUEUE_MAX, QueueLimits};
 use datakit_github::Repo;
 use serde::Deserialize;
 
-/// The maximum size of the file in bytes.
+/// The maximum size of the file, in bytes.
 const SIZE_MAX: u64 = 1 << 20;
 
 /// The settings of a server. All of them are optional.
@@ -102,8 +102,8 @@ impl TryFrom<PathBuf> for AbsolutePath {
 pub(crate) struct ProjectConfig {
     /// The path or URL from which to clone the repository.
     pub(crate) source: Option<String>,
-    /// The file with the `Authorization` header for requests to `source`. A relative path is
-    /// relative to the secrets directory.
+    /// The file that contains the `Authorization` header for requests to `source`. A relative path
+    /// is relative to the secrets directory.
     pub(crate) authorization_file: Option<PathBuf>,
     /// The branches on the home page.
     pub(crate) dashboards: Vec<String>,
@@ -129,9 +129,9 @@ impl Default for ProjectConfig {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Access {
-    /// The users who can read, as a comma-separated list of policies.
+    /// The users who can read the pages, as a comma-separated list of policies.
     pub(crate) read: String,
-    /// The users who can cancel and rebuild, as a comma-separated list of policies.
+    /// The users who can cancel builds and start rebuilds, as a comma-separated list of policies.
     pub(crate) build: String,
     /// The SHA-256 hash (in hexadecimal) of the bearer token that `/metrics` requires.
     pub(crate) metrics_token_sha256: Option<String>,

@@ -66,7 +66,7 @@ impl HttpsClient {
         HttpsClient(client)
     }
 
-    /// Sends a request and receives the response, with a body of at most `limit` bytes.
+    /// Sends a request and receives a response whose body is at most `limit` bytes long.
     ///
     /// # Errors
     /// Returns an error if the response is too large or is not complete within the timeout.
@@ -146,7 +146,7 @@ impl fmt::Display for HttpsError {
         match &self.reason {
             HttpsErrorCause::Connection(error) | HttpsErrorCause::Body(error) => {
                 write!(f, "{host}: {error}")?;
-                // The outermost hyper error message does not contain the reason.
+                // The message of the outermost hyper error does not contain the reason.
                 let mut source = error.source();
                 while let Some(error) = source {
                     write!(f, ": {error}")?;

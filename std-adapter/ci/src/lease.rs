@@ -1,10 +1,10 @@
 //! The lease that prevents two CI servers from using the same database.
 //!
-//! The lease is a branch. Its `holder` file names the server that holds the lease. A server that
-//! starts while this file names another server adds a `challenger` file. A running holder removes
-//! the `challenger` file within seconds. If the holder does not remove the file in time, the
-//! challenger replaces the holder. Every commit to the branch must be a fast-forward, so only one
-//! server can succeed.
+//! The lease is a branch. Its `holder` file names the server that holds the lease. If this file
+//! names another server when a server starts, the new server adds a `challenger` file. A running
+//! holder removes the `challenger` file within seconds. If the holder does not remove the file in
+//! time, the challenger replaces the holder. Every commit to the branch must be a fast-forward, so
+//! only one server can succeed.
 //!
 //! Unlike a lease that expires, this lease needs no commits unless it is challenged, and it does
 //! not depend on synchronized clocks.
@@ -70,7 +70,7 @@ impl fmt::Display for ServerId {
     }
 }
 
-/// The lease, held by this server.
+/// The lease that this server holds.
 pub struct Lease<D: Database> {
     branch: D::Branch,
     id: ServerId,
@@ -122,8 +122,7 @@ impl From<Error> for LeaseError {
 }
 
 impl<D: Database> Lease<D> {
-    /// Acquires the lease. If another server holds the lease, waits up to `answer` for the other
-    /// server to respond.
+    /// Acquires the lease. Waits up to `answer` for a response if another server holds the lease.
     ///
     /// If the future is dropped, it is unspecified whether the lease has been acquired.
     ///
@@ -255,15 +254,15 @@ async fn set_challenger<T: TransactionOps>(transaction: &T, id: &ServerId) -> Re
     commit(transaction, &format!("{id} asks whether the CI server is running")).await
 }
 
-/// Waits for the holder to respond. If there is no response within `answer`, makes `id` the holder
-/// and returns `true`. Returns `false` if another challenger has replaced `id`.
+/// Waits for the holder to respond. Makes `id` the holder and returns `true` if there is no
+/// response within `answer`. Returns `false` if another challenger has replaced `id`.
 async fn outlasts_holder<B: BranchOps>(
     branch: &B,
     heads: &mut Watch<Option<B::Commit>>,
     id: &ServerId,
     answer: Duration,
 ) -> std::result::Result<bool, LeaseError> {
-    // The watch also reports the head before the challenge.
+    // The watch also reports the head from before the challenge.
     let mut challenged = false;
     let answered = tokio::time::timeout(answer, async {
         loop {

@@ -18,7 +18,7 @@ use datakit_ci::command::landlock;
 use crate::args::{Args, Command};
 use crate::serve::AnyError;
 
-/// How long the program waits for its tasks before it exits.
+/// How long the program waits for its tasks to end before it exits.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {

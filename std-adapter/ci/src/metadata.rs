@@ -45,12 +45,12 @@ pub struct Metadata {
 #[derive(Default)]
 struct MetadataState {
     snapshot: Arc<Snapshot>,
-    /// The elements that have a file that is too large. Their terms fail.
+    /// The elements with a file that is too large. Their terms fail.
     oversized: BTreeMap<ElementId, OversizedFile>,
     /// The inputs for the metadata elements (pull requests, branches and so on) that terms depend
     /// on.
     inputs: HashMap<ElementId, Input<Option<Element>>>,
-    /// For each commit that terms depend on, whether it is the head of a branch or tag.
+    /// For each commit that terms depend on, whether the commit is the head of a branch or tag.
     heads: HashMap<Commit, Input<bool>>,
     /// The number of inputs at which unused ones are removed.
     inputs_max: usize,
@@ -121,8 +121,8 @@ impl Metadata {
         self.apply(snapshot, Diff::new(updates, removals))
     }
 
-    /// Replaces the oversized files of the elements for which `is_read` returns `true`. Returns all
-    /// oversized files.
+    /// Replaces the recorded oversized files of all elements for which `is_read` returns `true`
+    /// with `oversized`. Returns all recorded oversized files.
     pub(crate) fn set_oversized(
         &self,
         is_read: impl Fn(&ElementId) -> bool,
@@ -221,7 +221,7 @@ impl fmt::Debug for Metadata {
     }
 }
 
-/// Functions that create terms for the statuses reported by another CI for the head of a target.
+/// Functions that create terms for statuses reported by another CI on the head of a target.
 impl Metadata {
     /// Returns a term for the status of the head of `target` in a context. The term is pending
     /// while there is no such status.

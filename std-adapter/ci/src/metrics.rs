@@ -20,7 +20,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// Counts the attempts to connect to the database, and how many of them failed.
+/// Counts all attempts and all failed attempts to connect to the database.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connections(Arc<(AtomicU64, AtomicU64)>);
 

@@ -11,10 +11,11 @@ use datakit_client::db::{
 
 use crate::build::LiveLogs;
 
-/// The prefix of temporary branches, which hold a result while its branch is being replaced.
+/// The name prefix of temporary branches. A temporary branch holds a result while the result's
+/// original branch is being replaced.
 const TEMPORARY: &str = "pruned-";
 
-/// The message of a commit without a log.
+/// The message of the commit that replaces a commit with a log.
 const MESSAGE: &str = "Removed the log";
 
 /// The logs to keep. A log that exceeds any of the limits is removed.
@@ -76,8 +77,8 @@ async fn time_of_log<D: Database>(db: &D, name: &str) -> Result<Option<SystemTim
     Ok(time.map(SystemTime::from))
 }
 
-/// Replaces the branch with a commit without a log. Returns `false` if the branch has changed in
-/// the meantime.
+/// Replaces the branch's history with a single commit that has no log. Returns `false` if the
+/// branch has changed in the meantime.
 async fn remove_log<D: Database>(db: &D, name: &str) -> Result<bool> {
     let Some(head) = db.branch(name).await?.head().await? else { return Ok(false) };
     let temporary = db.branch(format!("{TEMPORARY}{name}")).await?;
@@ -101,7 +102,8 @@ async fn remove_log<D: Database>(db: &D, name: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Moves a result from its temporary branch back to its original branch, unless that branch exists.
+/// Moves a result from its temporary branch back to its original branch, unless the original branch
+/// exists.
 async fn finish<D: Database>(db: &D, name: &str) -> Result<()> {
     let temporary = db.branch(format!("{TEMPORARY}{name}")).await?;
     let branch = db.branch(name).await?;

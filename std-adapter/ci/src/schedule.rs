@@ -48,8 +48,8 @@ impl Schedule {
         self.cron.find_next_occurrence(&time, false).ok()
     }
 
-    /// Waits until the next scheduled time. Returns immediately if this time has passed since
-    /// `last`, which is the time returned by the last call. If multiple scheduled times have
+    /// Waits until the next scheduled time. Returns immediately if a scheduled time has passed
+    /// since `last`, the time returned by the previous call. If multiple scheduled times have
     /// passed, for example while the computer was suspended, they count as one.
     ///
     /// If the clock is set back by less than an hour, scheduled times are not repeated.
@@ -69,7 +69,7 @@ impl Schedule {
         if now.duration_until(*last) > REPEAT_MAX {
             tracing::warn!(schedule = %self, "the system clock was set back");
             // The clock was wrong when `last` was read. If `last` stayed in the future, nothing
-            // would be built until then.
+            // would be built until that time.
             *last = now;
         }
         match self.after(*last) {
@@ -166,7 +166,7 @@ mod tests {
         let mut last = time(readings[0]);
         let mut builds = Vec::new();
         for reading in readings {
-            // At most one build for each reading.
+            // There is at most one build for each reading of the clock.
             while schedule.wait(&mut last, time(reading)).is_none() {
                 last = time(reading);
                 builds.push(*reading);

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// A database whose connection can be replaced. All clones refer to the same connection.
 ///
-/// Builds continue while the connection is lost, and store their results after the next call to
+/// Builds continue after the connection is lost, and store their results after the next call to
 /// [`connect`](SharedDb::connect). Another server can take over the database if the interruption is
 /// too long. To prevent two servers from running the same build, call
 /// [`end_builds`](SharedDb::end_builds) before that happens.
@@ -40,8 +40,8 @@ impl<D: Database> SharedDb<D> {
         SharedDb { state: Arc::new(watch::Sender::new(state)) }
     }
 
-    /// Uses a new connection. Operations that failed because the last connection was lost are
-    /// repeated.
+    /// Switches to a new connection. If an operation failed because the previous connection was
+    /// lost, it is repeated.
     pub fn connect(&self, db: D) {
         self.state.send_modify(|state| {
             state.db = Some(db);
@@ -54,8 +54,8 @@ impl<D: Database> SharedDb<D> {
         self.state.send_modify(|state| state.db = None);
     }
 
-    /// Ends all builds that are running. They start again after the next connection. Results that
-    /// have not been stored yet are kept.
+    /// Ends all builds that are running. They start again once the database is connected again.
+    /// Results that have not been stored yet are kept.
     pub fn end_builds(&self) {
         self.state.send_modify(|state| state.ends += 1);
     }
@@ -66,16 +66,16 @@ impl<D: Database> SharedDb<D> {
         self.state.borrow().db.clone()
     }
 
-    /// Returns the database. Waits until it is connected.
+    /// Waits until the database is connected, and returns it.
     pub async fn get(&self) -> D {
         self.connection_after(0).await.0
     }
 
-    /// Performs an operation. If the connection is lost, waits for the next connection and repeats
-    /// the operation, which could therefore be performed twice.
+    /// Performs an operation. If the connection is lost, the operation is repeated on the next
+    /// connection, so it could be performed twice.
     ///
     /// # Errors
-    /// Returns any other error.
+    /// Returns any error other than a lost connection.
     pub async fn retry<T, F>(&self, operation: impl Fn(D) -> F + Send) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
@@ -88,13 +88,14 @@ impl<D: Database> SharedDb<D> {
                     Err(Error::Client(ClientError::Lost(_))) => tried = number,
                     result => return result,
                 },
-                // A request on a connection that is no longer used might never end.
+                // A request on a connection that is no longer used might never complete.
                 () = self.replaced(number) => {}
             }
         }
     }
 
-    /// Returns the connection and its number. Waits until the number is greater than `number`.
+    /// Waits for a connection whose number is greater than `number`, and returns it with its
+    /// number.
     async fn connection_after(&self, number: u64) -> (D, u64) {
         let mut states = self.state.subscribe();
         loop {
@@ -109,19 +110,19 @@ impl<D: Database> SharedDb<D> {
         }
     }
 
-    /// Waits until a connection is no longer used.
+    /// Waits until the connection with this number is no longer used.
     async fn replaced(&self, number: u64) {
         let mut states = self.state.subscribe();
         let unused = |state: &SharedDbState<D>| state.db.is_none() || state.connections != number;
         let _ = states.wait_for(unused).await;
     }
 
-    /// Waits for the next call to [`end_builds`](SharedDb::end_builds) after the call to this
-    /// method.
+    /// Waits for the first call to [`end_builds`](SharedDb::end_builds) after this method has been
+    /// called.
     pub(crate) fn builds_ended(&self) -> impl Future<Output = ()> + Send + use<D> {
         let mut states = self.state.subscribe();
         let ends = states.borrow().ends;
-        // An error means that there is no other handle, which could end the builds.
+        // An error means that no other handle exists, so nothing can end the builds.
         async move {
             if states.wait_for(|state| state.ends != ends).await.is_err() {
                 std::future::pending().await

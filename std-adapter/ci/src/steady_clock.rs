@@ -1,13 +1,13 @@
-//! Detects changes of the system clock, because a wrong clock could make everything look old.
+//! Detects changes to the system clock, because a wrong clock could make everything look old.
 
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// How long to distrust the clock after the program has started. The system often sets its clock
-/// shortly after it has booted.
+/// shortly after booting.
 const AFTER_START: Duration = Duration::from_secs(3600);
-/// How long to distrust the clock after it was changed.
+/// How long to distrust the clock after a change.
 const AFTER_CHANGE: Duration = Duration::from_secs(86_400);
 /// The largest change that is ignored.
 const TOLERANCE: Duration = Duration::from_secs(600);
@@ -16,14 +16,14 @@ const TOLERANCE: Duration = Duration::from_secs(600);
 pub(crate) struct SteadyClock {
     /// The last reading of both clocks.
     last: Reading,
-    /// The time since boot from which the system clock is trusted.
+    /// The time since boot after which the system clock is trusted.
     trusted_from: Duration,
 }
 
 #[derive(Clone, Copy)]
 struct Reading {
     system: SystemTime,
-    /// The time since the system has booted, including the time in which it was suspended.
+    /// The time since the system booted, including the time during which it was suspended.
     boot: Duration,
 }
 
@@ -34,7 +34,7 @@ impl Reading {
         Reading { system: SystemTime::now(), boot: Duration::from_secs(seconds) }
     }
 
-    /// Returns by how much the system clock was changed since an earlier reading.
+    /// Returns the amount by which the system clock has been changed since an earlier reading.
     fn change_since(&self, last: &Reading) -> Duration {
         let expected = last.system.checked_add(self.boot.saturating_sub(last.boot));
         expected.map_or(Duration::MAX, |expected| match self.system.duration_since(expected) {
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(clock.check(at(6)), None);
         assert_eq!(clock.check(at(29)), None);
         assert_eq!(clock.check(at(30)), Some(at(30).system));
-        // If nobody sets it back, it is trusted after a day.
+        // If nobody sets the clock back, it is trusted after a day.
         assert_eq!(clock.check(ahead(at(31))), None);
         assert_eq!(clock.check(ahead(at(55))), Some(ahead(at(55)).system));
         let behind = Reading { system: SystemTime::UNIX_EPOCH, ..at(56) };

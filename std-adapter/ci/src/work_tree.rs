@@ -12,7 +12,7 @@ use crate::args::{LintArgs, RunArgs};
 use crate::serve::AnyError;
 
 /// Runs the pipeline. The exit status is 1 if a step fails, and 2 if the pipeline cannot be run.
-/// All steps are ended on a signal.
+/// Ends all steps if the program receives SIGINT, SIGTERM or SIGHUP.
 ///
 /// # Errors
 /// Returns an error if signals cannot be handled or if a secret is not in the environment.
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode, AnyError> {
         status = signal => status,
         status = local::run(&args.dir, &options, &mut output) => ExitCode::from(status.code()),
     };
-    // Ignore errors: standard output can be closed.
+    // Ignore errors, because standard output may be closed.
     let _ = output.flush();
     Ok(status)
 }
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<ExitCode, AnyError> {
 pub(crate) fn lint(args: &LintArgs) -> Result<ExitCode, AnyError> {
     match local::lint(&args.path) {
         Ok(pipeline) => {
-            // Ignore errors: standard output can be closed.
+            // Ignore errors, because standard output may be closed.
             let _ = write!(std::io::stdout(), "{}", Plan::all(&pipeline));
             Ok(ExitCode::SUCCESS)
         }

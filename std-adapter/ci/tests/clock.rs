@@ -62,7 +62,7 @@ impl Fixture {
         Process::start(&mut command)
     }
 
-    /// Waits until a file contains a text a number of times.
+    /// Waits until a file contains `text` at least `count` times.
     async fn wait_for(&self, file: &str, text: &str, count: usize) {
         let began = Instant::now();
         let content = || fs::read_to_string(self.path(file)).unwrap_or_default();
@@ -92,7 +92,7 @@ async fn jumps_of_the_clock_neither_lose_nor_repeat_builds() {
     let db = Db::connect(&address.parse().unwrap()).await.unwrap();
     let schedule = "[projects.\"me/app\"]\ndashboards = [\"master\"]\nrebuild = [\"0 3 * * *\"]\n";
 
-    // The clock jumps 25 hours ahead and 24 hours back while the step is running.
+    // The clock jumps 25 hours ahead and then 24 hours back while the step is running.
     fixture.set_clock("2030-06-01T01:00:00");
     let mut ci = fixture.ci(&address, schedule);
     fixture.wait_for("runs", "run", 1).await;
@@ -105,7 +105,7 @@ async fn jumps_of_the_clock_neither_lose_nor_repeat_builds() {
     wait_for(&db, METADATA, &status(&head, "wait", "state"), "success").await;
     assert_eq!(fixture.runs(), 1);
 
-    // The next scheduled time of the new clock, and a jump over the one after it.
+    // The clock reaches the next scheduled time, and then jumps past the one after it.
     for (jump, time) in ["2030-06-01T03:00:01", "2030-06-03T01:00:00"].iter().enumerate() {
         fixture.set_clock(time);
         fixture.wait_for("log", "building again", jump + 2).await;
@@ -113,13 +113,13 @@ async fn jumps_of_the_clock_neither_lose_nor_repeat_builds() {
         wait_for(&db, METADATA, &status(&head, "wait", "state"), "success").await;
     }
     assert_eq!(fixture.runs(), 3);
-    // The lease was neither lost nor taken again.
+    // The lease was neither lost nor acquired again.
     let lease = db.branch("ci-lease").await.unwrap().head().await.unwrap().unwrap();
     assert!(lease.parents().await.unwrap().is_empty());
     assert_eq!(ci.terminate(), Some(0));
 
-    // After a restart with a wrong clock, logs are removed because of their number, but not because
-    // of their age.
+    // After a restart with a wrong clock, the server enforces the maximum number of logs, but not
+    // their maximum age.
     fixture.set_clock("2031-01-01T00:00:00");
     let logs = format!("{schedule}[logs]\nmax-age-days = 1\nmax-count = 1\n");
     let mut ci = fixture.ci(&address, &logs);
@@ -133,7 +133,7 @@ async fn jumps_of_the_clock_neither_lose_nor_repeat_builds() {
     assert_eq!(logs, 1);
     assert_eq!(ci.terminate(), Some(0));
 
-    // A server whose clock is behind that of the last one gets the lease.
+    // A server whose clock is behind the previous server's clock can acquire the lease.
     fixture.set_clock("2029-01-01T00:00:00");
     let mut ci = fixture.ci(&address, schedule);
     let web = ci.line_after("listening on ");

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 const CI: &str = env!("CARGO_BIN_EXE_datakit-ci");
 const IMAGE: &str = "localhost/datakit-ci-test:1";
 
-/// The step `inside` checks that it sees only the image, and the other steps exceed a limit.
+/// The step `inside` checks that it sees only the image, and each of the other steps exceeds a
+/// limit.
 const PIPELINE: &str = r#"
 image = "localhost/datakit-ci-test:1"
 
@@ -39,7 +40,7 @@ timeout = "1s"
 run = "sleep 1000"
 "#;
 
-/// The programs of the image, which are names of `busybox`.
+/// The programs in the image, all of which are links to `busybox`.
 const PROGRAMS: [&str; 8] = ["cat", "dd", "grep", "ls", "sh", "sleep", "test", "touch"];
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -47,12 +48,12 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-/// A temporary directory with a `podman` storage that contains one image, a work tree, and a home
-/// directory.
+/// A temporary directory that contains a work tree, a home directory, and a `podman` storage
+/// directory with one image.
 struct Images(TempDir);
 
 impl Images {
-    /// Creates the image. Returns the reason if `podman` cannot do so on this system.
+    /// Creates the image, or returns the reason why it cannot be used on this system.
     fn create() -> Result<Images, String> {
         for program in ["podman", "bwrap"] {
             find(program).ok_or(format!("{program} is not installed"))?;
@@ -95,7 +96,7 @@ impl Images {
         command
     }
 
-    /// Runs a step of the work tree.
+    /// Runs a step of the work tree's pipeline.
     fn step(&self, name: &str) -> Output {
         self.command(CI).args(["run", "--step", name, "app"]).output().unwrap()
     }
@@ -103,7 +104,8 @@ impl Images {
 
 impl Drop for Images {
     fn drop(&mut self) {
-        // If the user is not root, some files belong to other users of the namespace.
+        // If the user is not root, some files belong to other users in podman's user namespace, so
+        // `podman` has to remove them.
         let files = ["graph", "run"].map(|name| self.dir().join(name));
         let remove = ["unshare", "rm", "-rf"];
         let _ = self.command("podman").args(remove).args(files).output();
@@ -130,7 +132,7 @@ fn steps_run_in_an_image_and_within_their_limits() {
     for line in ["the test image", "PATH is /bin", "Unpacking localhost/datakit-ci-test:1"] {
         assert!(log.contains(line), "{line}: {log}");
     }
-    // The changes of the step are not part of the work tree or of the image.
+    // The step's changes affect neither the work tree nor the image.
     assert!(!images.dir().join("app/result").exists());
     // The image is unpacked only once, and no container remains.
     let second = images.step("inside");

@@ -33,7 +33,7 @@ fn git(dir: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Commits a pipeline and returns the hash.
+/// Commits a pipeline and returns the hash of the commit.
 fn commit(dir: &Path, pipeline: &str) -> Hash {
     std::fs::write(dir.join(FILE), pipeline).unwrap();
     git(dir, &["add", "."]);
@@ -63,7 +63,7 @@ fn pr(number: u64, head: Hash) -> Element {
     .into()
 }
 
-/// Adds metadata elements, as the bridge does.
+/// Adds metadata elements in the same way as the bridge.
 async fn bridge(db: &DirectDb, elements: Vec<Element>) -> Done {
     let metadata = ensure_branch(db, DEFAULT_BRANCH).await?;
     let head = metadata.head().await?.unwrap();
@@ -162,7 +162,7 @@ async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
                  `build` has no commands; add `run = \"...\"`";
     statuses(&db, &with_pipeline(&[read, error])).await?;
 
-    // The pipeline's log is in the database, and a rebuild reads the file again.
+    // The database contains the pipeline's log, and a rebuild reads the pipeline file again.
     let stored = format!("pipeline-me-app-into-master-of-{topic}");
     let head = db.branch(&stored).await?.head().await?.unwrap();
     let log = head.tree().read_file(&"log".parse()?).await?;
@@ -172,7 +172,7 @@ async fn statuses_follow_the_pipeline_at_the_commit() -> Done {
     Ok(())
 }
 
-/// A user cancels a step by its branch name.
+/// A user cancels a step by giving the name of its branch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_step_fails_and_its_processes_end() -> Done {
     let (origin, clone) = (tempfile::tempdir()?, tempfile::tempdir()?);

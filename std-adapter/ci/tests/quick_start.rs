@@ -1,4 +1,5 @@
-//! Runs the commands of the quick start in the README, and checks the errors of the first steps.
+//! Runs the commands of the quick start in the README. Also tests the errors that new users are
+//! likely to encounter.
 
 // The Clippy configuration allows panics in tests, but not in other functions.
 #![allow(clippy::unwrap_used)]
@@ -53,14 +54,14 @@ impl Shell {
             command.env(format!("GIT_{name}_NAME"), "me");
             command.env(format!("GIT_{name}_EMAIL"), "me@example.org");
         }
-        // The README names the initial branch `master`.
+        // The README assumes that the initial branch is named `master`.
         command.envs([("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "init.defaultBranch")]);
         command.envs([("GIT_CONFIG_VALUE_0", "master"), ("GIT_CONFIG_NOSYSTEM", "1")]);
         command.current_dir(self.dir.path()).env("HOME", self.dir.path());
         command
     }
 
-    /// Runs a script to its end and returns its output.
+    /// Runs a script to completion and returns its output.
     fn run(&self, script: &str) -> String {
         let output = self.command(script).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -100,7 +101,7 @@ async fn quick_start_of_the_readme_works() {
     wait_for(&db, METADATA, &status(&red, "report", "description"), "build failed").await;
     let (code, page) = get(&format!("{web}{REPO}/ref/heads/master"));
     assert_eq!(code, 200);
-    // The log contains the output of `build`, which is also part of its command.
+    // The page contains the command of `build` and its output, both of which contain this word.
     assert!(page.matches("Building").count() > 1, "{page}");
 
     shell.run(fix);

@@ -12,7 +12,7 @@ use common::{METADATA, Process, Repository, TIMEOUT, status, wait_for};
 use datakit_client::db::Db;
 use tempfile::TempDir;
 
-/// Each step takes a short time, so many steps are interrupted.
+/// Each step takes long enough that many steps are interrupted.
 const PIPELINE: &str = r#"
 [step.first]
 run = "sleep 0.1; echo first"
@@ -83,7 +83,7 @@ async fn killed_server_loses_and_repeats_nothing() {
 async fn restarted_database_is_used_again() {
     let (state, work) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let app = Repository::new();
-    // The step ends when the file appears, so the database restarts while the step is running.
+    // The step runs until the file appears, so that the database can be restarted in the meantime.
     let go = TempDir::new().unwrap();
     let wait =
         format!("echo waiting; while ! [ -e {}/go ]; do sleep 0.05; done", go.path().display());
@@ -115,7 +115,8 @@ fn worktrees(work_dir: &Path) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Returns a process whose current directory or command line is in the work directory.
+/// Returns a process whose current directory is in the work directory, or whose command line
+/// contains the path of the work directory.
 fn process_in(work_dir: &Path) -> Option<String> {
     let work_dir = work_dir.to_string_lossy();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();

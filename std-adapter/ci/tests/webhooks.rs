@@ -34,7 +34,7 @@ run = "test -f good"
 struct Receiver {
     events: Arc<Mutex<Vec<Value>>>,
     count: watch::Sender<usize>,
-    /// Whether the receiver rejects all events and does not record them.
+    /// Whether the receiver rejects all events without recording them.
     is_down: Arc<AtomicBool>,
     attempts: watch::Sender<usize>,
 }
@@ -88,7 +88,7 @@ impl Receiver {
     }
 }
 
-/// Creates a secrets directory whose settings send webhooks to `url`.
+/// Creates a secrets directory that configures `url` as the only receiver of webhooks.
 fn secrets_dir(url: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("webhooks.json");
@@ -151,7 +151,7 @@ async fn changes_that_were_not_delivered_are_received_after_a_kill() {
     };
     let mut ci = start();
     receiver.wait_for(&first, "build", "success").await;
-    // The next changes cannot be delivered before the server is killed.
+    // From now on, no changes can be delivered until the server has been killed.
     receiver.is_down.store(true, Ordering::Relaxed);
     let second = app.commit(&[("more", "")]);
     wait_for(&db, METADATA, &status(&second, "build", "state"), "success").await;
@@ -165,7 +165,7 @@ async fn changes_that_were_not_delivered_are_received_after_a_kill() {
     let event = receiver.wait_for(&second, "build", "success").await;
     assert_eq!(event["targets"], serde_json::json!(["me/app/heads/master"]));
     assert_eq!(ci.terminate(), Some(0));
-    // Delivered events are not repeated.
+    // Events that have been delivered are not sent again.
     let events = receiver.events.lock().clone();
     let repeated = events[before..].iter().find(|event| event["commit"] == first.as_str());
     assert_eq!(repeated, None);

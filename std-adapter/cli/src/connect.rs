@@ -25,8 +25,8 @@ pub(crate) async fn with_client(
     result
 }
 
-/// Connects to the server. The connection uses the `only` dialect or, if `only` is `None`, the
-/// dialect given on the command line, if any.
+/// Connects to the server. The dialect is `only` or, if `only` is `None`, the one given on the
+/// command line. If neither is given, the dialect is negotiated.
 pub(crate) async fn connect(connection: &Connection, only: Option<Dialect>) -> Result<Client> {
     let options = Options::default().timeout(Duration::from_secs(connection.timeout));
     let options = match only.or(connection.dialect.map(Dialect::from)) {

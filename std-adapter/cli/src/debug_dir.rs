@@ -87,8 +87,8 @@ fn requests(stats: &Stats) -> String {
     text
 }
 
-/// Formats the number of connections refused because of a limit and the number of messages with an
-/// invalid size.
+/// Formats two counts: the connections refused because of a limit, and the messages with an invalid
+/// size.
 fn refused(stats: &Stats) -> String {
     format!("connections {}\nframes {}\n", stats.refused_connections(), stats.refused_frames())
 }

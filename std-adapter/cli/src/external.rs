@@ -68,8 +68,8 @@ pub(crate) fn run(command: &[OsString]) -> CliResult {
     let Some((words, name)) = found else { return Err(CliError::Failed("no command".to_owned())) };
     let words = words.len();
     let arguments = command.get(words..).unwrap_or_default();
-    // Prefer a program next to this executable, because its version matches. Otherwise, search the
-    // PATH.
+    // Prefer a program in the same directory as this executable, because the two have the same
+    // version. Otherwise, search the PATH.
     for program in beside_this_program(name).into_iter().chain([PathBuf::from(name)]) {
         let error = Command::new(&program).args(arguments).exec();
         if error.kind() != io::ErrorKind::NotFound {

@@ -1,6 +1,6 @@
-//! The `datakit` program, which contains the server and the client commands. The program is a
-//! library with a small binary because cargo can then compile it while the database is still being
-//! optimized.
+//! The `datakit` program, which contains the server and the client commands. The program consists
+//! of a library and a small binary, so that cargo can compile the library while the database crate
+//! is still being optimized.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => {
-            // Let SIGPIPE terminate the process, as it does for other Unix commands. Rust programs
+            // Let SIGPIPE terminate the process, as is usual for Unix commands. Rust programs
             // ignore SIGPIPE by default.
             let _ = emulate_default_handler(SIGPIPE);
             ExitCode::FAILURE

@@ -26,16 +26,16 @@ fn with_parameters(shell: Shell, script: String) -> String {
     }
 }
 
-/// Adds the parameter completion functions before the last command, which calls or registers the
-/// completion function.
+/// Inserts the parameter completion functions before the last command of the script, which calls or
+/// registers the main completion function.
 fn with_zsh_parameters(script: &str) -> String {
     let (functions, last) = script.rsplit_once("\nif [").unwrap_or((script, ""));
     let functions: String = functions.lines().map(|line| zsh_line(line) + "\n").collect();
     functions + include_str!("completions/params.zsh") + "\nif [" + last
 }
 
-/// Adds the completion function to a line that describes an argument with the hint
-/// [`PARAMETER`](crate::args::PARAMETER), for which clap generates no completions.
+/// Adds the completion function to a line that describes a parameter argument. The hint of these
+/// arguments is [`PARAMETER`](crate::args::PARAMETER), for which clap generates no completions.
 fn zsh_line(line: &str) -> String {
     let described = line.strip_suffix(":' \\");
     let function = |line: &str| match line {

@@ -26,13 +26,14 @@ const RETRY_DELAY: Duration = Duration::from_millis(5);
 const MAX_DEPTH: usize = 256;
 
 /// A future that processes a file or a directory. The future is boxed because the future of a
-/// directory may contain futures of the same type for subdirectories, and because tokio's code is
-/// then compiled for only one type of task.
+/// directory may contain futures of the same type for subdirectories. Boxing also means that
+/// tokio's code is compiled for only one type of task.
 pub(crate) type WorkFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
 
 /// An error that may indicate that the server is out of resources.
 pub(crate) trait MaybeExhausted {
-    /// Returns whether a request failed because the server is out of fids, open files or workers.
+    /// Returns whether a request failed because the server has reached its limit on fids, open
+    /// files or workers.
     fn is_exhausted(&self) -> bool;
 }
 
@@ -56,7 +57,7 @@ pub(crate) struct ConcurrencyLimits {
     /// A lock. Concurrent work holds the lock in shared mode. Work that must run alone holds the
     /// lock in exclusive mode.
     turn: Arc<RwLock<()>>,
-    /// A channel to which each task is subscribed until its future has been dropped.
+    /// A channel to which each task is subscribed until the task's future has been dropped.
     tasks: watch::Sender<()>,
 }
 
@@ -71,8 +72,9 @@ impl ConcurrencyLimits {
         }
     }
 
-    /// Waits until all tasks have ended. Tasks that were cancelled may otherwise still be running,
-    /// because a directory's task cancels the tasks of its subdirectories only when it is dropped.
+    /// Waits until all tasks have ended, including cancelled tasks. The task of a subdirectory may
+    /// still be running after its parent directory's task has been cancelled, because it is
+    /// cancelled only when the parent's task is dropped.
     pub(crate) async fn ended(&self) {
         self.tasks.closed().await;
     }
@@ -95,8 +97,8 @@ impl ConcurrencyLimits {
                 if !result.as_ref().is_err_and(E::is_exhausted) {
                     break;
                 }
-                // Retry after a delay, because the server may not have clunked the fids used by
-                // other work yet.
+                // Retry after a delay, because the server may not yet have clunked the fids used by
+                // other work.
                 sleep(RETRY_DELAY).await;
             }
         }
@@ -136,8 +138,8 @@ impl Batch {
     }
 
     /// Starts processing a directory in the background. If [`MAX_DIRS`] directories are already in
-    /// progress, processes the directory in the calling task instead. Waiting for another directory
-    /// could cause a deadlock, because the task for that directory may be waiting too.
+    /// progress, the directory is processed in the calling task instead. Waiting for another
+    /// directory could cause a deadlock, because the task for that directory may be waiting too.
     ///
     /// # Errors
     /// Returns an error if a task in this batch has already failed.
@@ -226,7 +228,8 @@ mod tests {
         assert_eq!(count.load(SeqCst), 6 + 36 + 216 + 1296);
     }
 
-    /// Starts `depth` nested directories and waits for ever in each of them.
+    /// Processes a tree that is `depth` levels deep and contains a file in each directory. The
+    /// tasks of these files never end.
     fn endless(limits: ConcurrencyLimits, depth: usize, running: Arc<()>) -> WorkFuture {
         Box::pin(async move {
             let mut batch = Batch::new(&limits);

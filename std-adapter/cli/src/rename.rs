@@ -33,7 +33,7 @@ impl Renames {
     /// Renames `from` to `to`.
     ///
     /// Returns the same errors as [`Client::rename`], with the server's text if the server sent
-    /// one.
+    /// any.
     pub(crate) async fn rename(
         &self,
         client: &Client,

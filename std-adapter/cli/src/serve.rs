@@ -203,8 +203,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let signal = datakit_program::end_signal()?;
-    // Log the start only after all steps that can fail. If one of them fails, the server prints
-    // only the reason.
+    // Log that the server is starting only after all of the steps above have succeeded. If one of
+    // them fails, the server prints only the reason.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut listening: String =
         server.urls().iter().map(|url| format!("listening on {url}\n")).collect();

@@ -157,7 +157,7 @@ fn a_download_keeps_the_mode_of_the_file_that_it_replaces() {
     server.client().run(&["cp", ":file", "/dev/null"]);
 }
 
-/// Creates the `to` directory and the `outside/secret` file, which no copy may change.
+/// Creates the `to` directory and the `outside/secret` file. The file must never change.
 fn with_secret(name: &str) -> Scratch {
     let dir = Scratch::new(name);
     fs::create_dir_all(dir.0.join("outside")).unwrap();

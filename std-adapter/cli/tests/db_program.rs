@@ -219,7 +219,8 @@ fn a_failed_fetch_gives_the_reason_of_git() {
     assert!(error.contains("not appear to be a git repository"), "{error}");
 }
 
-/// Commits to `feature` and to `master` on top of a common commit and returns the hashes.
+/// Creates two commits with a common parent, one on `feature` and one on `master`, and returns
+/// their hashes.
 fn fork(db: &Fixture, file: &str) -> (String, String) {
     let base = db.commit("master", "f", "base");
     db.run(&["merge", "feature", &base]);

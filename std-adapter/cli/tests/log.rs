@@ -141,8 +141,8 @@ fn send_malformed(server: &Server, times: usize) {
         let mut socket =
             TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
         socket.write_all(&[0xff; 7]).unwrap();
-        // Wait until the server closes the connection. By then, the server has refused and logged
-        // the message.
+        // Wait until the server closes the connection. By then, the server has rejected the
+        // message and logged an error.
         let _ = socket.read(&mut [0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Tests that `datakit serve` returns memory to the system after a burst.
+//! Tests that `datakit serve` returns memory to the operating system after a burst of activity.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![cfg(target_os = "linux")]
 
@@ -19,8 +19,8 @@ fn resident(server: &Server) -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// Checks that a burst uses at least `min` bytes of memory, and that the server returns this memory
-/// after the burst.
+/// Checks that a burst of activity uses at least `min` bytes of memory, and that the server then
+/// returns this memory to the operating system.
 fn check_returned<B>(server: &Server, min: usize, burst: impl FnOnce() -> B, end: impl FnOnce(B)) {
     let before = resident(server);
     let burst = burst();

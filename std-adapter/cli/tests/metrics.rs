@@ -1,4 +1,4 @@
-//! Tests for the metrics of `datakit serve --listen-prometheus`, over plain HTTP.
+//! Tests that read the metrics of `datakit serve --listen-prometheus` over plain HTTP.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

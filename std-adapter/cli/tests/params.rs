@@ -1,5 +1,6 @@
-//! Tests for `datakit params`. The tests use the `settings` example of `datakit-server`, which has
-//! a schema, changes and transactions, and servers that lack some of these files.
+//! Tests for `datakit params`. The tests run against the `settings` example of `datakit-server`,
+//! which has files for the schema, changes and transactions, and against servers that lack some of
+//! these files.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -63,7 +64,7 @@ fn run(client: &Client<'_>, arguments: &str) -> String {
     client.run(&words(arguments))
 }
 
-/// Runs a command that must fail and returns its standard error.
+/// Runs a command, which must fail, and returns its standard error.
 fn fail(client: &Client<'_>, arguments: &str) -> String {
     client.fail(&words(arguments))
 }
@@ -324,8 +325,8 @@ fn watch_prints_the_client_and_the_value() {
     };
     let (mut text, text_lines) = watch(&["params", "watch", "pool"]);
     let (mut json, json_lines) = watch(&["params", "watch", "--json", "pool/most"]);
-    // The test cannot know when the streams start, so it changes the value until both have reported
-    // a change.
+    // The test cannot know when the streams start, so it keeps changing the value until both have
+    // reported a change.
     let (mut first_text, mut first_json, mut value) = (None, None, 10);
     common::within("both streams report a change", || {
         value += 1;
@@ -341,7 +342,8 @@ fn watch_prints_the_client_and_the_value() {
     let first = parse(&first_json.unwrap());
     assert_eq!(first["path"], "pool/most");
     assert!(first["value"].as_u64().is_some() && first["sequence"].is_number(), "{first}");
-    // All other changes are to the same parameter, because the watch shows only one directory.
+    // So far, the text stream has shown only changes to `pool/most`, because it does not show the
+    // `log` directory.
     run(&client, "set pool/timeout=0.5s");
     let rest = std::iter::from_fn(|| text_lines.recv_timeout(TIMEOUT).ok());
     let last = rest.map(|line| line.split_once(' ').unwrap().1.to_owned());

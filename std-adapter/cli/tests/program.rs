@@ -198,7 +198,7 @@ fn names_may_contain_any_bytes() {
     });
 }
 
-/// Replaces the values that differ from run to run with fixed ones.
+/// Replaces each value that varies between runs with a fixed value.
 fn normalize(json: &str) -> String {
     let varies = ["owner", "group", "accessed", "modified", "version", "path"];
     let normalize = |line: &str| match line.split_once("\": ") {

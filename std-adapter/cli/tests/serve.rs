@@ -216,7 +216,7 @@ fn attach_timeout() {
     assert_eq!(server.client().run(&["ls"]), "");
 }
 
-/// The server still replies to a write that is in progress when it stops listening.
+/// The server still replies to a write that is in progress when the server stops listening.
 #[tokio::test]
 async fn requests_in_progress_are_answered_after_the_stop() {
     let (started, mut start) = tokio::sync::mpsc::unbounded_channel();
@@ -276,7 +276,7 @@ async fn the_server_waits_for_a_commit_in_progress() {
 }
 
 /// The server needs the `git` program to update the index and the work tree, so it refuses the
-/// commit without `git`.
+/// commit if `git` is missing.
 #[tokio::test]
 async fn a_checked_out_branch_does_not_move_without_git() {
     let dir = Scratch::new("without-git");
@@ -309,7 +309,7 @@ async fn a_checked_out_branch_does_not_move_without_git() {
     assert!(!dir.0.join(".git/refs/heads/master").exists());
 }
 
-/// The server waits for blocked readers no longer than the grace period.
+/// The server waits for blocked readers only until the grace period ends.
 #[tokio::test]
 async fn a_signal_ends_a_server_with_blocked_readers() {
     let mut server = Server::start("tcp://127.0.0.1:0", &[]);

@@ -1,4 +1,5 @@
-//! A connection, which assigns tags and fids to requests and delivers each reply to its caller.
+//! A connection, which assigns tags and fids to requests and delivers each reply to the caller that
+//! sent the request.
 //!
 //! ```text
 //! calls -> encode into `out` -> writer task, all pending requests in one write -> socket
@@ -153,7 +154,7 @@ impl Connection {
         }
     }
 
-    /// Sends Tstat or Tgetattr. If the file is a symbolic link, also reads its target.
+    /// Sends Tstat or Tgetattr. For a symbolic link, also reads the target.
     pub(crate) async fn stat(self: &Arc<Connection>, fid: FidNumber) -> Result<Metadata> {
         let message = match self.dialect {
             Dialect::Linux => Tmessage::Getattr { fid, mask: Attr::BASIC },
@@ -273,7 +274,7 @@ impl Drop for Call {
         if state.check_connected().is_err() {
             return;
         }
-        // If the reply has already arrived, process it like a reply that arrives after the call was
+        // If the reply has already arrived, process it as if it had arrived after the call was
         // dropped.
         if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
             state.apply(on_reply, Some(&frame));

@@ -181,7 +181,7 @@ impl Page {
     }
 
     /// Adds an entry. Returns an error if the name is empty or contains a slash or NUL byte,
-    /// because callers pass listed names to walks.
+    /// because callers walk to the listed names.
     fn add(&mut self, entry: DirEntry) -> Result<()> {
         self.names += 1;
         match entry.name.as_bytes() {

@@ -19,7 +19,7 @@ use tracing::{Span, debug, info};
 use super::error::{Disconnect, Error, ProtocolError, Result};
 use super::tags::{OnReply, ReplyAction, TagPool};
 
-/// A buffer size, in bytes, that is large enough for most messages, excluding file data.
+/// A buffer size, in bytes, that is sufficient for most messages that carry no file data.
 const USUAL_SIZE: usize = 1024;
 
 /// The maximum number of queued bytes. Callers wait before sending while the queue is full.
@@ -30,7 +30,7 @@ const MAX_BACKLOG: usize = 1 << 20;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The reader or writer task of a connection. The tasks are boxed so that tokio's code is compiled
-/// for only one type of task, although each transport has its own types of reader and writer.
+/// for only one type of task, even though each transport has its own reader and writer types.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The state shared by a connection's callers and its two tasks.
@@ -292,8 +292,8 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
 
 /// Passes each complete frame in `buffer` to the caller waiting for it.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
-    // Call the wakers only after releasing the lock. A waker can drop the last reference to a task.
-    // The task then drops its calls, and dropping a call acquires the lock.
+    // Call the wakers only after releasing the lock. Calling a waker can drop the last reference to
+    // its task. The task then drops its calls, and dropping a call acquires the lock.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);
@@ -356,7 +356,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. A timeout applies only after the last handle has been dropped.
+/// Writes and flushes `batch`. Writing has a timeout only after the last handle has been dropped.
 async fn write_batch(
     driver: &Driver,
     writer: &mut (impl AsyncWrite + Unpin),

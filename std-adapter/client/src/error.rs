@@ -14,7 +14,7 @@ use datakit_server::io_reason;
 /// The result type of the client's methods.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error returned by the client. Errors are cheap to clone, because many calls may return the
+/// An error returned by the client. Errors are cheap to clone so that many calls can return the
 /// same error after the connection is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -54,7 +54,7 @@ pub enum Disconnect {
     Io(Arc<io::Error>),
     /// The server closed the connection.
     Closed,
-    /// The server closed the connection before replying to Tversion. The server may not support 9P.
+    /// The server closed the connection before replying to Tversion. It might not support 9P.
     ClosedBeforeVersion,
     /// Connecting took longer than [`Options::timeout`](crate::Options::timeout).
     TimedOut(Duration),
@@ -71,7 +71,7 @@ pub enum Disconnect {
 pub enum ProtocolError {
     /// A reply or a directory entry could not be decoded.
     Malformed(Malformed),
-    /// The type of the reply does not match that of the request.
+    /// The type of the reply does not match the type of the request.
     UnexpectedReply {
         /// The type byte of the request.
         request: u8,
@@ -268,8 +268,8 @@ impl From<ProtocolError> for Disconnect {
 impl Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Omit the number, because the protocol uses Linux error numbers, which differ from
-            // those on other platforms.
+            // Omit the number, because the protocol uses Linux error numbers, which differ from the
+            // numbers on other platforms.
             Disconnect::Io(error) => f.write_str(&io_reason(error)),
             Disconnect::Closed => f.write_str("the server closed the connection"),
             Disconnect::ClosedBeforeVersion => {

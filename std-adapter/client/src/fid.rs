@@ -41,8 +41,8 @@ impl OpenMode {
     }
 
     /// Also sets the append flag. If the file is opened for writing, the server writes at the end
-    /// of the file. If the file is a parameter that is opened only for reading, reads follow its
-    /// value: each read waits until the value is set again.
+    /// of the file. If the file is a parameter and is opened only for reading, the first read
+    /// returns the value, and each further read waits until the value is set again.
     #[must_use]
     pub fn append(self) -> OpenMode {
         OpenMode { append: true, ..self }
@@ -206,7 +206,7 @@ impl Fid {
     }
 
     /// Opens the file for reading and reads its attributes. Both requests are sent at once. Opening
-    /// can fail although the attributes can be read.
+    /// the file can fail even if its attributes can be read.
     pub(crate) async fn open_and_stat(self) -> Result<(Metadata, Result<File>)> {
         let message = self.open_message(OpenMode::READ);
         let (metadata, frame) = tokio::join!(self.stat(), self.connection().call(&message));
@@ -221,7 +221,7 @@ impl Fid {
         }
     }
 
-    /// Decodes the reply to a request that opens the file.
+    /// Decodes the reply to a request to open the file.
     fn opened(self, frame: &[u8]) -> Result<File> {
         let connection = Arc::clone(self.connection());
         match connection.decode(frame)? {
@@ -277,7 +277,7 @@ impl Fid {
         }
     }
 
-    /// Like [`Fid::mkdir`], but needs no separate fid, because Tcreate may change this one.
+    /// Like [`Fid::mkdir`], but consumes this fid, so that Tcreate does not need a separate one.
     pub(crate) async fn into_mkdir(self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let dialect = self.connection().dialect;
         if dialect == Dialect::Linux {

@@ -28,16 +28,16 @@ const MAX_FILE: usize = 1 << 30;
 /// at 0. These implementations have the following properties:
 ///
 /// - Reads and writes are pipelined if the file has a known length. All operations are cancel safe.
-/// - A write returns before the server has executed it. If the server refuses the write, a later
-///   write, flush, shutdown, seek or close returns the error. All subsequent writes fail until the
-///   next seek.
+/// - A call that writes data returns before the server has executed the write. If the server
+///   refuses the write, a later write, flush, shutdown, seek or close returns the error. All
+///   subsequent writes fail until the next seek.
 /// - Each [`io::Error`] wraps this crate's [`Error`].
 ///
 /// Dropping the file clunks the fid in the background. Writes in flight are cancelled, so their
 /// data may be lost. [`File::close`] waits for the writes and the clunk.
 pub struct File {
     open: OpenFile,
-    /// The cursor. To keep [`File`] small, it is allocated on first use.
+    /// The cursor, which is allocated on first use to keep [`File`] small.
     cursor: Option<Box<Cursor>>,
 }
 
@@ -88,7 +88,7 @@ impl File {
         self.read_up_to(MAX_FILE).await
     }
 
-    /// Like [`File::read_all`], but reads files of at most `limit` bytes.
+    /// Like [`File::read_all`], but accepts only files of at most `limit` bytes.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request, or [`Error::TooLong`] if the
@@ -104,8 +104,8 @@ impl File {
         Ok(all)
     }
 
-    /// Like [`File::read_all`], but does not wait for the end of the file after `length` bytes,
-    /// which saves a request.
+    /// Like [`File::read_all`], but stops after `length` bytes instead of waiting for the end of
+    /// the file. This saves a request.
     pub(crate) async fn read_length(&self, length: u64) -> Result<Vec<u8>> {
         let (mut all, mut chunks) = (Vec::new(), self.chunks());
         while (all.len() as u64) < length.max(1)
@@ -141,7 +141,7 @@ impl File {
     /// `data` is empty.
     ///
     /// # Errors
-    /// Returns [`Error::Server`] if the server refuses the request. If the server refuses part of
+    /// Returns [`Error::Server`] if the server refuses the request. If the server rejects part of
     /// the data, all data before that part has been written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
@@ -164,7 +164,7 @@ impl File {
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns
     /// [`Error::TooLong`] if the listing exceeds a million names or 256 MiB. Returns
-    /// [`Error::Protocol`] if the listing returns to an earlier offset.
+    /// [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let (mut reader, mut entries) = (DirReader::default(), Vec::new());
         let mut next = std::future::poll_fn(|cx| reader.poll_next(&self.open, cx));
@@ -180,15 +180,16 @@ impl File {
         Entries::new(self.open)
     }
 
-    /// Reads the page that starts at `offset` in an open directory. Returns the page's entries and
-    /// the offset of the next page, or `None` at the end of the directory.
+    /// Reads one page of the listing of an open directory, starting at `offset`. Returns the page's
+    /// entries and the offset of the next page, or `None` at the end of the directory.
     ///
-    /// A listing begins at offset 0 and continues from where the last read ended. In 9P2000.L, a
-    /// listing can also continue after any [`DirEntry`], at the offset in its `next` field.
+    /// A listing begins at offset 0 and continues at the offset that the previous read returned. In
+    /// 9P2000.L, a listing can also continue after any [`DirEntry`], at the offset in its `next`
+    /// field.
     ///
     /// # Errors
     /// Returns [`Error::Server`] with `ENOTDIR` (20) if the file is not a directory. Returns the
-    /// server's error if the server refuses the offset.
+    /// server's error if the server rejects the offset.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
         read_page(&self.open, offset).await
     }
@@ -255,7 +256,7 @@ struct Cursor {
     received: Bytes,
     writes: Option<WriteBehind>,
     seek: Option<SeekFrom>,
-    /// The pending request for the file's length during a seek from the end.
+    /// The pending request for the file's length, which is sent for a seek relative to the end.
     stat: Option<BoxFuture<Result<Metadata>>>,
 }
 
@@ -340,7 +341,7 @@ impl Cursor {
     }
 }
 
-/// If the file has a known length, reads ahead of the position. An empty read indicates the end of
+/// Reads ahead of the position if the file has a known length. An empty read indicates the end of
 /// the file, or the end of a delivery from a stream file. The next read sends a new request.
 impl AsyncRead for File {
     fn poll_read(
@@ -353,7 +354,7 @@ impl AsyncRead for File {
     }
 }
 
-/// A write returns before the server has executed it.
+/// A call that writes data returns before the server has executed the write.
 impl AsyncWrite for File {
     fn poll_write(
         self: Pin<&mut Self>,

@@ -11,7 +11,7 @@ const MAX_DEPTH: u32 = 16;
 pub(crate) enum JsonValue {
     Null,
     Bool(bool),
-    /// The digits of a number. The text is kept because a conversion could change the number.
+    /// A number, kept as text because a conversion could change its value.
     Number(String),
     Text(String),
     Array(Vec<JsonValue>),
@@ -159,8 +159,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the digits that follow `\u` in a Unicode escape. If the escape is the first half of a
-    /// surrogate pair, also parses the escape for the second half, which must follow.
+    /// Parses the digits that follow `\u` in a Unicode escape. The first half of a surrogate pair
+    /// must be followed by an escape for the second half, which is parsed as well.
     fn unicode_escape(&mut self) -> Option<char> {
         let unit = self.hex_digits()?;
         if !matches!(unit, 0xd800..=0xdbff) {

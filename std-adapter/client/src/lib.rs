@@ -197,7 +197,7 @@ impl Client {
     }
 
     /// Opens a file for writing and truncates it, creating the file if it does not exist. If the
-    /// server refuses to truncate the file, opens it without truncation.
+    /// server refuses to truncate the file, the file is opened without truncation.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is a directory
@@ -234,7 +234,7 @@ impl Client {
     /// # Errors
     /// Returns [`Error::Server`] if the server refuses the request or if the path is not a
     /// directory (`ENOTDIR`). Returns [`Error::TooLong`] if the listing exceeds a million names or
-    /// 256 MiB. Returns [`Error::Protocol`] if the listing returns to an earlier offset.
+    /// 256 MiB. Returns [`Error::Protocol`] if the listing jumps back to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
         self.open_dir(path).await?.read_dir().await
     }
@@ -249,8 +249,8 @@ impl Client {
         Ok(self.open_dir(path).await?.into_entries())
     }
 
-    /// Opens a directory. If the file is not a directory, fails without opening it, because opening
-    /// a file may have side effects.
+    /// Opens a directory. If the file is not a directory, the call fails without opening it,
+    /// because opening a file may have side effects.
     async fn open_dir(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { fid.open(OpenMode::READ).await } else { Err(Error::from_errno(20)) }
@@ -362,7 +362,7 @@ impl Client {
         }
     }
 
-    /// Opens a stream file or a parameter and returns a [`Watch`], which is a stream of its
+    /// Opens a stream file or a parameter and returns a [`Watch`], which streams the file's
     /// deliveries. The deliveries of a parameter are its current value and each value that is set
     /// afterwards.
     ///

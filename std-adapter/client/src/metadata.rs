@@ -240,8 +240,8 @@ fn system_time(seconds: i64, nanoseconds: u64) -> SystemTime {
     whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanoseconds))).unwrap_or(epoch)
 }
 
-/// Returns a stat structure that changes nothing when sent in a Twstat (`stat(5)`). All numbers
-/// have their maximum value, and all strings are empty.
+/// Returns a stat structure that changes nothing when sent in a Twstat (`stat(5)`). Every number
+/// has its maximum value, and every string is empty.
 pub(crate) fn unchanged_stat() -> Stat<'static> {
     let unix = StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX };
     Stat {

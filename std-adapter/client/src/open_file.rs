@@ -1,5 +1,5 @@
-//! Sends requests on an open fid for [`File`](super::File) and all other types that read or write
-//! files.
+//! Sends requests on an open fid. [`File`](super::File) and all other types that read or write
+//! files use this module.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -102,8 +102,8 @@ impl TagPool {
 
     /// Takes the reply to a request, if it has arrived, and frees the tag.
     ///
-    /// If no reply has arrived, exchanges `waker` with the previously stored waker. The caller must
-    /// release the lock before dropping `waker`.
+    /// If no reply has arrived, `waker` is swapped with the previously stored waker. The caller
+    /// must release the lock before dropping `waker`.
     pub(crate) fn poll_reply(&mut self, tag: Tag, waker: &mut Waker) -> Option<(OnReply, Bytes)> {
         match self.states.get_mut(usize::from(tag.0))? {
             TagState::Waiting(_, known) => std::mem::swap(known, waker),

@@ -1,4 +1,4 @@
-//! Tests the client against a peer whose replies each test chooses.
+//! Tests the client against a peer whose replies are chosen by each test.
 
 mod hostile;
 mod io;
@@ -27,8 +27,8 @@ struct Peer {
 }
 
 impl Peer {
-    /// Receives the next request other than a Tclunk. Answers and records each Tclunk that arrives
-    /// first.
+    /// Receives the next request other than a Tclunk. Answers and records any Tclunk that arrives
+    /// before it.
     async fn receive(&mut self) -> (Tag, T<'_>) {
         while let Some((tag, fid)) = self.next().await {
             self.clunked.push(fid);

@@ -1,7 +1,8 @@
 //! Pipelined transfers, which keep multiple reads or writes of one file in flight.
 //!
 //! Transfers are pipelined only for files that have a version and report their length. For stream
-//! files, command files and parameter files, each request waits for the reply to the previous one.
+//! files, command files and parameter files, each request is sent only after the reply to the
+//! previous one has arrived.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -47,8 +48,8 @@ struct PendingRead {
 #[derive(PartialEq, Eq)]
 enum ReadPhase {
     First,
-    /// The first reply contained as much data as requested. Reading ahead now requires the file's
-    /// length.
+    /// The first reply contained as much data as requested. The client must determine the file's
+    /// length before it reads ahead.
     Length,
     More,
     End,
@@ -93,7 +94,8 @@ impl ReadAhead {
         Poll::Ready(data.map(|data| Some(data).filter(|data| !data.is_empty())))
     }
 
-    /// Sends as many reads as the file's length allows, and at least one if none is in flight.
+    /// Sends as many reads as the file's length and [`CONCURRENCY`] allow, but at least one if none
+    /// is in flight.
     fn poll_submit(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if let Some((offset, count)) = self.missing {
             ready!(file.poll_reserve(cx));
@@ -218,7 +220,7 @@ impl WriteBehind {
     }
 
     /// Waits for the reply to the oldest write. Sends the rest of the data after a short write.
-    /// Returns the end offset of the written data.
+    /// Returns the offset at which the written data ends.
     fn poll_oldest(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<u64>> {
         let Some(oldest) = self.pending.front_mut() else { return Poll::Ready(Ok(self.next)) };
         let reply = match &mut oldest.call {
@@ -252,7 +254,7 @@ impl WriteBehind {
         Poll::Ready(Ok(end))
     }
 
-    /// Stores the error and cancels all subsequent writes.
+    /// Stores the error and cancels all writes in flight.
     fn fail(&mut self, error: &Error) {
         self.failed = Some(error.clone());
         self.pending.clear();

@@ -89,8 +89,7 @@ impl Watch {
         Poll::Ready(Ok(None))
     }
 
-    /// Cancels the read in flight, closes the file, and waits for the server to confirm the
-    /// cancellation and the close.
+    /// Cancels the read in flight, closes the file, and waits for the server to confirm both.
     ///
     /// # Errors
     /// Returns [`Error::Server`] if the clunk fails.

@@ -1,4 +1,4 @@
-//! Tests that a configuration can be followed while the server restarts.
+//! Tests that a client can follow a configuration across restarts of the server.
 
 #![allow(clippy::unwrap_used)]
 

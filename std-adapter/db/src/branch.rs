@@ -48,7 +48,7 @@ impl ActiveBranches {
     pub(super) fn watched(&self) -> Vec<Arc<Branch>> {
         let used: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         // Filter only after releasing the lock on the table, because dropping the last reference to
-        // a branch takes that lock again.
+        // a branch acquires the same lock.
         used.into_iter().filter(|branch| branch.is_watched()).collect()
     }
 }
@@ -184,7 +184,7 @@ impl Branch {
     }
 
     /// Like [`advance`](Branch::advance), but for callers that already hold the lock. Before moving
-    /// the branch, the store writes `objects`, which commit `to` requires.
+    /// the branch, the store writes `objects`, which the commit `to` needs.
     ///
     /// # Errors
     /// Returns the same errors as [`advance`](Branch::advance).

@@ -58,7 +58,7 @@ impl Gauge {
     }
 }
 
-/// A guard that increments a gauge and decrements it when dropped.
+/// A guard that increments a gauge when created and decrements it when dropped.
 #[derive(Debug)]
 pub(crate) struct GaugeGuard {
     counters: Arc<DbCounters>,

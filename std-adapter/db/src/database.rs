@@ -31,7 +31,7 @@ struct DatabaseInner {
     /// any of the branches.
     moved: Sender<Option<BranchName>>,
     watch_guard: OnceLock<Box<dyn WatchGuard>>,
-    /// Tracks the commits in flight. Each commit holds a receiver until it is complete.
+    /// Tracks the commits in flight. Each commit holds a receiver until the commit is complete.
     in_flight: watch::Sender<()>,
     authors: OnceLock<AuthorPolicy>,
     schemes: OnceLock<Schemes>,
@@ -193,7 +193,7 @@ impl Database {
 
     /// Subscribes to branch updates. The receiver yields the name of each updated branch, in the
     /// order of the updates. It yields `None` if another program may have updated any of the
-    /// branches, and `RecvError::Lagged` if it falls too far behind.
+    /// branches, and `RecvError::Lagged` if the receiver falls too far behind.
     #[must_use]
     pub fn moves(&self) -> Receiver<Option<BranchName>> {
         self.0.moved.subscribe()
@@ -204,7 +204,7 @@ impl Database {
     /// # Errors
     /// Returns [`Error::IsDirectory`] if `new` has commits. Returns [`Error::BranchConflict`] if
     /// the new name conflicts with that of another branch. Returns [`Error::Refused`] if Git would
-    /// refuse the new name for another reason. Returns [`Error::Io`] if a system call fails, or
+    /// reject the new name for another reason. Returns [`Error::Io`] if a system call fails, or
     /// [`Error::Store`] if the store fails for another reason.
     pub fn rename(&self, old: &Branch, new: &Branch) -> Result<()> {
         loop {
@@ -223,8 +223,8 @@ impl Database {
         }
     }
 
-    /// Reads the heads of all watched branches that `changes` may affect and notifies the watchers
-    /// of each branch that moved. Does not read the heads of any other branches.
+    /// Reads the heads of all watched branches that `changes` may affect, and notifies the watchers
+    /// of each branch that has moved. Does not read the heads of any other branches.
     pub fn refresh_branches(&self, changes: &RefChanges) {
         for branch in self.0.branches.watched() {
             if changes.affects(branch.name())
@@ -321,8 +321,8 @@ impl Database {
 /// A closure for [`Database::run_boxed`].
 type BoxedWork<T> = Box<dyn FnOnce(&Database) -> Result<T> + Send>;
 
-/// Runs `work` on a blocking thread and waits for its end. The closure is boxed because tokio would
-/// otherwise monomorphise its task code for each closure.
+/// Runs `work` on a blocking thread and waits for it to finish. The closure is boxed because tokio
+/// would otherwise monomorphize its task code for each closure.
 async fn spawn_boxed(work: Box<dyn FnOnce() + Send>) -> Result<()> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::store_from("a worker task failed", error))

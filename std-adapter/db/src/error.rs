@@ -64,7 +64,7 @@ pub enum Error {
         /// The existing branch.
         other: String,
     },
-    /// The store refused the operation, as Git would. The string gives the reason.
+    /// The store refused the operation because Git does not allow it. The string gives the reason.
     #[error("{0}")]
     Refused(String),
     /// The name is not valid in a Git tree.

@@ -16,7 +16,7 @@ use crate::{Database, Error, Id, Result};
 /// fails only if another program changes the branch at the same time.
 const MAX_RETRIES: u32 = 1000;
 
-/// The policy for a commit if the branch has moved since the transaction began.
+/// What a commit does if the branch has moved since the transaction began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MergePolicy {
@@ -28,8 +28,8 @@ pub enum MergePolicy {
 }
 
 /// Moves `branch` to the last commit in `new`, or to a merge of that commit with the current head.
-/// Returns the new head. The other objects in `new` are those that the commit needs and that are
-/// not in the store yet. `start` is the head that the branch had when the transaction began.
+/// Returns the new head. The commit needs the other objects in `new`, which are not in the store
+/// yet. `start` is the head that the branch had when the transaction began.
 ///
 /// Concurrent commits to a branch are serialized by the branch's lock. A merge therefore cannot be
 /// made obsolete by another commit while it is being computed.
@@ -56,8 +56,8 @@ pub(crate) fn integrate(
 }
 
 /// Moves the branch from `start` to `commit` with a compare-and-swap. The commit must descend from
-/// `start` and differ from it. If several transactions started from `start`, only one succeeds,
-/// even if their commits are identical.
+/// `start` and differ from it. If several transactions started from `start`, only one of them
+/// succeeds, even if their commits are identical.
 fn compare_and_swap(
     database: &Database,
     branch: &Branch,
@@ -94,7 +94,7 @@ fn moved_too_often(branch: &Branch) -> Error {
     ))
 }
 
-/// Checks that the branch has not moved since a transaction started from `start`.
+/// Checks that the branch is still at `start`, the head that it had when the transaction began.
 ///
 /// # Errors
 /// Returns [`Error::NotFastForward`] if the branch has moved.
@@ -150,8 +150,8 @@ fn integrate_merged(
                 }
             })?,
         };
-        // Pass the commit to the store again even though it has already been written, because the
-        // reflog entry contains the commit's message.
+        // Pass the commit to the store even though it has already been written, because the store
+        // copies the commit's message to the reflog.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_locked(&lock, batch, head, Some(to))? {
@@ -217,8 +217,7 @@ fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
 }
 
 /// Returns a commit whose history contains both `head` and `commit`. The result is one of these two
-/// commits or a new merge commit. For a new merge commit, also returns the new objects that it
-/// needs.
+/// commits or a new merge commit. Also returns the new objects that a new merge commit needs.
 fn merge_with_head(
     objects: &ObjectCache,
     head: Id,
@@ -254,7 +253,7 @@ fn merge_with_head(
     Ok((id, batch))
 }
 
-/// Writes a commit and the objects that it needs to the store.
+/// Stores a commit and the objects that it needs.
 pub(super) fn store_commit(
     objects: &ObjectCache,
     mut batch: NewObjects,

@@ -56,7 +56,7 @@ impl Drop for Transaction {
     }
 }
 
-/// A guard that marks the transaction as busy until dropped.
+/// A guard that marks the transaction as busy until the guard is dropped.
 struct BusyGuard<'t>(&'t Transaction);
 
 impl Drop for BusyGuard<'_> {
@@ -229,7 +229,7 @@ impl Transaction {
     /// Returns the node at `path`.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if there is no such node or the transaction has ended. Returns
+    /// Returns [`Error::NotFound`] if the node does not exist or the transaction has ended. Returns
     /// [`Error::NotDirectory`] if a parent of `path` is a file. Returns [`Error::Broken`] if a
     /// directory cannot be read.
     pub(crate) fn get(&self, path: &[u8]) -> Result<TreeNode> {
@@ -240,7 +240,7 @@ impl Transaction {
     /// Returns the content of the file, or the target of the symbolic link, at `path`.
     ///
     /// # Errors
-    /// Returns [`Error::NotFound`] if there is no such node or the transaction has ended. Returns
+    /// Returns [`Error::NotFound`] if the node does not exist or the transaction has ended. Returns
     /// [`Error::IsDirectory`] if the node is a directory. Returns [`Error::Broken`] if the blob
     /// cannot be read.
     pub fn read(&self, path: &[u8]) -> Result<Arc<[u8]>> {
@@ -296,8 +296,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the sorted paths of the unresolved conflicts from the last merge and the last attempt to
-    /// commit. Returns `None` if there was no merge and no commit failed because of a conflict.
+    /// Returns the sorted paths of the unresolved conflicts from the last merge and the last
+    /// attempt to commit. Returns `None` if there has been no merge and no commit has failed
+    /// because of a conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended.
@@ -315,7 +316,7 @@ impl Transaction {
         Ok(Some(paths))
     }
 
-    /// Returns the inputs of the last merge, or `None` if there was no merge.
+    /// Returns the inputs of the last merge, or `None` if there has been no merge.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the transaction has ended.
@@ -450,9 +451,9 @@ impl Transaction {
         Ok(Committed { head: Some(head) })
     }
 
-    /// Reserves memory for contiguous copies of the new files, which are needed for hashing and
-    /// writing. The reservation is not charged to the connection's budget, because a client must be
-    /// able to commit everything that it has written.
+    /// Reserves memory for the contiguous copies that are needed to hash and write the new files.
+    /// The reservation is not charged to the connection's budget, because a client must be able to
+    /// commit everything that it has written.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();
         aside.resize(tree.top().weight().1).map_err(no_space)?;

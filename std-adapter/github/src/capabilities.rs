@@ -196,7 +196,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Returns capabilities that allow the given operations for every resource.
+    /// Returns capabilities that allow the given operations on every resource.
     #[must_use]
     pub fn all(ops: Ops) -> Capabilities {
         Capabilities { default: ops, others: BTreeMap::new() }

@@ -9,7 +9,7 @@ use datakit_client::db::Change;
 use crate::layout::{Location, locate};
 use crate::{ElementId, PrId, RefId, Repo};
 
-/// An object that the bridge must read again because it has a `.dirty` file.
+/// An object that has a `.dirty` file and must therefore be read again by the bridge.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DirtyId {
     /// Everything in a repository. The repository does not have to be monitored.

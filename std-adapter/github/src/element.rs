@@ -111,7 +111,7 @@ impl PrState {
         }
     }
 
-    /// Parses the state. Any text other than `open` is read as closed.
+    /// Parses the state. Any text other than `open` is treated as `closed`.
     #[must_use]
     pub fn parse(text: &str) -> PrState {
         if text == PrState::Open.as_str() { PrState::Open } else { PrState::Closed }
@@ -147,7 +147,7 @@ impl StatusState {
         }
     }
 
-    /// Parses the state. Any unknown text is read as failure.
+    /// Parses the state. Any unknown text is treated as `failure`.
     #[must_use]
     pub fn parse(text: &str) -> StatusState {
         let known = StatusState::ALL.into_iter().find(|state| state.as_str() == text);

@@ -138,8 +138,8 @@ impl Location<'_> {
 pub(crate) fn locate(names: &[ByteString]) -> Option<Location<'_>> {
     let [user, name, rest @ ..] = names else { return None };
     let repo = Repo::new(user.to_str()?, name.to_str()?).ok()?;
-    // The constructor strips white space, so reject any name that stripping changes. Otherwise, two
-    // directories could represent the same repository.
+    // The constructor strips white space, so reject any name that begins or ends with white space.
+    // Otherwise, two directories could represent the same repository.
     if repo.user() != user.to_str()? || repo.name() != name.to_str()? {
         return None;
     }

@@ -8,7 +8,7 @@ use crate::Diff;
 pub const CLEAN_MESSAGE: &str = "Cleaning up .dirty files";
 
 /// The maximum number of changed elements that a message lists, and the maximum length of that list
-/// in bytes. The server refuses messages that are longer than 64 KiB.
+/// in bytes. The server rejects messages that are longer than 64 KiB.
 const MAX_LISTED: usize = 100;
 const MAX_LEN: usize = 32 << 10;
 

@@ -11,7 +11,7 @@ use crate::layout::{self, DIRTY, Location, MONITOR, path};
 use crate::{Changes, DirtyId, ElementId, Files, Parsed, Ref, Repo, Snapshot, files};
 
 /// The maximum size of a file in bytes. Larger files are not read. The longest files that GitHub
-/// produces are the comments on pull requests, with 256 KiB.
+/// produces are the comments on pull requests, which can be up to 256 KiB long.
 pub const FILE_MAX: u64 = 1 << 20;
 
 /// The number of files that are read or written concurrently. By default, a server processes this
@@ -26,9 +26,9 @@ pub struct BranchContent {
     /// The `.dirty` files. Includes a repository's `.dirty` file even if the repository is not
     /// monitored.
     pub dirty: BTreeSet<DirtyId>,
-    /// The elements with a file that was not read because it is larger than [`FILE_MAX`]. If the
-    /// element does not require the file, it is also part of the snapshot. The state returned by
-    /// [`update`] contains only the elements that changed.
+    /// The elements with a file that was not read because it is larger than [`FILE_MAX`]. If an
+    /// element does not require the file, the element is also part of the snapshot. The state
+    /// returned by [`update`] contains only the elements that changed.
     pub oversized: BTreeMap<ElementId, OversizedFile>,
 }
 
@@ -91,7 +91,8 @@ pub async fn read<T: TreeOps>(tree: &T) -> Result<BranchContent> {
     Ok(BranchContent { oversized: found.oversized, ..content })
 }
 
-/// Returns the repositories in the directory of a user. Returns none if it is not a directory.
+/// Returns the repositories in a user's directory, or no repositories if the path is not a
+/// directory.
 async fn read_repos<T: TreeOps>(tree: &T, user: ByteString) -> Result<Vec<Repo>> {
     let names = match tree.read_dir(&path([&user])).await {
         Ok(names) => names,
@@ -206,7 +207,7 @@ async fn read_files<T: TreeOps>(tree: &T, mut waiting: Vec<Path>) -> Result<Foun
 /// An entry of the tree.
 enum Entry {
     Content(Content),
-    /// A file of this size, which is larger than [`FILE_MAX`].
+    /// The size of a file that is larger than [`FILE_MAX`].
     Oversized(u64),
 }
 

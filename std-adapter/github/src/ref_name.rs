@@ -102,7 +102,7 @@ impl RefName {
         &self.short
     }
 
-    /// Returns the name with `heads/` or `tags/`.
+    /// Returns the name, including `heads/` or `tags/`.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         [self.kind.as_str().as_bytes(), b"/", &self.short].concat()

@@ -11,10 +11,10 @@ use crate::{
 /// The repositories, commits, pull requests, refs and statuses that exist at a single point in
 /// time.
 ///
-/// A snapshot is complete. For each pull request, ref and status, the snapshot also contains its
-/// commit and repository. Inserting a pull request, ref or status also inserts its commit and
-/// repository if they are missing. Removing a repository or commit also removes the elements that
-/// depend on it.
+/// A snapshot is complete: for each pull request, ref and status, it also contains the commit and
+/// the repository. Inserting a pull request, ref or status also inserts its commit and repository
+/// if they are missing. Removing a repository or commit also removes the elements that depend on
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     repos: BTreeSet<Repo>,
@@ -151,8 +151,8 @@ impl Snapshot {
     }
 
     /// Removes elements. Removing a repository also removes its commits, pull requests, refs and
-    /// statuses. Removing a commit also removes its statuses, but keeps the commit itself if it is
-    /// the head of a remaining pull request or ref. Ignores ids that do not exist in the snapshot.
+    /// statuses. For a commit, removes the statuses, and also the commit itself unless it is the
+    /// head of a remaining pull request or ref. Ignores ids that do not exist in the snapshot.
     pub fn remove<'i>(&mut self, ids: impl IntoIterator<Item = &'i ElementId>) {
         let mut heads_needed = BTreeSet::new();
         for id in ids {
@@ -210,7 +210,7 @@ impl Snapshot {
     }
 
     /// Removes each of the repository's commits that has no statuses and is not the head of a pull
-    /// request or ref. Such a commit is not represented by any file in the branch.
+    /// request or ref. The branch contains no files for these commits.
     pub(crate) fn remove_bare_commits(&mut self, repo: &Repo) {
         let heads: HashSet<Commit> = self.heads_of(repo).collect();
         let is_bare = |commit: &&Commit| {

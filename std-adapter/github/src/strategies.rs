@@ -1,4 +1,5 @@
-//! Random snapshots for property tests. Only a few names are used so that random snapshots overlap.
+//! Random snapshots for property tests. The number of different names is small, so that the
+//! snapshots overlap.
 
 use proptest::collection::vec;
 use proptest::option;

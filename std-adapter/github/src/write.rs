@@ -16,8 +16,8 @@ pub const DEFAULT_BRANCH: &str = "github-metadata";
 /// The content of the `README.md` file in the branch's initial commit.
 const README: &[u8] = b"### DataKit -- GitHub bridge\n";
 
-/// Returns a handle to the metadata branch. If the branch has no commits, creates an initial
-/// commit with a `README.md` file that describes the purpose of the branch.
+/// Returns a handle to the metadata branch. If the branch has no commits, an initial commit is
+/// created, with a `README.md` file that describes the purpose of the branch.
 ///
 /// # Errors
 /// Returns [`Error::InvalidBranch`] if the name is invalid, or any other error reported by the
@@ -109,7 +109,7 @@ fn removed_paths(diff: &Diff) -> impl Iterator<Item = Path> {
     })
 }
 
-/// Returns the directories of comments that are no longer part of the pull request.
+/// Returns the directories of the comments that no longer belong to the pull request.
 async fn surplus_comments<T: TransactionOps>(transaction: &T, pr: &Pr) -> Result<Vec<Path>> {
     let dir = files::comments_dir(&pr.id);
     let names = match transaction.tree().read_dir(&dir).await {
@@ -176,8 +176,9 @@ async fn create_dir<T: TransactionOps>(transaction: &T, dir: Path) -> Result<()>
     }
 }
 
-/// Looks up directories with concurrent requests. Returns those that exist, or an empty set if
-/// there are so many directories that the look-ups would take longer than creating them all.
+/// Looks up directories with concurrent requests. Returns the directories that exist, or an empty
+/// set if there are so many directories that looking them up would take longer than creating them
+/// all.
 async fn existing_dirs<T: TransactionOps>(
     transaction: &T,
     dirs: impl Iterator<Item = &Path>,

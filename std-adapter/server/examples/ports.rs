@@ -88,8 +88,8 @@ async fn serve(listener: TcpListener, to: SocketAddr) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS_PER_FORWARD => {
                 let Ok((mut from, _)) = accepted else {
-                    // `accept` usually fails because too many files are open, so wait before trying
-                    // again.
+                    // If `accept` fails, it is usually because too many files are open, so wait
+                    // before trying again.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };

@@ -66,7 +66,7 @@ impl Budget {
         }
     }
 
-    /// Reserves the [cost](Budget::item_cost) of an item that has `bytes` bytes.
+    /// Reserves the [cost](Budget::item_cost) of an item of `bytes` bytes.
     ///
     /// # Errors
     /// Returns [`Error::NoSpace`] if the budget is exhausted.
@@ -76,7 +76,8 @@ impl Budget {
         Ok(reservation)
     }
 
-    /// Returns the number of bytes charged for an item that has `bytes` bytes, including overhead.
+    /// Returns the number of bytes, including overhead, that are charged for an item of `bytes`
+    /// bytes.
     pub fn item_cost(bytes: usize) -> u64 {
         OVERHEAD.saturating_add(bytes as u64)
     }
@@ -101,7 +102,7 @@ impl Budget {
         self.inodes.load(Ordering::Relaxed)
     }
 
-    /// Returns the values to report from `statfs(2)`.
+    /// Returns the values that `statfs(2)` should report.
     pub(crate) fn statfs(&self) -> StatFs {
         let block = u64::from(BLOCK);
         let free = self.limit.saturating_sub(self.used());

@@ -1,4 +1,4 @@
-//! Functions that return freed memory to the system.
+//! Functions that return freed memory to the operating system.
 //!
 //! The `datakit` program uses mimalloc, which returns whole pages to the system shortly after they
 //! are freed. However, mimalloc returns pages only when the program allocates or frees memory. As a
@@ -21,17 +21,18 @@ use tokio::sync::Notify;
 const THRESHOLD: u64 = 4 << 20;
 
 /// The delay before each short-lived allocation. These allocations make the allocator return freed
-/// pages. The delay is necessary because the allocator keeps a freed page for some time.
+/// pages to the operating system. The delay is necessary because the allocator keeps a freed page
+/// for some time.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of short-lived allocations after memory has been freed. A single allocation is not
-/// enough, because pages in a thread's cache are returned later than other pages.
+/// The number of short-lived allocations to make after memory has been freed. A single allocation
+/// is not enough, because pages in a thread's cache are returned later than other pages.
 const PRODS: u32 = 4;
 
 /// The number of bytes in each short-lived allocation. This size exceeds that of a thread's cache.
 const PROD_BYTES: usize = 8 << 20;
 
-/// The estimated number of bytes that closing a connection frees.
+/// The estimated number of bytes freed by closing a connection.
 pub(crate) const CONNECTION_BYTES: u64 = 256 * 1024;
 
 static FREED: AtomicU64 = AtomicU64::new(0);

@@ -163,9 +163,9 @@ impl SparseBytes {
     /// Truncates the content or extends it with a hole.
     ///
     /// # Errors
-    /// Returns [`Error::TooLarge`] if `size` is greater than 2⁶³ - 1. If the last chunk is shared
-    /// and must be copied, returns [`Error::NoSpace`] if the budget is exhausted, or
-    /// [`Error::NoMemory`] if the allocation fails. On failure, the content is unchanged.
+    /// Returns [`Error::TooLarge`] if `size` is greater than 2⁶³ - 1. A last chunk that is shared
+    /// may have to be copied, which fails with [`Error::NoSpace`] if the budget is exhausted, or
+    /// with [`Error::NoMemory`] if the allocation fails. On failure, the content is unchanged.
     pub fn set_size(&mut self, size: u64) -> Result<()> {
         if size > MAX_SIZE {
             return Err(Error::TooLarge);

@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = Dirent::decode_all(data).count();
 });
 
-/// Formats the message to read every field and every list element.
+/// Formats the message, so that every field and every list element is read.
 fn look(message: &impl Display) {
     let mut line = String::new();
     let _ = write!(line, "{message}");

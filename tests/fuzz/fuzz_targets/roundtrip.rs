@@ -11,7 +11,7 @@ const SLACK: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
     let mut frame = data.to_vec();
-    // Set the size field because the fuzzer would rarely guess the correct size.
+    // Set the size field, because the fuzzer rarely guesses the correct size.
     let size = (frame.len() as u32).to_le_bytes();
     let Some(field) = frame.first_chunk_mut::<4>() else { return };
     *field = size;
@@ -27,8 +27,8 @@ macro_rules! there_and_back {
             let Ok((tag, message)) = $message::decode(frame, dialect) else { return };
             let mut first = vec![0; frame.len() + SLACK];
             let Ok(n) = message.encode(tag, dialect, &mut first) else {
-                // Encoding adds missing fields to a 9P2000.u stat record. As a result, the record
-                // may be too long for its size field.
+                // Encoding adds missing fields to a 9P2000.u stat record. The longer record may be
+                // too long for its size field.
                 assert!(dialect == Dialect::Unix, "no room for {message:?}");
                 return;
             };

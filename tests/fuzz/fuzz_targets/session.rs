@@ -65,12 +65,12 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
     [&size.to_le_bytes()[..], &[kind], &tag.0.to_le_bytes(), body].concat()
 }
 
-/// Submits a request as the server would. If the session cannot answer immediately, polls the
-/// answer's future once and then drops it.
+/// Submits a request in the same way as the server. If the session cannot answer immediately, the
+/// answer's future is polled once and then dropped.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {
-        // A server would close the connection after a frame longer than msize.
+        // A server closes the connection after a frame longer than msize.
         return;
     }
     let mut buf = vec![0; msize];

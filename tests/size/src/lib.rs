@@ -62,7 +62,7 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     }
 }
 
-/// Spawns a task. Spawning does not fail because the images' task pools are large enough.
+/// Spawns a task. Spawning cannot fail, because the images' task pools are large enough.
 pub fn spawn<S, E: core::fmt::Debug>(spawner: Spawner, task: Result<SpawnToken<S>, E>) {
     if let Ok(task) = task {
         spawner.spawn(task);

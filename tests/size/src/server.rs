@@ -17,7 +17,7 @@ const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 /// The type of tree that most images serve.
 pub type Tree = StaticTree<16, 96>;
 
-/// The type of tree that contains files whose writes may have to wait.
+/// The type of tree for images with files whose writes may have to wait.
 pub type TreeWithTasks = StaticTree<16, 96, AsyncTree>;
 
 /// Defines a function that serves a directory on all sockets. A server's task cannot be generic, so
@@ -63,14 +63,14 @@ server! {
 }
 
 server! {
-    /// Serves `root`, which may contain files whose writes wait, on all sockets.
+    /// Serves `root` on all sockets. The tree may contain files whose writes have to wait.
     start_async, serve_async_clients, TreeWithTasks, new_async
 }
 
-/// Defines a directory of parameters that all have the same type, range, unit and description. If a
-/// type and an initial value are given, appends a parameter of that type. Also appends any entries
-/// after a semicolon. Every image contains the unit and the description exactly once, so these
-/// strings do not affect the size difference between two images.
+/// Defines a directory of parameters that all have the same type, range, unit and description.
+/// Appends one more parameter if its type and initial value are given. Also appends any entries
+/// that follow a semicolon. Every image contains the unit and the description exactly once, so
+/// these strings do not affect the size difference between two images.
 #[macro_export]
 macro_rules! params {
     ($root:ident: $($name:ident)* $(, $type:ty = $initial:expr)? $(; $($entry:expr),*)?) => {
@@ -92,7 +92,7 @@ macro_rules! params {
     };
 }
 
-/// Returns a one-letter name, sliced from a string of all uppercase letters.
+/// Returns a one-letter name, sliced from a string that contains all uppercase letters.
 pub const fn letter(name: &str) -> &'static str {
     let from = name.as_bytes().first_chunk::<1>().expect("a letter")[0] - b'A';
     LETTERS.split_at(from as usize).1.split_at(1).0

@@ -120,7 +120,7 @@ impl World {
         tag
     }
 
-    /// Creates or moves a ref. If the ref is a branch, also updates its pull requests.
+    /// Creates or moves a ref, and updates its pull requests if the ref is a branch.
     pub(crate) fn set_ref(&mut self, id: u64, name: &str, object: Object, sender: &str) {
         let now = self.now();
         let repo = self.repo_mut(id);
@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    /// Deletes a ref. If the ref is a branch, closes its open pull requests.
+    /// Deletes a ref, and closes its open pull requests if the ref is a branch.
     pub(crate) fn delete_ref(&mut self, id: u64, name: &str, sender: &str) -> bool {
         let Some(before) = self.repo_mut(id).refs.remove(name) else { return false };
         events::delete(self, id, name, sender);

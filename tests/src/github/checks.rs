@@ -1,4 +1,4 @@
-//! Check runs and check suites, which can only be created and changed by GitHub Apps.
+//! Check runs and check suites, which only GitHub Apps can create and change.
 
 use std::collections::BTreeMap;
 

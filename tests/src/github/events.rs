@@ -11,7 +11,7 @@ use super::reply::hex;
 use super::repo::{Comment, Commit, Hook, Object, Pull, Repo, Run, Status};
 use super::state::World;
 
-/// The hash that an event contains in place of a missing commit.
+/// The hash that stands for a missing commit in an event.
 const NONE: &str = "0000000000000000000000000000000000000000";
 
 /// The maximum number of commits that a push event lists.

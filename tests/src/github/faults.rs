@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call has no effect. The response has this status and contains an HTML page like those
+    /// The call has no effect. The response has this status and contains an HTML page like the ones
     /// that GitHub's proxies send with statuses 502, 503 and 504.
     Status(u16),
     /// The call has no effect. The response reports that the secondary rate limit has been

@@ -171,18 +171,18 @@ impl GitHub {
         });
     }
 
-    /// Sets the primary rate limit, in calls per hour per token.
+    /// Sets the primary rate limit of each token, in calls per hour.
     pub fn limit(&self, hourly: u32) {
         self.shared.change(|world| world.limits.hourly = hourly);
     }
 
-    /// Sets the secondary rate limit, in points per minute. A call that changes something costs 5
+    /// Sets the secondary rate limit, in points per minute. A call that modifies data costs 5
     /// points. By default, there is no secondary limit.
     pub fn limit_points(&self, points: Option<u32>) {
         self.shared.change(|world| world.limits.points = points);
     }
 
-    /// Uses up all but `left` calls of the primary rate limit of each token used so far. The limit
+    /// Uses up the primary rate limit of each token used so far, except for `left` calls. The limit
     /// resets after `time`.
     pub fn exhaust(&self, left: u32, time: Duration) {
         self.shared.change(|world| {
@@ -219,7 +219,7 @@ impl GitHub {
     }
 
     /// Returns the peak number of concurrent calls, and the peak number of concurrent calls that
-    /// change something.
+    /// modify data.
     pub fn peaks(&self) -> (usize, usize) {
         let world = self.shared.world.lock();
         (world.log.peak, world.log.peak_writes)
@@ -240,7 +240,7 @@ impl GitHub {
     }
 
     /// Returns the number of events that were lost because the queue was full. A test that expects
-    /// to receive all events should check that this is 0.
+    /// to receive all events should check that this number is 0.
     pub fn lost(&self) -> u64 {
         self.shared.world.lock().outbox.lost
     }
@@ -262,7 +262,8 @@ impl GitHub {
     }
 
     /// Waits until a condition holds. The condition is checked after each call, change and
-    /// delivery. If it does not hold within [`TIMEOUT`], fails the test with `what` as the message.
+    /// delivery. If the condition does not hold within [`TIMEOUT`], the test fails with the message
+    /// `what`.
     pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let wait = async {
             loop {

@@ -55,8 +55,8 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Answer {
     Reply::created(json(&call.urls, world.repo(call.repo), &hook))
 }
 
-/// Refuses `hook` if an identical webhook exists, or if one of its events already has the maximum
-/// number of webhooks.
+/// Rejects `hook` if an identical webhook exists, or if one of the events in `hook` already has the
+/// maximum number of webhooks.
 fn accept(repo: &Repo, hook: &Hook) -> Result<(), Reply> {
     let others = || repo.hooks.values().filter(|other| other.id != hook.id);
     let sorted = |hook: &Hook| {

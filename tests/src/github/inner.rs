@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::state::World;
 
-/// The state and signals of a fake.
+/// The state and signals of a fake GitHub.
 pub(crate) struct FakeInner {
     pub(crate) addr: SocketAddr,
     pub(crate) control: SocketAddr,

@@ -91,8 +91,8 @@ impl Limits {
             .with("x-ratelimit-resource", "core")
     }
 
-    /// Uses up all but `left` calls of every known caller's primary limit. The limits reset after
-    /// `seconds` seconds.
+    /// Uses up the primary limit of every known caller, except for `left` calls. The limits reset
+    /// after `seconds` seconds.
     pub(crate) fn exhaust(&mut self, left: u32, now: i64, seconds: i64) {
         for (actor, bucket) in &mut self.buckets {
             let limit = if *actor == Actor::Anonymous { ANONYMOUS } else { self.hourly };

@@ -1,4 +1,5 @@
-//! OAuth apps: the login of people on other websites, and the public members of organizations.
+//! OAuth apps, with which people sign in to other websites, and the public members of
+//! organizations.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +14,7 @@ use super::reply::{Answer, Reply};
 use super::server::queries;
 use super::state::{Token, TokenOwner, World};
 
-/// The time within which a code must be exchanged, in seconds.
+/// The time, in seconds, within which a code must be exchanged.
 const CODE_LIFE: i64 = 600;
 
 /// The maximum number of codes that have not been exchanged.
@@ -26,7 +27,7 @@ pub(crate) struct OauthApp {
     pub(crate) callback: String,
 }
 
-/// A code that a person's browser carries from GitHub to the website.
+/// A code that a person's browser carries from GitHub to an app's website.
 #[derive(Clone, Debug)]
 pub(crate) struct Code {
     client: String,
@@ -48,8 +49,8 @@ impl GitHub {
         })
     }
 
-    /// Sets the person who is signed in to the website and allows every OAuth app. With `None`,
-    /// nobody allows an app.
+    /// Sets the person who is signed in to GitHub. This person authorizes every OAuth app. If
+    /// `login` is `None`, nobody is signed in, so no app is authorized.
     pub fn sign_in(&self, login: Option<&str>) {
         self.shared.change(|world| {
             world.oauth.signed_in = login.map(|login| world.user(login));
@@ -97,7 +98,7 @@ pub(crate) fn authorize(world: &mut World, call: &Call) -> Answer {
     redirect("code", &code)
 }
 
-/// `POST /login/oauth/access_token`, which the website calls.
+/// `POST /login/oauth/access_token`, which an app's website calls.
 pub(crate) fn access_token(world: &mut World, call: &Call) -> Answer {
     let accept = call.headers.get("accept").and_then(|value| value.to_str().ok());
     if !accept.is_some_and(|accept| accept.contains("json")) {
@@ -131,7 +132,7 @@ pub(crate) fn access_token(world: &mut World, call: &Call) -> Answer {
     Reply::ok(json!({ "access_token": token, "token_type": "bearer", "scope": "" }))
 }
 
-/// GitHub reports errors of an exchange with the status 200.
+/// Reports that an exchange failed. As on GitHub, the status is 200.
 fn refused(error: &str, description: &str) -> Answer {
     Reply::ok(json!({ "error": error, "error_description": description }))
 }

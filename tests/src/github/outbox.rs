@@ -82,8 +82,8 @@ impl Outbox {
         self.faults.push((event.into(), fault, times));
     }
 
-    /// Moves events that are being held back into the queue. Returns whether the queue contains any
-    /// events afterwards.
+    /// Moves all held-back events into the queue. Returns whether the queue contains any events
+    /// afterwards.
     pub(crate) fn release(&mut self) -> bool {
         self.waiting.extend(self.held.drain(..));
         !self.waiting.is_empty()

@@ -12,7 +12,7 @@ use super::state::World;
 const PAGE: usize = 30;
 const LARGEST_PAGE: usize = 100;
 
-/// The page that a call requests from a list.
+/// The requested page of a list.
 pub(crate) struct Page {
     first: usize,
     size: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Parses `per_page` and `page`. Replaces invalid values, as GitHub does.
+    /// Parses `per_page` and `page`. As on GitHub, each invalid value is replaced with a valid one.
     pub(crate) fn of(call: &Call, all: usize) -> Self {
         let number = |name| call.query(name).and_then(|text| text.parse::<usize>().ok());
         let size = number("per_page").filter(|n| *n > 0).unwrap_or(PAGE).min(LARGEST_PAGE);

@@ -7,7 +7,7 @@ use super::inner::FakeInner;
 use super::repo::{Hook, Object, Pull, Repo, Status};
 use super::{pulls, repos};
 
-/// A repository on the fake.
+/// A repository on the fake GitHub.
 #[derive(Clone)]
 pub struct Repository {
     pub(crate) shared: Arc<FakeInner>,
@@ -39,8 +39,8 @@ impl Repository {
         })
     }
 
-    /// Pushes a new commit to a branch. If the branch does not exist, creates it from the default
-    /// branch. Returns the hash of the commit.
+    /// Pushes a new commit to a branch. Creates the branch from the default branch if it does not
+    /// exist. Returns the hash of the commit.
     pub fn push(&self, branch: &str, message: &str) -> String {
         let parent = self.head(branch).or_else(|| self.head(&self.state().default_branch));
         let sha = self.commit(&parent.iter().map(String::as_str).collect::<Vec<_>>(), message);
@@ -163,7 +163,7 @@ impl Repository {
         self.shared.change(|world| world.comment(self.id, number, user, body))
     }
 
-    /// Sets a status, as another CI system would. Returns the status's id.
+    /// Sets a status on behalf of another CI system. Returns the status's id.
     pub fn set_status(
         &self,
         sha: &str,
@@ -228,7 +228,7 @@ impl Repository {
         });
     }
 
-    /// Removes the repository. After this, methods called on clones of this value panic.
+    /// Removes the repository. After this call, the methods of all clones of this value panic.
     pub fn remove(self) {
         self.shared.change(|world| repos::remove(world, self.id));
     }

@@ -24,8 +24,8 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Answer {
     let mut pulls: Vec<&Pull> = repo.pulls.values().filter(wanted).collect();
     let updated = call.query("sort") == Some("updated");
     pulls.sort_by_key(|pull| (if updated { pull.updated } else { pull.created }, pull.number));
-    // By default, the order is descending when sorting by creation time, and ascending when sorting
-    // by update time.
+    // The default order is descending when sorting by creation time, and ascending when sorting by
+    // update time.
     let ascending = call.query("direction").map_or(updated, |direction| direction == "asc");
     if !ascending {
         pulls.reverse();
@@ -101,7 +101,7 @@ pub(crate) fn new(
     }
 }
 
-/// Refuses a second open pull request between the same two branches.
+/// Rejects a second open pull request between the same two branches.
 fn unique(repo: &Repo, number: u64, owner: &str, branch: &str, base: &str) -> Result<(), Reply> {
     let same = |pull: &Pull| {
         pull.open

@@ -78,8 +78,8 @@ impl Reply {
         self
     }
 
-    /// Adds an entity tag to a successful response to GET. If the request's `If-None-Match` header
-    /// contains the same entity tag, changes the response status to 304 and removes the body.
+    /// Adds an entity tag to a successful response to GET. Changes the response status to 304 and
+    /// removes the body if the request's `If-None-Match` header contains the same entity tag.
     pub(crate) fn tagged(self, method: &str, headers: &HeaderMap) -> Self {
         let Some(body) = self.body.as_ref().filter(|_| method == "GET" && self.status == 200)
         else {

@@ -210,7 +210,7 @@ pub struct Repo {
     pub created: i64,
     /// The time of the last push.
     pub pushed: i64,
-    /// The commits by hash.
+    /// The commits, keyed by hash.
     pub commits: HashMap<String, Commit>,
     /// The annotated tags, keyed by hash.
     pub tags: HashMap<String, Tag>,
@@ -218,7 +218,7 @@ pub struct Repo {
     pub refs: BTreeMap<String, Object>,
     /// The pull requests, keyed by number.
     pub pulls: BTreeMap<u64, Pull>,
-    /// The comments by identifier.
+    /// The comments, keyed by identifier.
     pub comments: BTreeMap<u64, Comment>,
     /// The statuses of each commit, oldest first.
     pub statuses: HashMap<String, Vec<Status>>,
@@ -226,7 +226,7 @@ pub struct Repo {
     pub suites: BTreeMap<u64, Suite>,
     /// The check runs, keyed by identifier.
     pub runs: BTreeMap<u64, Run>,
-    /// The webhooks by identifier.
+    /// The webhooks, keyed by identifier.
     pub hooks: BTreeMap<u64, Hook>,
     /// The number that will be assigned to the next pull request.
     pub next_number: u64,

@@ -11,8 +11,8 @@ use super::{apps, checks, comments, commits, hooks, oauth, pulls, refs, repos, s
 
 type Handler = fn(&mut World, &Call) -> Answer;
 
-/// A route, which consists of a method, a path template in the format of GitHub's API description,
-/// the permission that an app needs, and a handler.
+/// A route: a method, a path template in the format of GitHub's API description, the permission
+/// that an app needs, and a handler.
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
@@ -143,7 +143,8 @@ pub(crate) fn answer(world: &mut World, call: &mut Call, route: Option<&Route>) 
     world.limits.charged(&call.actor, now, if free { 0 } else { 1 }, reply)
 }
 
-/// Returns whether calls count against the rate limits. The pages of the website do not.
+/// Returns whether calls to a route count against the rate limits. Calls to the website's pages do
+/// not.
 fn is_limited(route: &Route) -> bool {
     route.path != "/rate_limit" && !route.path.starts_with("/login/")
 }

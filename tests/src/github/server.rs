@@ -1,5 +1,5 @@
-//! The HTTP server, which accepts connections and processes requests and the faults that affect
-//! connections.
+//! The HTTP server, which accepts connections, processes requests, and applies the faults that
+//! affect connections.
 
 use std::io;
 use std::pin::Pin;
@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 512;
 /// The maximum size of a request body in bytes.
 pub(crate) const LARGEST_BODY: usize = 1 << 20;
 
-/// The maximum number of bytes that the log keeps from a request body.
+/// The maximum number of bytes of a request body that the log keeps.
 const LOGGED_BODY: usize = 16 << 10;
 
 /// The maximum time that a client may take to send the head of a request.

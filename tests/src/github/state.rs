@@ -74,12 +74,12 @@ pub(crate) struct Installation {
 /// OAuth apps, and the people who use them.
 #[derive(Default)]
 pub(crate) struct Oauth {
-    /// The apps by client id.
+    /// The apps, keyed by client id.
     pub(crate) apps: BTreeMap<String, OauthApp>,
     pub(crate) codes: HashMap<String, Code>,
-    /// The person who is signed in to the website.
+    /// The person who is signed in to GitHub.
     pub(crate) signed_in: Option<String>,
-    /// Pairs of organizations and members, in lower case.
+    /// Pairs of an organization and one of its members, in lower case.
     pub(crate) public_members: BTreeSet<(String, String)>,
 }
 

@@ -10,8 +10,8 @@ on_both! {
     an_invalid_author_is_refused,
 }
 
-/// Makes a commit and returns its author. If `author` is given, first writes it to the
-/// transaction's `author` file.
+/// Writes `author`, if given, to a transaction's `author` file, commits the transaction, and
+/// returns the commit's author.
 fn committed(connection: &Connection, author: Option<&str>) -> String {
     let branch = connection.master();
     let transaction = branch.transaction();

@@ -97,8 +97,8 @@ const DATE: &str = "2023-11-15T00:13:20+02:00";
 const UTC: &str = "2023-11-14T22:13:20+00:00";
 const EPOCH: &str = "1970-01-01T00:00:00+00:00";
 
-/// Writes a child commit of `first` that contains the bytes `headers`, and returns the commit's
-/// hash.
+/// Writes a commit whose parent is `first` and that contains the bytes `headers`, and returns the
+/// commit's hash.
 fn damaged(repository: &Repository, first: &str, headers: &[u8]) -> String {
     let tree = repository.git(&["rev-parse", &format!("{first}^{{tree}}")]);
     let head = format!("tree {tree}\nparent {first}\n");

@@ -297,7 +297,7 @@ fn a_recreated_name_has_a_new_qid(db: &TestDb) {
     }
 }
 
-/// Case D21. Truncation keeps the inode, like `open(2)` with O_TRUNC.
+/// Case D21. As in `open(2)` with O_TRUNC, truncation keeps the inode.
 fn creating_an_existing_file_truncates_it_and_keeps_the_inode(db: &TestDb) {
     for dialect in DIALECTS {
         let mut raw = Raw::new(db, dialect);

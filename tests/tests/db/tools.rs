@@ -230,7 +230,7 @@ fn files_of_a_commit_show_the_time_of_the_committer(db: &TestDb) {
                 "{path}"
             );
         }
-        // The new head's time is also shown through fids that were created before the branch moved.
+        // Fids that were created before the branch moved also show the new head's time.
         for (fid, path) in (1..).zip(held) {
             assert_eq!(
                 i64::try_from(holding.getattr(fid).unwrap().mtime.sec).unwrap(),

@@ -5,7 +5,8 @@ use datakit_tests::db::{Repository, TestDb, refused};
 
 const LONG: [u8; 256] = [b'n'; 256];
 
-/// Writes a tree with the given entries in the given order. Each blob contains its own name.
+/// Writes a tree with the given entries in the given order. The content of each blob is its name in
+/// the tree.
 fn tree(repository: &Repository, entries: &[(&str, &[u8])]) -> String {
     let mut data = Vec::new();
     for (mode, name) in entries {

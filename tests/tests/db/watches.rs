@@ -90,7 +90,7 @@ fn d44_nothing_is_lost_between_open_and_read(db: &TestDb) {
     let master = connection.master();
     let mut file = master.watch("f");
     master.commit(&[("f", "1")]);
-    // A stream first delivers the state at the time when it was opened, followed by any later
+    // A stream first delivers the state as it was when the stream was opened, followed by any later
     // changes.
     assert_eq!(file.line(), "");
     assert!(file.line().starts_with("F-"));

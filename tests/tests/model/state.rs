@@ -6,8 +6,8 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
 use super::messages::{Message, ORCLOSE, OTRUNC};
 
-/// The maximum number of fids in the session. The generated messages try to use more fids to test
-/// this limit.
+/// The maximum number of fids in the session. To test this limit, the generated messages try to use
+/// more fids.
 pub const FIDS: usize = 5;
 
 /// A model of a tree and of one connection's fids.

@@ -1,4 +1,4 @@
-//! Tests for modes, times, sizes and link counts, and for the changes that update them.
+//! Tests for modes, times, sizes and link counts, and for the operations that change them.
 
 use datakit_core::files::{Param, Value};
 use datakit_core::vfs::{self, StaticTree};

@@ -170,7 +170,7 @@ fn a_mode_with_a_wrong_file_type_is_refused() {
 }
 
 /// Creating a transaction or a remote that already exists fails. Creating a branch that already
-/// exists succeeds, because DataKit's clients rely on this behaviour.
+/// exists succeeds, because DataKit's clients rely on this behavior.
 #[test]
 fn create_of_an_existing_transaction_is_refused() {
     let place = TestDb::memory();

@@ -26,8 +26,7 @@ fn set(
     client.clunk(60).and(begun.map(drop))
 }
 
-/// Reads an attribute, like `getxattr(2)`. If `name` is empty, reads the list of attribute names
-/// instead.
+/// Reads an attribute, like `getxattr(2)`, or the list of attribute names if `name` is empty.
 fn get(client: &mut WireClient, path: &str, name: &str) -> Result<Vec<u8>, Refusal> {
     client.walk(0, 61, path).unwrap();
     let walked = client.rpc(&T::Xattrwalk { fid: Fid(61), newfid: Fid(62), name: name.into() });

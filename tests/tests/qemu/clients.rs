@@ -24,7 +24,7 @@ fn connections(client: &mut WireClient) -> usize {
     content(client, "sys/connections").lines().count()
 }
 
-/// Connects a client with open streams and a blocked read.
+/// Connects a client, opens streams, and starts a read that blocks.
 fn connect_blocked(board: &Board) -> WireClient {
     let mut client = board.wire_client(Dialect::Unix);
     for fid in 1..=6 {

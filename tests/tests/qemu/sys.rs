@@ -102,7 +102,7 @@ fn qemu_last_panic_is_shown_after_the_restart() {
     );
 }
 
-/// Firmware without a log shows addresses in the code instead of the message and the location.
+/// Firmware without a log shows code addresses instead of the message and the location.
 #[test]
 fn qemu_last_panic_shows_the_calls_that_led_to_it() {
     let calls = |cause: &str, stop: fn(&mut Board)| {

@@ -1,4 +1,4 @@
-//! Tests for transactions over the firmware's parameters.
+//! Tests for transactions that change the firmware's parameters.
 
 use datakit_tests::board::Board;
 use datakit_tests::transactions::{self, Connect};

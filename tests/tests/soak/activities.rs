@@ -80,8 +80,8 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
     for wrong in ["", "much", "99999999", "-99999999", "0xg", "1 2"] {
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
-        // If a value has no newline, the board may not recognize the end of the value until the
-        // clunk. In that case, the clunk returns any error.
+        // If a value has no newline, the board might not recognize the end of the value until the
+        // clunk. In that case, the clunk reports any error.
         let clunked = client.clunk(TEMPORARY);
         // An empty write succeeds and has no effect.
         let refused = written.is_err() || clunked.is_err();
@@ -108,8 +108,8 @@ fn read_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
-/// Sends one read for each of the workers that the board has per client, without waiting for
-/// replies. Each read gets one reply, and the replies may arrive in any order.
+/// Sends as many reads as the board has workers per client, without waiting for replies. Each read
+/// gets one reply, and the replies may arrive in any order.
 fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
     client.open_path(1, "help", 0);
@@ -148,8 +148,8 @@ fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Starts blocking reads on three streams and flushes them in a different order. The board may
-/// answer a read before it answers the flush but not afterwards.
+/// Starts a blocking read on each of three streams, and flushes the reads in a different order. The
+/// board may answer a read before it answers the flush but not afterwards.
 fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
     for fid in 1..=3 {
@@ -205,7 +205,7 @@ fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String>
     texts
 }
 
-/// Returns the time in milliseconds at the beginning of a line.
+/// Returns the time at the beginning of a line, in milliseconds.
 fn at_ms(line: &str) -> u64 {
     line.split(' ').next().unwrap().replace('.', "").parse().unwrap()
 }

@@ -63,7 +63,7 @@ impl Client {
         reply
     }
 
-    /// Sends a request and returns the data of the reply to a read, or another reply as text.
+    /// Sends a request. Returns the data of an Rread, or any other reply as text.
     pub(crate) async fn rpc(&mut self, request: &Tmessage<'_>) -> String {
         self.send(request).await;
         self.reply().await

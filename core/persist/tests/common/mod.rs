@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// The content of the flash after a power cut interrupts an operation.
+/// What the flash contains after a power cut has interrupted an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damage {
     /// An interrupted erase has erased the first bytes of the page. No word is partly written.
@@ -43,7 +43,7 @@ impl Damage {
 }
 
 /// A NOR flash with `PAGES` pages of `PAGE` bytes each. Each word of `WORD` bytes can be written
-/// once after an erase.
+/// only once after each erase.
 #[derive(Debug, Clone)]
 pub(crate) struct Flash<const PAGES: usize, const PAGE: usize, const WORD: usize> {
     pub(crate) bytes: Vec<u8>,
@@ -143,7 +143,7 @@ impl<const PAGES: usize, const PAGE: usize, const WORD: usize> Flash<PAGES, PAGE
                     .for_each(|(to, from)| *to &= from | self.random.next() as u8),
                 Damage::Random => to.iter_mut().for_each(|to| *to = self.random.next() as u8),
             }
-            // A word whose write was interrupted early can read as erased.
+            // If the write of a word was interrupted early, the word may still read as erased.
             self.written[at / WORD] = !cut || to.iter().any(|byte| *byte != 0xff);
             if cut {
                 return Err(NorFlashErrorKind::Other);

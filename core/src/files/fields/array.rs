@@ -65,7 +65,7 @@ pub trait ArrayInfo: Send + Sync + 'static {
     const INFO: &'static ParamInfo<Self::Type>;
 }
 
-/// An array of parameters, which is a directory with a file for each element.
+/// An array of parameters: a directory with a file for each element.
 pub struct Values<I: ArrayInfo, const N: usize, O: Outer = Unchecked> {
     values: [Value<I::Type>; N],
     info: PhantomData<I>,

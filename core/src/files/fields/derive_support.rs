@@ -21,8 +21,8 @@ pub fn replace_value<T: ParamType>(value: &Value<T>, new: &T) -> bool {
     differs
 }
 
-/// If `changed` is `true`, wakes the tasks waiting for the value to change, and calls the
-/// observers.
+/// Wakes the tasks waiting for the value to change, and calls the observers. Does nothing if
+/// `changed` is `false`.
 pub fn notify_value<T: ParamType>(value: &Value<T>, changed: bool) {
     if changed {
         value.notify(Client::PROGRAM);

@@ -32,8 +32,8 @@ impl<F: Fields> ParamsDir<F> {
     /// Creates a directory with the given entries and the fields of `fields`.
     ///
     /// # Panics
-    /// Panics in the same cases as [`Dir::new`], and if `fields` is in a struct with a check
-    /// function. In a `static` or `const`, the panic is a compile error.
+    /// Panics in the same cases as [`Dir::new`], and also if `fields` belongs to a struct that has a
+    /// check function. In a `static` or `const`, the panic is a compile error.
     // The code indexes slices directly, because `slice::get` is not const. Every index is within
     // bounds.
     #[allow(clippy::indexing_slicing, clippy::panic)]

@@ -6,7 +6,7 @@ use super::ParamType;
 use crate::files::display::{Json, Plain};
 use crate::files::pieces::is_prefix_of_any;
 
-/// An enum whose variants have names. A parameter of such a type is shown as the variant's name.
+/// An enum whose variants have names. Clients read and write such a value as the variant's name.
 ///
 /// ```
 /// use datakit_core::files::{Choice, Param, Value};
@@ -24,7 +24,7 @@ use crate::files::pieces::is_prefix_of_any;
 /// static FILE: Param<Mode> = Param::new(&MODE);
 /// ```
 pub trait Choice: Copy + Default + PartialEq + Send + 'static {
-    /// All variants of the enum, which must have at least one.
+    /// All variants of the enum. There must be at least one.
     const ALL: &'static [Self];
 
     /// The names of the variants, in the same order as [`ALL`](Choice::ALL). A name must not

@@ -22,14 +22,15 @@ impl<'a, T: ParamType> Field<'a, T> {
         Field { value, info, rule: None }
     }
 
-    /// Checks `rule` before a written value is set, in addition to the check function in `info`.
+    /// Applies `rule` before a written value is set, in addition to the check function in `info`.
     /// All parameters that the rule reads should have this rule.
     #[must_use]
     pub const fn rule(self, rule: &'a dyn Rule) -> Field<'a, T> {
         Field { rule: Some(rule), ..self }
     }
 
-    /// Checks the rule of the struct that contains the parameter's directory, if there is one.
+    /// Checks the rule of the struct that contains the parameter's directory, if that struct has a
+    /// rule.
     #[must_use]
     pub fn outer_rule(self, outer: &impl Outer) -> Field<'a, T> {
         match outer.rule() {
@@ -38,7 +39,7 @@ impl<'a, T: ParamType> Field<'a, T> {
         }
     }
 
-    /// Calls the parameter's check function and checks its rule, if there are any.
+    /// Applies the parameter's check function and rule, if it has them.
     fn check_value(&self, value: &T, proposed: &Proposed<'_>) -> Result<(), &'static str> {
         self.info.check.map_or(Ok(()), |check| check(value, proposed))?;
         self.rule.map_or(Ok(()), |rule| rule.check(proposed))

@@ -76,8 +76,8 @@ impl ParamFile<'_> {
         render(text, |out| self.render_line(out))
     }
 
-    /// Returns whether reads of the open file return each new value, like reads of a stream. The
-    /// value of a write-only parameter is never returned.
+    /// Returns whether the open file behaves like a stream, so that reads return each new value.
+    /// The value of a write-only parameter is never returned.
     #[cfg(feature = "params")]
     fn is_followed(&self, open: &OpenFile<'_>) -> bool {
         open.follows

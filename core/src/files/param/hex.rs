@@ -9,13 +9,13 @@ use super::number::is_numeric;
 use crate::Decimal;
 
 /// A byte string of at most `N` bytes. Clients read the byte string as two hexadecimal digits per
-/// byte, such as `0aff`. Clients may also use uppercase letters, and may separate the bytes with
-/// `:`, `-`, `_` or a space.
+/// byte, such as `0aff`. Clients may write it with uppercase letters, and may separate the bytes
+/// with `:`, `-`, `_` or a space.
 impl<const N: usize> ParamType for Vec<u8, N> {
     type Limits = ();
     const ANY: () = ();
     const ZERO: Self = Vec::new();
-    // An empty byte string has no text, so it could not be an element of an array.
+    // An empty byte string is written as empty text, which cannot be an element of an array.
     const SPACES: bool = true;
 
     fn parse(text: &[u8], (): &()) -> Option<Self> {

@@ -27,7 +27,7 @@ impl<const N: usize> Line<N> {
     /// Creates a line. This function is intended for use in constants.
     ///
     /// # Panics
-    /// Panics if `text` has more than `N` bytes or contains an ASCII control character.
+    /// Panics if `text` is longer than `N` bytes or contains an ASCII control character.
     #[must_use]
     // The code indexes slices directly, because `slice::get` is not const. Every index is within
     // bounds.
@@ -148,7 +148,8 @@ impl<const N: usize> ParamType for String<N> {
     }
 }
 
-/// Returns the text, unless it has more than `max` bytes or contains a control character.
+/// Returns the text if it is valid UTF-8, is at most `max` bytes long, and contains no control
+/// character.
 fn parse(text: &[u8], max: usize) -> Option<&str> {
     let text = core::str::from_utf8(text).ok()?;
     (text.len() <= max && !text.contains(char::is_control)).then_some(text)

@@ -13,7 +13,7 @@ use super::Rule;
 /// The parameter struct of a directory has a field of this type, which is either [`Unchecked`] or
 /// [`Checked`].
 pub trait Outer: Sized + Sync + 'static {
-    /// No rule has been set.
+    /// The initial state, in which no rule has been set.
     const NEW: Self;
 
     /// Whether there can be a rule.

@@ -35,9 +35,8 @@ pub trait Parameter {
     /// Returns whether `text`, which contains no newline, could be the beginning of a longer value.
     fn may_continue(&self, text: &[u8]) -> bool;
 
-    /// Parses `text`. If `proposed` is given, also checks the value with the parameter's
-    /// [check function](super::Check) and [rule](super::Rule). If `store` is `true`, sets the
-    /// value.
+    /// Parses `text`. Also checks the value with the parameter's [check function](super::Check) and
+    /// [rule](super::Rule) if `proposed` is given. Sets the value if `store` is `true`.
     ///
     /// # Errors
     /// Returns the reason that the value is rejected.
@@ -60,10 +59,10 @@ pub trait Parameter {
     #[cfg(feature = "params")]
     fn render_default(&self, out: &mut dyn Write) -> fmt::Result;
 
-    /// Calls the parameter's [check function](super::Check) and checks its [rule](super::Rule).
-    /// Both receive the value in `text` (or the current value if `text` is `None`) and the
-    /// `proposed` values of the other parameters. Does nothing if `text` is not a value of the
-    /// parameter's type.
+    /// Applies the parameter's [check function](super::Check) and [rule](super::Rule). The check
+    /// function receives the value in `text`, or the current value if `text` is `None`. Both
+    /// receive the `proposed` values of the other parameters. Does nothing if `text` is not a value
+    /// of the parameter's type.
     ///
     /// # Errors
     /// Returns the message from the function or the rule.
@@ -82,7 +81,7 @@ pub trait Parameter {
     #[cfg(feature = "params")]
     fn schema(&self, out: &mut dyn Write) -> fmt::Result;
 
-    /// Returns `true` if the text of every value is also a JSON value, for example a number.
+    /// Returns `true` if the text of every value is also a JSON value, such as a number.
     #[cfg(feature = "params")]
     fn is_json(&self) -> bool;
 }
@@ -158,8 +157,8 @@ impl dyn Parameter + '_ {
         self.accept(text, None, true).is_ok()
     }
 
-    /// Returns `true` if the value's text equals `text`. Returns `false` if the value's text has
-    /// more than 255 bytes.
+    /// Returns `true` if the value's text equals `text`. Returns `false` if the value's text is
+    /// longer than 255 bytes.
     #[cfg(feature = "params")]
     #[must_use]
     pub fn has_text(&self, text: &[u8]) -> bool {
@@ -176,8 +175,8 @@ impl dyn Parameter + '_ {
             || self.default_text().is_some_and(|default| self.has_text(default.bytes()))
     }
 
-    /// Sets the value to the default, if there is one. Does nothing if the text of the default has
-    /// more than 255 bytes. The caller must call `notify` afterwards.
+    /// Sets the value to the default, if there is one. Does nothing if the text of the default is
+    /// longer than 255 bytes. The caller must call `notify` afterwards.
     #[cfg(feature = "params")]
     pub fn reset(&self) {
         if self.flags().contains(Flags::HAS_DEFAULT)

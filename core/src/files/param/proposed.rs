@@ -11,17 +11,17 @@ pub struct Proposed<'a> {
     with_text: &'a WithText<'a>,
 }
 
-/// A function that takes the address of a value and a callback, and passes the new text of this
-/// value to the callback.
+/// A function that takes a value's address and a callback, and passes the value's new text to the
+/// callback.
 type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
 
 impl Proposed<'static> {
-    /// The proposed values of a change that sets no parameters, which are the current values.
+    /// The proposed values of a change that sets no parameters: the current values.
     pub const NONE: Proposed<'static> = Proposed { with_text: &|_, _| () };
 }
 
 impl<'a> Proposed<'a> {
-    /// Creates the proposed values of a change. `with_text` receives the address of a value and a
+    /// Creates the proposed values of a change. `with_text` receives a value's address and a
     /// function. If the change sets this value, `with_text` must call the function once, passing
     /// the new text.
     pub(crate) fn new(with_text: &'a WithText<'a>) -> Proposed<'a> {

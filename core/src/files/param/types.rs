@@ -16,12 +16,12 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     /// A value of the type for use in constants, such as 0 or an empty string.
     const ZERO: Self;
 
-    /// Whether the text of every value is also a JSON value, for example a number. The schema
-    /// quotes the values of all other types.
+    /// Whether the text of every value is also a JSON value, such as a number. The schema quotes
+    /// the values of all other types.
     const JSON: bool = false;
 
-    /// Whether the text of a value may contain whitespace. Such values cannot be elements of an
-    /// array, because whitespace separates the elements.
+    /// Whether the text of a value may contain whitespace. If so, the values cannot be elements of
+    /// an array, because whitespace separates the elements.
     const SPACES: bool = false;
 
     /// Parses `text`, which has no leading or trailing whitespace. Returns `None` if `text` is not
@@ -55,8 +55,8 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     fn schema(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 
-/// The distance between adjacent values of a parameter: `digits` / 10^`decimals`. A step with 0
-/// digits allows every value.
+/// The distance between adjacent values of a parameter: `digits` / 10^`decimals`. A step whose
+/// `digits` is 0 allows every value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Step {

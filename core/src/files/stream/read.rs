@@ -9,14 +9,14 @@ use crate::vfs::{Error, OpenFile, Result, Text, Waiters, mark_follows, write_cha
 
 /// A stream whose text is read with [`poll_stream`].
 pub(crate) trait StreamSource {
-    /// Replaces the text, which has been returned completely, with the next value for a reader.
-    /// Advances `at`, the sequence number of the reader's next value.
+    /// Replaces the text with the next value for a reader. All of the old text has already been
+    /// returned. Advances `at`, the sequence number of the reader's next value.
     ///
     /// # Errors
     /// Returns [`Error::NoData`] if there is no new value.
     fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()>;
 
-    /// Returns the list of readers that are woken when there may be a value.
+    /// Returns the list of readers that are woken when there may be a new value.
     fn waiters(&self) -> &Waiters;
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn poll_stream(
     }
     let count = buf.len().min(text.len());
     open.state.mark = count == text.len() && mark_follows(count, buf.len());
-    // The casts are lossless, because the text has at most 65535 bytes.
+    // The casts are lossless, because the text is at most 65535 bytes long.
     open.state.taken += count as u16;
     open.state.delivered = open.state.delivered.wrapping_add(count as u64);
     Poll::Ready(Ok(count))
@@ -72,12 +72,12 @@ pub(crate) fn open_stream(source: &dyn StreamSource, open: &mut OpenFile<'_>) ->
     }
 }
 
-/// Replaces the text of an open stream with the next text to return. The old text must have been
-/// returned completely.
+/// Replaces the text of an open stream with the next text to return. All of the old text must
+/// already have been returned.
 ///
 /// # Errors
 /// Returns [`Error::NoData`] if there is nothing to return, or [`Error::TextTooLong`] if the text
-/// does not fit or has more than 65535 bytes.
+/// does not fit or is longer than 65535 bytes.
 #[inline(never)]
 fn refill(source: &dyn StreamSource, open: &mut OpenFile<'_>) -> Result<()> {
     loop {
@@ -113,11 +113,11 @@ pub(crate) fn write_lost(text: &mut dyn Text, Lost(lost): Lost) -> Result<()> {
     writeln!(text, "lost {}", Decimal::from(lost)).map_err(|_| Error::TextTooLong)
 }
 
-/// A writer that replaces a text and detects whether the new text differs from the old one.
+/// A writer that replaces text and detects whether the new text differs from the old one.
 pub(super) struct Changing<'a> {
     text: &'a mut dyn Text,
-    /// The number of bytes written so far, all of which equal the old text, or `usize::MAX` after
-    /// the first difference.
+    /// The number of bytes written so far if they all match the old text, or `usize::MAX` after the
+    /// first difference.
     same: usize,
 }
 
@@ -126,7 +126,7 @@ impl<'a> Changing<'a> {
         Changing { text, same: 0 }
     }
 
-    /// Removes the rest of the old text and returns whether the new text differs.
+    /// Removes the rest of the old text and returns whether the new text differs from the old text.
     pub(super) fn finish(self) -> bool {
         let length = self.text.bytes().len();
         self.text.truncate(self.same);

@@ -1,4 +1,4 @@
-//! The last values of a stream, and the position of its end.
+//! The most recent values of a stream, and the position of its end.
 
 use core::cell::Cell;
 
@@ -6,8 +6,8 @@ use critical_section::{CriticalSection, Mutex};
 
 use crate::vfs::Waiters;
 
-/// A ring buffer with the last values of a stream, and the readers that wait for the next value.
-/// An empty ring buffer is all zeros.
+/// A ring buffer of the most recent values of a stream, and the readers that are waiting for the
+/// next value. An empty ring buffer is all zeros.
 pub(crate) struct Ring<S: ?Sized> {
     end: Mutex<End>,
     waiters: Waiters,
@@ -24,7 +24,7 @@ pub(crate) enum Content<T> {
     Value(T),
 }
 
-/// The end of a stream.
+/// The position of the end of a stream, and the numbers of kept and lost values.
 pub(crate) struct End {
     /// The sequence number of the next value. It wraps around to 0 after the largest number.
     next: Cell<u32>,
@@ -47,7 +47,7 @@ impl<T, const N: usize> Ring<[Slot<T>; N]> {
 }
 
 impl<T> Ring<[Slot<T>; 1]> {
-    /// Creates a full ring buffer.
+    /// Creates a ring buffer with a single slot, which contains `value`.
     pub(crate) const fn with_value(value: T) -> Self {
         let slots = [Mutex::new(Cell::new(Content::Value(value)))];
         Ring { end: Mutex::new(End::new(1)), waiters: Waiters::new(), slots }
@@ -106,7 +106,8 @@ impl<S: ?Sized> Ring<S> {
 }
 
 impl End {
-    /// Creates the end of a stream with `kept` values, which fill the ring buffer.
+    /// Creates the `End` of a stream whose ring buffer holds `kept` values. The ring buffer must be
+    /// either empty or full.
     pub(crate) const fn new(kept: usize) -> End {
         End {
             next: Cell::new(kept as u32),

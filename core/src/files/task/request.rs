@@ -91,7 +91,7 @@ impl<'a, const CAPACITY: usize, const TEXT: usize> FileRequest<'a, CAPACITY, TEX
         self.complete(result, text);
     }
 
-    /// Answers a write, or reports an error in a read.
+    /// Answers a write, or answers a read with an error.
     pub fn finish(self, result: Result<()>) {
         self.complete(result, FixedText::new());
     }

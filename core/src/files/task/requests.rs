@@ -96,7 +96,7 @@ struct RequestEntry<const TEXT: usize> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestState {
     Free,
-    /// The client is waiting, and the task has not started the request.
+    /// The client is waiting, and the task has not begun to process the request.
     Queued,
     /// The client is waiting, and the task is working on the request.
     Started,
@@ -240,7 +240,7 @@ impl<const CAPACITY: usize, const TEXT: usize> FileRequests<CAPACITY, TEXT> {
         self.with_request(number, |request| request.state == RequestState::Cancelled)
     }
 
-    /// Waits until a request that the task has started is cancelled.
+    /// Waits until request `number`, which the task is processing, has been cancelled.
     pub(super) async fn cancelled(&self, number: u8) {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {

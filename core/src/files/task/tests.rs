@@ -155,7 +155,7 @@ fn transfer_sets_the_pending_value_first() {
         request.reply(|out| out.write_str("5\n"));
         assert_eq!(poll(next), result);
     }
-    // If the task refuses the pending value, the transfer fails without starting.
+    // If the task rejects the pending value, the transfer fails without starting.
     assert_eq!(poll(&mut write(&tree, open, 0, "7")), ready("1"));
     let mut reading = read(&tree, open, 0);
     assert!(poll(&mut reading).is_pending());

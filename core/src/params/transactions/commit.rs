@@ -14,8 +14,8 @@ impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     ///
     /// # Errors
     /// - Returns the error from a parameter's check function, with the parameter's path.
-    /// - Returns [`Error::Stale`] with a message that names the parameter if a parameter has
-    ///   changed since its value was staged and `force` is `false`.
+    /// - Returns [`Error::Stale`] if `force` is `false` and a parameter has changed since its value
+    ///   was staged. The message names the parameter.
     pub(super) fn commit(&self, client: Client, force: bool) -> Result<()> {
         change::apply(self.set, &Commit { slot: self, force }, client).map(|_| ())
     }

@@ -10,7 +10,7 @@ use crate::params::count_change;
 use crate::vfs::{Client, Error, Result};
 
 /// The memory for `SLOTS` transactions with at most `VALUES` staged values each. The text of a
-/// value has at most `TEXT` bytes.
+/// value is at most `TEXT` bytes long.
 ///
 /// The memory is separate from the [`Transactions`](super::Transactions), because memory that
 /// initially contains only zeros takes up no flash.
@@ -54,12 +54,12 @@ pub(super) struct Transaction<const VALUES: usize, const TEXT: usize> {
     /// The client that began the transaction.
     holder: Cell<Option<Client>>,
     staged: [StagedValue<TEXT>; VALUES],
-    /// The reason that the last request was refused.
+    /// The reason why the last request was refused.
     refusal: Cell<Option<Error>>,
 }
 
 /// A new parameter value.
-// In this order, the text starts at a word boundary and is copied in words.
+// With the fields in this order, the text starts at a word boundary and is copied word by word.
 #[repr(C)]
 #[derive(Clone)]
 pub(super) struct StagedValue<const TEXT: usize> {

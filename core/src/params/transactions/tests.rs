@@ -149,7 +149,7 @@ fn a_commit_sets_all_staged_values() {
     assert_eq!(read(&tree, &ctl), "0 changes\n");
     write(&tree, ONE, "transactions/0/limits/low", "20\n").unwrap();
     assert_eq!(read(&tree, &ctl), "1 change\n");
-    // At this point, `low` would not be below `high`, but only the commit checks the rule.
+    // At this point, `low` is not below `high`, which is allowed until the commit checks the rule.
     write(&tree, ONE, "transactions/0/limits/high", "25\n").unwrap();
     write(&tree, ONE, "transactions/0/limits/high", "30").unwrap();
     assert_eq!(read(&tree, &ctl), "2 changes\n");

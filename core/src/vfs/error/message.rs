@@ -32,7 +32,7 @@ pub(super) enum ErrorKind {
 #[inline(never)]
 pub(crate) fn truncated(message: &dyn fmt::Display) -> String<ERROR_MESSAGE_MAX> {
     let mut truncating = Truncating(String::new());
-    // Writing to `Truncating` never fails. If a `Display` implementation fails, the output that
+    // Writing to a `Truncating` never fails. If a `Display` implementation fails, the output that
     // it wrote before the failure is kept.
     let _ = write!(truncating, "{message}");
     truncating.0

@@ -39,7 +39,7 @@ impl Key {
         (self.0 as u8).checked_sub(1)
     }
 
-    /// Returns the number of earlier entries in the same slot.
+    /// Returns the number of entries that occupied the slot before this entry.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.0 >> 8
@@ -58,7 +58,7 @@ pub trait EntryTable {
     /// Returns an entry's node, or `None` if the entry was removed.
     fn node(&'static self, key: Key) -> Option<Node>;
 
-    /// Calls `with` with an entry's name, unless the entry was removed.
+    /// Calls `with`, passing an entry's name, unless the entry was removed.
     fn name(&self, key: Key, with: &mut dyn FnMut(&str));
 
     /// Removes an entry.
@@ -96,7 +96,7 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     /// # Errors
     /// - Returns [`Error::Exists`] if an entry already has this name.
     /// - Returns [`Error::NoSpace`] if all slots are in use.
-    /// - Returns [`Error::NameTooLong`] if the name has more than `NAME` bytes.
+    /// - Returns [`Error::NameTooLong`] if the name is longer than `NAME` bytes.
     /// - Returns [`Error::NotFound`] if the name is empty.
     /// - Returns [`Error::Invalid`] if the name is invalid or if `node` is a directory with more
     ///   than two levels.

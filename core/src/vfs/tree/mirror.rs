@@ -32,7 +32,7 @@ pub(super) struct PathMirror {
 }
 
 impl PathMirror {
-    /// Returns the mirror that contains the entries of `dir`.
+    /// Returns the mirror, if any, that contains the entries of `dir`.
     #[inline(always)]
     pub(super) fn below(self, dir: Option<Node>) -> PathMirror {
         match dir {

@@ -46,8 +46,8 @@ impl Handle {
     }
 }
 
-/// The decoded form of a [`Handle`]. A [`Handle`] stores this value as a path to save memory,
-/// because each fid contains a handle.
+/// The decoded form of a [`Handle`]. Each fid contains a handle, so a [`Handle`] encodes this value
+/// as a path to save memory.
 pub(super) enum HandleKind {
     /// A directory, which needs no slot.
     Dir(PackedPath),
@@ -61,7 +61,7 @@ pub struct OpenFiles<const OPENS: usize, const TEXT: usize> {
     opened: Cell<u32>,
 }
 
-/// A slot in the pool, which has room for one open file. A free slot is all zeros, so a tree in a
+/// A slot in the pool, with room for one open file. A free slot is all zeros, so a tree in a
 /// `static` needs no flash for its initial value.
 struct OpenSlot<const TEXT: usize> {
     /// The open file. The slot stores a node instead of a path, because an open file stays usable
@@ -124,8 +124,9 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// Calls `with` for a single poll of a read, like [`with_file`](OpenFiles::with_file). The file
-    /// can register `waiter` during the poll. The pool is not borrowed between polls.
+    /// Calls `with` in the same way as [`with_file`](OpenFiles::with_file), for a single poll of a
+    /// read. The file can register `waiter` during the poll. The pool is not borrowed between
+    /// polls.
     pub(super) fn with_file_and_waiter<R>(
         &self,
         open: Handle,

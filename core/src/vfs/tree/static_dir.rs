@@ -34,7 +34,7 @@ pub struct Dir {
     depth: u8,
 }
 
-/// An entry in a [`Dir`], which consists of a name and a node.
+/// An entry in a [`Dir`]. An entry consists of a name and a node.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     pub(crate) name: &'static str,
@@ -63,13 +63,13 @@ pub enum Node {
     File(&'static (dyn File + Sync)),
     /// The file with this index in a table of files.
     Indexed(&'static (dyn FileTable + Sync), u16),
-    /// A directory whose entries never change but are not stored in a [`Dir`]. The number is how
-    /// many levels there are below the parent directory, including this directory.
+    /// A directory whose entries never change but are not stored in a [`Dir`]. The second field is
+    /// the number of levels below the parent directory, including this directory.
     Table(&'static (dyn EntryTable + Sync), u8),
     /// A directory that changes at run time, such as a [`DynamicDir`](super::DynamicDir).
     DynamicDir(&'static (dyn EntryTable + Sync)),
     /// A directory that shows the same subdirectories as another directory but replaces the files.
-    /// The number is how many levels there are below the parent directory, including this
+    /// The second field is the number of levels below the parent directory, including this
     /// directory.
     #[cfg(feature = "params")]
     Mirror(&'static (dyn super::Mirror + Sync), u8),
@@ -87,7 +87,7 @@ pub const fn file(name: &'static str, file: &'static (dyn File + Sync)) -> Entry
     Entry { name, node: Node::File(file) }
 }
 
-/// Creates an entry for a file whose writes may have to wait. Serve it in a
+/// Creates an entry for a file whose writes may have to wait. Serve the file in a
 /// [`StaticTree`](crate::vfs::StaticTree) of kind [`AsyncTree`](crate::vfs::AsyncTree).
 #[must_use]
 pub const fn async_file<F: AsyncFile>(name: &'static str, file: &'static F) -> Entry {
@@ -268,7 +268,7 @@ impl Node {
 
 #[cfg(feature = "params")]
 impl Node {
-    /// If the file is a parameter, calls `with` with that parameter.
+    /// Calls `with`, passing the parameter, if the file is a parameter.
     pub(crate) fn with_parameter(&self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
         self.visit_file(&mut |file| file.with_parameter(with));
     }

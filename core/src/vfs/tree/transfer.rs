@@ -37,7 +37,8 @@ pub trait StaticTreeKind: TreeKind {
 }
 
 impl StaticTreeKind for ImmutableTree {
-    // This is not an `async fn`, because its future would contain the arguments twice.
+    // This is not an `async fn`, because the future of an `async fn` would contain the arguments
+    // twice.
     fn read<const OPENS: usize, const TEXT: usize>(
         files: &OpenFiles<OPENS, TEXT>,
         open: &Handle,
@@ -122,8 +123,8 @@ fn transfer<const OPENS: usize, const TEXT: usize>(
     poll_fn(move |cx| poll_transfer(files, open, &mut waiting, cx, transfer.reborrow()))
 }
 
-/// The event that a transfer waits for: an event from a file, or the end of a request made by an
-/// [`AsyncFile`](crate::vfs::AsyncFile).
+/// What a transfer is waiting for: an event from a file, or the completion of a request started by
+/// an [`AsyncFile`](crate::vfs::AsyncFile).
 #[derive(Default)]
 struct WaitingTransfer {
     waiter: Waiter,

@@ -41,9 +41,9 @@ impl FilePath<'_> {
     }
 }
 
-/// A writer that checks whether a path is a prefix of the path that is written.
+/// A writer that checks whether a path is a prefix of the path written to it.
 struct Prefix<'a> {
-    /// The part of the prefix that has not been written yet, or `None` after a difference.
+    /// The part of the prefix that has not been matched yet, or `None` if a difference was found.
     rest: Option<&'a [u8]>,
     /// Whether the prefix ends at the end of a name.
     is_whole: bool,
@@ -73,12 +73,12 @@ impl fmt::Debug for FilePath<'_> {
     }
 }
 
-/// Calls `each` for every file in `dir` and its subdirectories, in the order in which the tables
-/// list them, until `each` returns an error. For a mirror or a directory that changes at run time,
-/// calls `each` for the directory itself instead of for its files.
+/// Calls `each` for every file in `dir` and its subdirectories, in table order, until `each`
+/// returns an error. For a mirror or a directory that changes at run time, calls `each` for the
+/// directory itself instead of for its files.
 ///
 /// # Errors
-/// Returns the error that `each` returns.
+/// Returns the first error that `each` returns.
 pub fn visit_files(
     dir: &'static dyn EntryTable,
     each: &mut dyn FnMut(&FilePath<'_>, &Node) -> fmt::Result,

@@ -270,7 +270,7 @@ macro_rules! check {
     }};
 }
 
-/// Decodes a frame. If the frame is a valid message, checks that it survives a round trip.
+/// Decodes a frame, and checks that a valid message survives a round trip.
 macro_rules! survive {
     ($type:ident, $frame:expr, $dialect:expr) => {
         if let Ok((tag, message)) = $type::decode($frame, $dialect) {

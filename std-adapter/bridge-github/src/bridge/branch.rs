@@ -47,8 +47,8 @@ impl<D: Database> Default for BranchState<D> {
 }
 
 impl<D: Database> BranchState<D> {
-    /// Looks up the last known commit on a new connection. Returns `false` if the database does not
-    /// contain that commit. In that case, a file that is missing from the branch was not
+    /// Looks up the last known commit over a new connection. Returns `false` if the database does
+    /// not contain that commit. In that case, a file that is missing from the branch was not
     /// necessarily removed by a user.
     pub(super) async fn reconnect(&mut self, db: &D) -> Result<bool> {
         let Some((commit, snapshot)) = self.last.take() else { return Ok(true) };
@@ -82,9 +82,10 @@ impl<D: Database> BranchState<D> {
         Ok(Some((state.snapshot, std::mem::take(&mut self.dirty))))
     }
 
-    /// Updates the pull requests, statuses and refs in the branch that differ from those on GitHub.
-    /// `datakit` is the content of the branch at the start of the round. If any of them has changed
-    /// in the branch since then, the next round updates it. Returns `true` if it made a commit.
+    /// Updates the branch wherever its pull requests, statuses and refs differ from those on
+    /// GitHub. `datakit` is the content of the branch at the start of the round. Anything that has
+    /// changed in the branch since then is left for the next round. Returns `true` if a commit was
+    /// made.
     pub(super) async fn write(
         &mut self,
         branch: &D::Branch,

@@ -7,8 +7,8 @@ use datakit_github::{DirtyId, Element, ElementId, PrState, Repo, Snapshot, Statu
 use crate::events::Mark;
 use crate::round::{Import, Push, write_back};
 
-/// The state that the bridge keeps between synchronization rounds. See [`crate::round`] for the
-/// snapshots.
+/// The state that the bridge keeps between synchronization rounds. The snapshots are described in
+/// [`crate::round`].
 #[derive(Debug, Default)]
 pub(crate) struct BridgeMemory {
     /// The last known state of GitHub.
@@ -113,8 +113,8 @@ impl BridgeMemory {
         Some(repo)
     }
 
-    /// Removes and returns the marks for individual pull requests, refs and commits. Marks for
-    /// whole repositories are kept.
+    /// Removes and returns the marks for individual pull requests, refs and commits. Keeps the
+    /// marks for whole repositories.
     pub(super) fn next_marks(&mut self) -> BTreeSet<Mark> {
         let (repos, others) = std::mem::take(&mut self.marks)
             .into_iter()
@@ -170,8 +170,8 @@ impl BridgeMemory {
         }
     }
 
-    /// Records that `statuses`, which are in the branch, could not be compared with those on
-    /// GitHub. The branch keeps these statuses until the repository is read again.
+    /// Records that the `statuses` in the branch could not be compared with the statuses on GitHub.
+    /// The branch keeps these statuses until the repository is read again.
     pub(super) fn unread<'s>(&mut self, repo: &Repo, statuses: impl Iterator<Item = &'s Status>) {
         for status in statuses {
             self.unsent.insert(status.id.clone().into());
@@ -211,8 +211,8 @@ impl BridgeMemory {
         self.waiting.contains(id) || is_unread && self.unsent.contains(id)
     }
 
-    /// Records the state of a pull request, status or ref on GitHub after a push. If the push moved
-    /// a branch, marks all pull requests that may have moved with it.
+    /// Records the state of a pull request, status or ref on GitHub after a push. Also marks all
+    /// pull requests that may have moved along with a pushed branch.
     pub(super) fn pushed(&mut self, id: &ElementId, element: Option<Element>) {
         self.unsent.remove(id);
         if let (ElementId::Ref(id), Some(Element::Ref(new))) = (id, &element)
@@ -229,7 +229,7 @@ impl BridgeMemory {
         }
     }
 
-    /// Records that GitHub refused a push. The change is then reverted in the branch.
+    /// Records that GitHub rejected a push. The change is then reverted in the branch.
     pub(super) fn refused(&mut self, push: &Push) {
         self.unsent.remove(&push.id());
     }

@@ -1,4 +1,4 @@
-//! The credentials for GitHub, which are either a token or a GitHub App.
+//! The GitHub credentials: either a token or those of a GitHub App.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,7 +21,7 @@ const APP_TOKEN_LIFE: u64 = 540;
 /// The number of seconds by which this machine's clock may be ahead of GitHub's clock.
 const CLOCK_TOLERANCE: u64 = 60;
 
-/// How long an installation token is used. GitHub accepts an installation token for one hour.
+/// How long an installation token is used. GitHub accepts the token for one hour.
 const INSTALLATION_TOKEN_LIFE: Duration = Duration::from_secs(50 * 60);
 
 /// The credentials with which the bridge authenticates to GitHub.
@@ -51,7 +51,7 @@ pub(crate) struct InstallationToken {
 }
 
 impl InstallationToken {
-    /// Creates a token and records the current time as the time at which it was obtained.
+    /// Creates a token that has just been obtained.
     pub(crate) fn new(token: &str, writes_checks: bool) -> InstallationToken {
         InstallationToken { token: Secret::new(token), writes_checks, obtained: Instant::now() }
     }

@@ -1,6 +1,6 @@
 //! The HTTP service through which all calls to GitHub are made.
 //!
-//! The service makes one call at a time. It waits when a rate limit requires it, adds the
+//! The service makes one call at a time. It waits when a rate limit requires it to, adds the
 //! credentials, follows redirects, retries failed reads, and reads each response body completely.
 
 mod tokens;
@@ -220,8 +220,8 @@ impl GateInner {
                     }
                     Duration::ZERO
                 }
-                // Do not retry the call, because the error would recur or the caller has already
-                // waited for the timeout.
+                // Do not retry the call, because the error would recur or the timeout has already
+                // expired.
                 Err(
                     error @ (GateError::ForeignHost(_)
                     | GateError::Credentials(_)

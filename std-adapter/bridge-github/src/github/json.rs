@@ -7,7 +7,7 @@ use datakit_github::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Returns an object that contains the fields whose value is not `None`.
+/// Returns an object that contains only the fields whose values are not `None`.
 pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let present = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(present.collect())

@@ -32,11 +32,11 @@ pub(crate) struct PrChange {
     pub(crate) base: Option<Text>,
 }
 
-/// A list that GitHub sends in pages.
+/// A list that GitHub returns in pages.
 #[derive(Debug)]
 pub(crate) struct PagedList<T> {
-    /// All items. If a list has multiple pages, some items may be missing even though they existed
-    /// throughout the read: removing an item during the read moves later items to earlier pages.
+    /// All items. If the list has multiple pages, items that existed throughout the read may be
+    /// missing, because removing another item during the read moves later items to earlier pages.
     pub(crate) items: Vec<T>,
     /// The number of pages that were read.
     pub(crate) pages: usize,

@@ -31,7 +31,7 @@ const MAX_PAGES: usize = 10_000;
 /// The maximum length of a chain of tags that point to other tags.
 const MAX_TAG_DEPTH: usize = 8;
 
-/// The maximum number of annotated tags for which to remember the commit.
+/// The maximum number of annotated tags whose commits are remembered.
 const MAX_TAGS: usize = 100_000;
 
 /// The API of GitHub or a GitHub Enterprise server.
@@ -41,9 +41,9 @@ pub(crate) struct OctocrabApi {
     pub(super) gate: Gate,
     /// The root URL of the API, without a trailing slash.
     base: String,
-    /// The commits to which annotated tags point, keyed by the tag's hash. Entries remain valid
-    /// because an annotated tag never changes. The value is `None` for a tag that does not point to
-    /// a commit.
+    /// The commits to which annotated tags point, keyed by the hashes of the tags. Entries remain
+    /// valid because an annotated tag never changes. The value is `None` for a tag that does not
+    /// point to a commit.
     tags: Mutex<HashMap<String, Option<Hash>>>,
     pub(super) runs: RunIds,
 }
@@ -144,7 +144,7 @@ impl OctocrabApi {
         self.act(Method::GET, repo, "", None).await
     }
 
-    /// Converts a "not found" error to `None`. Returns the error if the repository itself is not
+    /// Converts a "not found" error to `None`. Returns an error if the repository itself is not
     /// visible.
     async fn optional<T>(&self, repo: &Repo, found: Result<T>) -> Result<Option<T>> {
         match found {

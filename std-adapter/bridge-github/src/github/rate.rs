@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 /// The maximum wait for a rate limit. GitHub's longest window is one hour.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// How long to wait if GitHub refuses a call because of a rate limit but does not specify a wait.
+/// How long to wait if GitHub refuses a call because of a rate limit but does not specify a wait
+/// time.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 /// The percentage of the primary rate limit at which calls slow down. At `STOP_PERCENT`, calls stop
@@ -16,7 +17,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const SLOW_DOWN_PERCENT: u64 = 60;
 const STOP_PERCENT: u64 = 80;
 
-/// The known state of the rate limits, which is shared by the gate and the metrics.
+/// The last known state of the rate limits. The gate and the metrics share this value.
 #[derive(Debug, Default)]
 pub(crate) struct Rate(Mutex<RateState>);
 
@@ -29,7 +30,7 @@ pub(crate) struct RateState {
     pub(crate) remaining: u64,
     /// The end of the window, as a Unix timestamp in seconds.
     pub(crate) reset: u64,
-    /// The earliest time of the next call.
+    /// The earliest time at which the next call can be made.
     pub(crate) not_before: Option<Instant>,
     /// The time of the last call.
     last: Option<Instant>,
@@ -58,8 +59,8 @@ impl Rate {
         }
     }
 
-    /// If GitHub refused a call because of a rate limit, records the refusal and returns how long
-    /// to wait. Otherwise, returns `None`.
+    /// Records a refusal and returns how long to wait if GitHub refused a call because of a rate
+    /// limit. Otherwise, returns `None`.
     pub(crate) fn refused(
         &self,
         status: u16,
@@ -101,9 +102,9 @@ impl RateState {
         blocked.max(self.pace(now, time)).min(MAX_WAIT)
     }
 
-    /// Returns the delay that spreads the remaining calls up to [`STOP_PERCENT`] evenly over the
-    /// rest of the window. Returns zero if less than [`SLOW_DOWN_PERCENT`] of the limit has been
-    /// used.
+    /// Returns the delay before the next call, chosen so that usage rises evenly to
+    /// [`STOP_PERCENT`] by the end of the window. Returns zero if less than [`SLOW_DOWN_PERCENT`]
+    /// of the limit has been used.
     fn pace(&self, now: Instant, time: SystemTime) -> Duration {
         let left = until(self.reset, time);
         let used = self.limit.saturating_sub(self.remaining);

@@ -105,7 +105,7 @@ async fn refs(api: &impl Api, repo: &Repo, old: &Snapshot) -> Result<Vec<Ref>> {
     Ok(items)
 }
 
-/// Reads the statuses of a commit into `new`. If reading fails, keeps the old statuses and returns
+/// Reads the statuses of a commit into `new`. On failure, keeps the old statuses and returns
 /// `false`.
 async fn read_statuses(
     api: &impl Api,
@@ -126,8 +126,8 @@ async fn read_statuses(
     complete
 }
 
-/// Reads into `github` the pull request, ref or commit that the mark identifies. Returns `false` if
-/// it must be read again later.
+/// Reads the pull request, ref or commit that the mark identifies, and stores it in `github`.
+/// Returns `false` if another read is needed later.
 pub(crate) async fn reread(
     api: &impl Api,
     mirror: &Mirror<'_>,
@@ -166,8 +166,8 @@ pub(crate) async fn reread(
     }
 }
 
-/// Replaces a pull request or ref with the version from GitHub. If the head is new, also reads the
-/// head's statuses.
+/// Replaces a pull request or ref with the version from GitHub. Also reads the statuses of a new
+/// head.
 async fn replace(
     api: &impl Api,
     mirror: &Mirror<'_>,

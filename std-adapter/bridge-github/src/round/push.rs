@@ -37,13 +37,13 @@ impl Push {
 /// The result of sending a change to GitHub.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The call succeeded. Contains the state that GitHub now has, or `None` if the pull request,
-    /// status or ref does not exist on GitHub. The state differs from the requested one if another
-    /// user has moved the ref.
+    /// The call succeeded. Contains the resulting state on GitHub, or `None` if the pull request,
+    /// status or ref does not exist there. The state differs from the requested one if another user
+    /// has moved the ref.
     Now(Option<Element>),
-    /// GitHub refused the change, so it must be reverted in the branch.
+    /// GitHub rejected the change, so it must be reverted in the branch.
     Refused(ApiError),
-    /// The call failed. GitHub may still have made the change.
+    /// The call failed, but GitHub may have made the change.
     Unknown(ApiError),
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn pushes(
         allowed
     });
     // If a repository is read for the first time and the branch contains none of its refs, the two
-    // were never synchronized, so users cannot have removed refs from the branch.
+    // have never been synchronized, so users cannot have removed refs from the branch.
     let was_read = |repo: &Repo| !fresh.contains(repo) || datakit.refs_of(repo).next().is_some();
     let removals = diff.removals().filter_map(|id| match id {
         ElementId::Ref(id) if was_read(&id.repo) => {

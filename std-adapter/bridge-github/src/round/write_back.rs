@@ -45,7 +45,8 @@ impl Mirror<'_> {
         self.0.allow(Op::Read, &ElementId::Repo(id.repo().clone())) && self.0.allow(Op::Read, id)
     }
 
-    /// Replaces whatever the bridge may not read from GitHub with the values from `datakit`.
+    /// Replaces pull requests, statuses and refs in `github` with those in `datakit` if the
+    /// capabilities do not allow reading them from GitHub.
     pub(crate) fn apply(&self, github: &mut Snapshot, datakit: &Snapshot) {
         let has_files = |id: &ElementId| {
             matches!(id, ElementId::Pr(_) | ElementId::Ref(_) | ElementId::Status(_))

@@ -75,7 +75,7 @@ fn line(text: &str) -> String {
     format!("{text}\n")
 }
 
-/// Returns the calls to the fake GitHub that are not reads.
+/// Returns all calls to the fake GitHub except reads.
 pub(crate) fn writes(github: &GitHub) -> Vec<String> {
     let calls = github.calls().into_iter().filter(|call| !call.route.starts_with("GET "));
     calls.map(|call| format!("{} {}", call.route, call.body)).collect()

@@ -126,7 +126,7 @@ async fn refs_are_created_moved_and_deleted() {
     commit(&branch, &[(created, None)]).await;
     setup.until("the branch is deleted", |_| repo.head("a/b+c@d").is_none()).await;
 
-    // GitHub refuses these changes, so the bridge reverts them in the branch.
+    // GitHub rejects these changes, so the bridge reverts them in the branch.
     let unknown = "1".repeat(40);
     commit(&branch, &[("alice/hello/ref/heads/x/head", Some(&unknown))]).await;
     commit(&branch, &[("alice/hello/ref/heads/master/head", None)]).await;

@@ -62,8 +62,8 @@ impl Users<'_> {
             }
             (4, Some(pull)) => self.repo.close_pull(pull),
             (5, Some(pull)) => {
-                // The bridge does not detect a comment that is made within the same second in which
-                // its pull request is opened.
+                // The bridge does not detect a comment if its pull request was opened in the same
+                // second.
                 self.setup.fake.advance(Duration::from_secs(1));
                 self.repo.comment(pull, "eve", "A comment");
             }
@@ -121,7 +121,7 @@ impl Users<'_> {
         }
     }
 
-    /// Makes random calls and webhook deliveries fail.
+    /// Makes calls and webhook deliveries fail at random.
     fn add_fault(&mut self) {
         let call = self.pick(&[
             "GET *pulls*",

@@ -138,7 +138,7 @@ impl Drop for Bridge {
     }
 }
 
-/// Returns the files in the branch by path, except for `README.md`.
+/// Returns the files in the branch, except for `README.md`, keyed by path.
 pub(crate) async fn files(branch: &Branch) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let Some(head) = branch.head().await.unwrap() else { return files };

@@ -115,7 +115,7 @@ async fn events_for_a_public_address_arrive_at_another_one() {
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
 
-/// Sends an event as GitHub does. Returns the response.
+/// Sends an event in the same way as GitHub, and returns the response.
 async fn post(address: &str, event: &str, id: &str, signature: &str, body: &str) -> String {
     let head = format!(
         "POST /hook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\

@@ -99,7 +99,7 @@ pub(crate) async fn measure() {
     running.abort();
 }
 
-/// The context of the status for which one test of each target waits.
+/// The context of the status that one test of each target waits for.
 fn context() -> Context {
     Context::new("ci/other").unwrap()
 }

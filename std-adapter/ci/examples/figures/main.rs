@@ -9,7 +9,8 @@ mod web;
 
 #[tokio::main]
 async fn main() {
-    // The engine is measured last, because the others would reuse memory that it has freed.
+    // The engine is measured last, because any later measurement would reuse memory that the engine
+    // has freed.
     web::live_log().await;
     web::large_log().await;
     engine::measure().await;

@@ -1,4 +1,4 @@
-//! Measures the pages of logs.
+//! Measures the log pages.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,8 +64,7 @@ async fn get(router: Router, path: String) -> usize {
     size
 }
 
-/// Measures how long it takes until 500 viewers have received a 1 MB log, and how often the log is
-/// read.
+/// Measures how long it takes for 500 viewers to receive a 1 MB log, and how often the log is read.
 pub(crate) async fn live_log() {
     let site = Site::new();
     let log = BuildLog::new("build", Vec::new(), LogLimits::default());

@@ -31,8 +31,8 @@ const CANCELLED: &str = "Cancelled at user's request";
 /// The result of a build.
 type Built<B> = std::result::Result<<B as Builder>::Value, String>;
 
-/// The results of a builder. Create only one cache for each builder: two caches could build the
-/// same key at the same time.
+/// The results that a builder has produced. Create only one cache for each builder: two caches
+/// could build the same key at the same time.
 pub struct Cache<D: Database, B: Builder> {
     shared: Arc<CacheInner<D, B>>,
 }
@@ -41,7 +41,7 @@ struct CacheInner<D: Database, B: Builder> {
     db: SharedDb<D>,
     builder: B,
     logs: LiveLogs,
-    /// The builds that terms depend on, by branch.
+    /// The builds that terms depend on, keyed by branch.
     builds: Mutex<BTreeMap<String, CachedBuild<B>>>,
     counts: Mutex<BuildCounts>,
 }
@@ -52,7 +52,7 @@ struct CachedBuild<B: Builder> {
     switch: Switch,
 }
 
-/// A build that has been found by its branch.
+/// A build that was looked up by its branch.
 type Found<B> = (Arc<External<<B as Builder>::Value>>, Switch);
 
 /// The reason why a build cannot be repeated or cancelled.
@@ -64,7 +64,7 @@ pub enum RebuildError {
         /// The branch.
         branch: String,
     },
-    /// The database returned an error while the result was being marked.
+    /// The database returned an error while the result was being marked for a rebuild.
     Database(Error),
 }
 
@@ -178,12 +178,12 @@ fn keep<T: Clone + Send + Sync + 'static>(external: Arc<External<T>>) -> Term<T>
     })
 }
 
-/// A build that has ended, and whose result has not been stored yet.
+/// A build that has ended but whose result has not been stored yet.
 struct Unstored<'c, B: Builder> {
     result: Built<B>,
     output: BuildOutput,
     counted: Counted<'c>,
-    /// Keeps the log among the live logs until the result is stored.
+    /// Keeps the log in the list of live logs until the result is stored.
     _live: LiveLog,
 }
 
@@ -215,8 +215,8 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
             let ended = self.db.builds_ended();
             let unstored = tokio::select! {
                 unstored = self.build(key, &name, &progress, switch) => unstored?,
-                // Another server could be using the database by now. If it has stored a result, it
-                // is found after the next connection.
+                // Another server could be using the database by now. If that server has stored a
+                // result, the result is found once this server has reconnected.
                 () = ended => {
                     progress.text("Waiting for the database");
                     continue;
@@ -318,7 +318,7 @@ impl<D: Database, B: Builder> CacheInner<D, B> {
         let repository = self.builder.repository(key);
         let live = loop {
             match self.logs.add(name, log.clone()) {
-                // Another repository is building the same commit.
+                // A job of another repository is building the same commit.
                 Err(_) if repository.is_some() => self.logs.ended(name).await,
                 live => break live?,
             }
@@ -410,7 +410,7 @@ async fn read_optional<T: TreeOps>(tree: &T, path: Path) -> Result<Option<Vec<u8
     }
 }
 
-/// Removes the last result.
+/// Removes the previous result.
 async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
     let mut removed = Concurrent::new();
     for name in [LOG, FAILURE, VALUE, REBUILD, REPOSITORY] {
@@ -420,7 +420,8 @@ async fn clear<T: TransactionOps>(transaction: &T) -> Result<()> {
     removed.try_all().await.map(drop)
 }
 
-/// Replaces the last result and commits the new one. A temporary failure is marked for rebuild.
+/// Replaces the previous result and commits the new one. If the new result is a temporary failure,
+/// it is marked for rebuild.
 async fn store<T: TransactionOps>(transaction: &T, output: &BuildOutput) -> Result<T::Commit> {
     clear(transaction).await?;
     let mut texts = BTreeMap::new();

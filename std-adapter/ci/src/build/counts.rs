@@ -16,7 +16,7 @@ pub struct BuildCounts {
     pub succeeded: u64,
     /// The builds that failed.
     pub failed: u64,
-    /// The builds that ended without a result because no job needed them any more or the database
+    /// The builds that ended without a result because no job needed them any longer or the database
     /// returned an error.
     pub ended_without_result: u64,
     /// The builds that are running.
@@ -25,8 +25,8 @@ pub struct BuildCounts {
     pub time: Duration,
 }
 
-/// A build that is being counted. Dropping the value without setting a result counts the build as
-/// ended without a result.
+/// A build that is being counted. If the value is dropped before a result is set, the build is
+/// counted as having ended without a result.
 pub(super) struct Counted<'c> {
     counts: &'c Mutex<BuildCounts>,
     began: Instant,

@@ -24,7 +24,7 @@ pub struct LogLimits {
 }
 
 impl Default for LogLimits {
-    /// Returns a limit of 10 MiB.
+    /// Returns the default limit, which is 10 MiB.
     fn default() -> LogLimits {
         LogLimits { bytes: 10 << 20 }
     }
@@ -223,7 +223,7 @@ impl LogReader {
     }
 }
 
-/// The logs that are still being written, by the branch of the build.
+/// The logs that are still being written, keyed by the branch of the build.
 #[derive(Debug, Clone, Default)]
 pub struct LiveLogs {
     logs: Arc<Mutex<BTreeMap<String, BuildLog>>>,

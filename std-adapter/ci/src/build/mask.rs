@@ -28,8 +28,8 @@ impl Mask {
         Mask { secrets, is_first }
     }
 
-    /// Replaces all secrets in `text`. Unless `text` is complete, a string at its end that could be
-    /// the beginning of a secret is returned separately.
+    /// Replaces all secrets in `text`. Unless `text` is complete, a suffix that could be the
+    /// beginning of a secret is returned separately.
     pub(super) fn apply<'t>(&self, text: &'t str, is_complete: bool) -> (Cow<'t, str>, &'t str) {
         let (mut masked, mut copied, mut at) = (String::new(), 0, 0);
         while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
@@ -73,10 +73,10 @@ impl Mask {
 /// Whether a text begins with a secret.
 enum Match {
     None,
-    /// It begins with a secret of this length.
+    /// The text begins with a secret of this length.
     Secret(usize),
-    /// It is the beginning of a secret. More text is needed to know whether the rest of the secret
-    /// follows.
+    /// The text is the beginning of a secret. More text is needed to know whether the rest of the
+    /// secret follows.
     Unknown,
 }
 

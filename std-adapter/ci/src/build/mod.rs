@@ -54,9 +54,9 @@ pub trait Builder: Send + Sync + 'static {
     /// Returns the branch in which the result is stored.
     fn branch(&self, key: &Self::Key) -> String;
 
-    /// Returns the repository whose result the branch contains, if the branch name does not contain
-    /// it. Two repositories can have the same commits, but a result is used only for the repository
-    /// that it belongs to. By default, all results of a branch are used.
+    /// Returns the repository that the result belongs to, or `None` if the branch name already
+    /// contains the repository. Two repositories can have the same commits, but a result is used
+    /// only for the repository that it belongs to. By default, any result in the branch is used.
     fn repository(&self, key: &Self::Key) -> Option<String> {
         let _ = key;
         None
@@ -102,7 +102,7 @@ pub trait Builder: Send + Sync + 'static {
     ) -> impl Future<Output = db::Result<Self::Value>> + Send;
 }
 
-/// The files of a result that are not executable, and those that are.
+/// The files of a result: first the non-executable files, then the executable files.
 type ResultFiles = (BTreeMap<Path, Content>, BTreeMap<Path, Vec<u8>>);
 
 /// A build that is running.
@@ -111,7 +111,7 @@ pub struct Build {
     log: BuildLog,
     progress: Progress,
     temporary: AtomicBool,
-    /// The files of the result, and those that are executable.
+    /// The files of the result.
     files: Mutex<ResultFiles>,
 }
 

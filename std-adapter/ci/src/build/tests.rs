@@ -27,7 +27,7 @@ const NO_NETWORK: i32 = -1000;
 #[derive(Clone)]
 struct Numbers {
     builds: Arc<AtomicUsize>,
-    /// Each build waits for a permit of this semaphore.
+    /// Each build waits for a permit from this semaphore.
     permits: Arc<Semaphore>,
     /// The delay before a build is repeated.
     pause: Duration,
@@ -160,8 +160,8 @@ async fn result_is_stored_after_the_connection_was_replaced() -> Done {
     assert_eq!(term.evaluate().outcome, Outcome::pending("Number 7"));
     shared.connect(db.clone());
     settle(&term, progress("counting")).await;
-    // The build ends while the database is not connected, and its result is kept even if other
-    // builds are ended.
+    // The build ends while the database is not connected, and the build's result is kept even if
+    // other builds are stopped.
     shared.disconnect();
     builder.permits.add_permits(1);
     let log = logs.get("number-of-7").unwrap();
@@ -172,7 +172,7 @@ async fn result_is_stored_after_the_connection_was_replaced() -> Done {
     assert_eq!(result(&term).await.outcome, Outcome::Success("7".to_owned()));
     assert_eq!((builder.builds(), &*read(&db, "number-of-7", "value").await), (1, "7"));
 
-    // A running build is ended and starts again.
+    // A running build is stopped and then starts again.
     let term = cache.find(&8);
     settle(&term, progress("counting")).await;
     shared.disconnect();
@@ -265,8 +265,8 @@ async fn rebuild_marks_the_branch_and_builds_again() -> Done {
     builder.permits.add_permits(1);
     assert_eq!((result(&term).await.outcome, builder.builds()), (Outcome::Success("3".into()), 2));
     assert_eq!(message(&db, "number-of-3").await, "Cached successful result");
-    // The build's task might not have reported its end yet, so the term can still exist for a short
-    // time.
+    // The build's task might not have reported yet that the build has ended, so the term can still
+    // exist for a short time.
     drop(term);
     let forgotten = async {
         while cache.rebuild("number-of-3").await.is_ok() {
@@ -346,7 +346,7 @@ async fn temporary_failure_is_not_kept_over_a_restart() {
         let failed = result(&cache.find(&NO_NETWORK)).await;
         assert_eq!(failed.outcome, Outcome::failure("the network is down"));
         assert!(matches!(failed.logs, Logs::Saved(log) if log.failed));
-        // Each restart makes two attempts.
+        // There are two attempts after each start.
         assert_eq!(builder.builds(), 2 * count);
     }
     let branch = format!("number-of-{NO_NETWORK}");

@@ -31,7 +31,7 @@ impl Abuse {
         self.dir.path()
     }
 
-    /// Returns a command whose processes have the marker in their arguments or their environment.
+    /// Returns a command that starts each process with the marker in its arguments or environment.
     fn command(&self, script: &str) -> Command {
         let script = format!("# {}\n{script}", self.marker);
         Command::shell(&script, self.path())
@@ -86,7 +86,7 @@ async fn fork_bomb_is_ended() -> Done {
     abuse.nothing_is_left().await;
     let text = log.finish();
     let enforced = !text.contains("Not limited here");
-    // Two bubblewrap processes do not count towards the limit of the sandbox.
+    // The two bubblewrap processes do not count towards the sandbox's limit.
     assert!(!enforced || most <= 43, "{most} processes: {text}");
     Ok(())
 }
@@ -174,8 +174,7 @@ async fn miner_is_ended() -> Done {
     let error = abuse.command("while :; do :; done").limits(limits).run(&log).await.unwrap_err();
     assert!(error.to_string().contains("SIGXCPU") || error.to_string().contains("exit"), "{error}");
     abuse.nothing_is_left().await;
-    // Each process uses little processor time, so it is the command's time limit that ends this
-    // miner.
+    // Each process uses little processor time, so this miner is ended by the command's time limit.
     let forks = abuse.command("while :; do (for i in 1 2 3 4 5 6 7 8; do :; done); done");
     let ended = forks.limits(limits).timeout(Duration::from_millis(500)).run(&log).await;
     assert_eq!(ended.unwrap_err().to_string(), "timed out after 500ms");

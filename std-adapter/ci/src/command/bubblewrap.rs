@@ -32,8 +32,8 @@ impl Root {
     }
 }
 
-/// Returns the options that precede the command. They contain the environment variables, which can
-/// be secrets.
+/// Returns the options that precede the command. These options contain the environment variables,
+/// which can be secrets.
 pub(super) fn options(
     isolation: &Isolation,
     root: &Root,
@@ -123,7 +123,8 @@ impl Mounts {
         let is_inside =
             |path: &Path| empty.iter().any(|dir| path.starts_with(dir)) || path.starts_with("/dev");
         for (option, bind) in binds(isolation, root, dir) {
-            // The error from `bwrap` would not say which option is wrong.
+            // Resolve the path here, because an error from `bwrap` does not say which option is
+            // wrong.
             let source = fs::canonicalize(&bind.source).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", bind.source.display()))
             })?;
@@ -134,7 +135,7 @@ impl Mounts {
             let target = real.unwrap_or(bind.target);
             list.push(Mount { target, kind: MountKind::Bind(option, source) });
         }
-        // The sort is stable, so a bind replaces an empty directory with the same path.
+        // The sort is stable, so a bind is mounted over an empty directory that has the same path.
         list.sort_by_key(|mount| mount.target.components().count());
         let fixed = ["/dev", "/proc", "/tmp"].map(PathBuf::from).into_iter();
         let targets = list.iter().map(|mount| mount.target.clone());
@@ -143,7 +144,7 @@ impl Mounts {
         Ok(Mounts { list, missing })
     }
 
-    /// Returns directories created by `bwrap` to which the command must not be able to write.
+    /// Returns the directories created by `bwrap` that must be read-only for the command.
     fn read_only(&self) -> Vec<&Path> {
         let is_bound = |path: &Path| {
             let mut same = self.list.iter().filter(|mount| mount.target == path);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// The minimum and maximum time between two measurements if little has been written.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
 
-/// The fraction of the time that is spent measuring.
+/// The ratio of the time between two measurements to the duration of a measurement.
 const SHARE: u32 = 20;
 
 /// The interval at which the free space is read.
@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(25);
 
 /// Waits until a directory exceeds `limit` bytes. Returns its size.
 ///
-/// The directory can exceed the limit by the amount that is written during a measurement and one
+/// The directory can exceed the limit by the amount that is written during one measurement and one
 /// [`TICK`].
 pub(super) async fn exceeded(dir: &Path, limit: Option<u64>) -> u64 {
     let Some(limit) = limit else { return std::future::pending().await };
@@ -42,11 +42,11 @@ pub(super) async fn exceeded(dir: &Path, limit: Option<u64>) -> u64 {
     }
 }
 
-/// A measurement below the limit.
+/// A measurement in which the size was within the limit.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
     took: Duration,
-    /// The number of bytes below the limit.
+    /// How far the size is below the limit, in bytes.
     left: u64,
 }
 
@@ -102,11 +102,12 @@ mod tests {
     fn a_fast_writer_is_measured_early() {
         const GIB: u64 = 1 << 30;
         let seconds = Duration::from_secs;
-        // Measuring a large directory takes a second, so it is measured every 20 seconds.
+        // Measuring this directory takes a second, so it is measured every 20 seconds.
         let large = Measured { took: seconds(1), left: 10 * GIB };
         assert!(!large.is_outdated(seconds(19), GIB));
         assert!(large.is_outdated(seconds(20), 0));
-        // If half of the space that was left has been written, the wait is shorter.
+        // The wait is shorter if at least half of the remaining space has been used since the
+        // measurement.
         assert!(!large.is_outdated(TICK, 6 * GIB));
         assert!(large.is_outdated(seconds(1), 6 * GIB));
         let small = Measured { took: Duration::from_millis(1), left: 2 };

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 /// The maximum size of the output of `podman image inspect`, in bytes.
 const OUTPUT_MAX: usize = 1 << 20;
 
-/// The maximum number of lines and bytes of error messages in the text of a failure.
+/// The maximum number of lines and bytes of standard error in a failure message.
 const STDERR_LINES: usize = 3;
 const STDERR_MAX: usize = 1000;
 
@@ -97,14 +97,14 @@ pub(super) async fn unpacked(
         remove_unused(cache, SystemTime::now());
         unpack(podman, name, cache, &id, log).await?;
     }
-    // Set the time of last use. If this fails, the only effect is that the image is removed
+    // Record the time of this use. If this fails, the only effect is that the image is removed
     // earlier.
     let _ = fs::File::open(&dir).and_then(|dir| dir.set_modified(SystemTime::now()));
     Ok(Root { dir, path })
 }
 
-/// Removes images that have not been used for a long time, and files left behind when unpacking was
-/// killed.
+/// Removes images that have not been used for a long time, and files left behind by an unpacking
+/// process that was killed.
 pub(super) fn remove_unused(cache: &Path, now: SystemTime) {
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
         let used = entry.metadata().and_then(|metadata| metadata.modified());
@@ -144,7 +144,7 @@ async fn unpack(
 
 static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// A directory that is removed on drop if it still exists, and its archive.
+/// A directory that is removed on drop, together with its archive, if they still exist.
 struct RemoveOnDrop(PathBuf);
 
 impl Drop for RemoveOnDrop {
@@ -188,7 +188,7 @@ async fn run(command: &mut Command, log: Option<&BuildLog>) -> Result<String, Co
     Err(CommandError::Failed { status })
 }
 
-/// Writes messages to the log, if there is one, and keeps the last of them for the failure.
+/// Writes messages to the log, if there is one, and keeps the last of them for the failure message.
 struct StderrTail<'a> {
     log: Option<LogSink<'a>>,
     tail: VecDeque<u8>,

@@ -1,4 +1,4 @@
-//! Tests for which files a command can see. The tests need bubblewrap.
+//! Tests that check which files a command can see. The tests need bubblewrap.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -84,7 +84,8 @@ async fn longest_path_decides_and_symbolic_links_are_followed() -> Done {
     // The command's directory can be a hidden directory.
     let (ended, log) = run("ls; : >new; ls -a .ssh", &home, isolation.clone()).await;
     assert!(ended.is_ok() && log.contains("\nwork\n.\n..\n"), "{log}");
-    // The files from which `bwrap` reads its options are closed. File 3 is opened by `ls` itself.
+    // The files from which `bwrap` reads its options are closed. Descriptor 3 is opened by `ls`
+    // itself.
     let (_, log) = run("exec ls /proc/self/fd", &home, isolation).await;
     assert!(log.contains("\n3\n") && !log.contains("\n4\n"), "{log}");
     Ok(())
@@ -249,8 +250,8 @@ async fn failed_download_shows_the_last_messages_of_podman() -> Done {
     Ok(())
 }
 
-/// When another test starts this test as the launcher, restricts itself and then executes a
-/// command.
+/// The launcher: restricts itself and then executes a command. The function does nothing unless
+/// another test started it.
 #[cfg(target_os = "linux")]
 #[test]
 fn landlock_launcher() {

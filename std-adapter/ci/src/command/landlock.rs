@@ -2,7 +2,7 @@
 //!
 //! Landlock restricts the calling process, and a restricted process cannot create mounts. The
 //! restriction must therefore be applied inside the sandbox, after `bwrap` has created the mounts.
-//! Running code between `fork` and `exec` would be unsafe, so a separate program, set in
+//! Running code between `fork` and `exec` is unsafe, so a separate program, set in
 //! [`Isolation::landlock`](super::Isolation::landlock), calls [`restrict_and_run`].
 
 use std::ffi::OsString;

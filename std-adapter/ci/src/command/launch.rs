@@ -118,7 +118,7 @@ fn inside(
         line.extend(["/bin/sh", "-c", LIMIT_PROCESSES].map(Into::into));
         line.push(count.to_string().into());
     }
-    // The program can depend on libraries that other images do not contain.
+    // The program may depend on libraries that are missing from other images.
     if let Some(launcher) = isolation.landlock.as_ref().filter(|_| root.is_host()) {
         line.extend(launcher.iter().map(|part| part.as_os_str().to_owned()));
         let writable = isolation.writable.iter().map(|bind| bind.target.as_path());
@@ -146,9 +146,9 @@ fn not_enforced(sandbox: &Sandbox, limits: &Limits, group: &Cgroup) -> Vec<&'sta
     list
 }
 
-/// Returns a program (with its arguments) that starts a command in such a way that the kernel kills
-/// the command when this process dies, even if this process has no time to clean up. The result is
-/// empty if the program is not installed.
+/// Returns a program, with its arguments, that starts a command and arranges for the kernel to kill
+/// it when this process dies, even if this process has no time to clean up. The result is empty if
+/// the program is not installed.
 pub(crate) fn killed_with_parent() -> Vec<OsString> {
     static PROGRAM: OnceLock<Vec<OsString>> = OnceLock::new();
     let find = || {

@@ -27,15 +27,15 @@ pub struct Limits {
     pub cpu_seconds: Option<u64>,
     /// The size of each file, in bytes.
     pub file_size: Option<u64>,
-    /// The size of the directory in which the command runs, in bytes. The size is measured
-    /// periodically, and more often while much is being written, so a command can exceed the limit
+    /// The size of the directory in which the command runs, in bytes. The size is measured only
+    /// periodically (more often while a lot is being written), so a command can exceed the limit
     /// for a short time. A single file cannot exceed this limit by more than 64 MiB.
     pub disk: Option<u64>,
-    /// The total output on standard output and standard error, in bytes. The limit of the log
-    /// determines only how much of the output is kept.
+    /// The total output on standard output and standard error, in bytes. The limit on the size of
+    /// the log determines only how much of the output is kept.
     pub output: Option<u64>,
-    /// The output per second, in bytes. A command that writes faster for more than a few seconds is
-    /// slowed down: it has to wait until the CI has read its output.
+    /// The output per second, in bytes. A command that exceeds this rate for more than a few
+    /// seconds is slowed down: it has to wait until the CI has read its output.
     pub output_rate: Option<u64>,
 }
 
@@ -57,9 +57,9 @@ impl Default for Limits {
     }
 }
 
-/// How far a single file can exceed the limit on the directory. SIGXFSZ ends a process that writes
-/// a larger file. Because of this margin, the directory is usually measured first, so the log says
-/// that the directory is too large.
+/// The number of bytes by which a single file can exceed the limit on the directory. SIGXFSZ ends a
+/// process that writes a larger file. Because of this margin, the directory is usually measured
+/// before SIGXFSZ is sent, so the log says that the directory is too large.
 const DISK_MARGIN: u64 = 64 << 20;
 
 impl Limits {

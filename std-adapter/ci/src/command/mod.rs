@@ -13,9 +13,9 @@
 //! | It fills the disk. | [`Limits::disk`], [`Limits::file_size`], [`Isolation::tmp_size`] |
 //! | It writes output without end. | [`Limits::output`], [`Limits::output_rate`] |
 //!
-//! The sandbox does not hide host files that the user that runs the CI can read, except for the
-//! directories in [`Isolation::hidden`]. A CI that builds changes by strangers should hide the
-//! directory that contains its own secrets, or use another [`Image`].
+//! The sandbox hides the directories in [`Isolation::hidden`], but no other host files that the CI
+//! itself can read. A CI that builds changes from strangers should hide the directory that contains
+//! its own secrets, or use another [`Image`].
 
 mod bubblewrap;
 mod cgroup;
@@ -74,8 +74,8 @@ pub struct Command {
 
 impl Command {
     /// Creates a command that runs in the `dir` directory, to which the command can write. The
-    /// first argument is the program. The environment of the command contains only `PATH` and
-    /// `HOME`, which is set to `dir`.
+    /// first argument is the program. The environment of the command contains only the variables
+    /// `PATH` and `HOME`. `HOME` is set to `dir`.
     pub fn new<A: Into<OsString>>(
         args: impl IntoIterator<Item = A>,
         dir: impl Into<PathBuf>,
@@ -221,7 +221,7 @@ impl Command {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The sandbox cannot be created, because a program is missing.
+    /// The sandbox cannot be created, because a required program is missing.
     NoSandbox {
         /// The missing program.
         program: &'static str,
@@ -312,7 +312,7 @@ fn was_out_of_cpu_time(status: std::process::ExitStatus) -> bool {
     status.signal() == Some(signal) || status.code() == Some(128 + signal)
 }
 
-/// Waits for this time. Returns the time.
+/// Waits for the time limit to expire and returns the limit. Without a limit, waits forever.
 async fn elapsed(limit: Option<Duration>) -> Duration {
     let Some(limit) = limit else { return std::future::pending().await };
     tokio::time::sleep(limit).await;

@@ -1,4 +1,4 @@
-//! Writes the output of a command to a log, and limits its size and rate.
+//! Writes the output of a command to a log, and limits the size and rate of the output.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::Limits;
 use super::process::Sink;
 use crate::build::BuildLog;
 
-/// The time for which a command can write faster than the limit on its rate.
+/// How far the output of a command can be ahead of its rate limit.
 const BURST: Duration = Duration::from_secs(4);
 
 /// The limits on the output of a command.
@@ -24,10 +24,11 @@ pub(super) struct OutputLimit {
     pace: Mutex<Pace>,
 }
 
-/// How far a command is ahead of the limit on its rate.
+/// Tracks how far the output of a command is ahead of its rate limit.
 #[derive(Debug)]
 struct Pace {
-    /// The time at which the output so far would have ended at the maximum rate.
+    /// The time at which the output so far would have been complete if it had been written at the
+    /// maximum rate.
     due: Instant,
     is_slowed: bool,
 }
@@ -55,7 +56,7 @@ impl OutputLimit {
         }
     }
 
-    /// Returns how long the command has to wait until it can write more.
+    /// Returns how long the command has to wait before it can write more.
     fn delay(&self) -> Duration {
         let ahead = self.pace.lock().due.saturating_duration_since(Instant::now());
         ahead.saturating_sub(BURST)
@@ -114,7 +115,7 @@ impl Drop for LogSink<'_> {
     }
 }
 
-/// Returns the length of `bytes` up to an incomplete character at the end, if any.
+/// Returns the length of `bytes` without the incomplete character at the end, if there is one.
 fn complete_characters(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),

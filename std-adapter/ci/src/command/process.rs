@@ -34,7 +34,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a command. The caller has set its standard input.
+    /// Starts a command. The caller must have set the command's standard input.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Process> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;

@@ -46,9 +46,9 @@ pub struct Isolation {
     /// Host directories that are empty in the sandbox. By default, these are the user's home
     /// directory, which can contain keys, and `/run`, which contains service sockets. A bind inside
     /// a hidden directory is visible, and a hidden directory inside a bind is hidden. The option
-    /// has no effect on other images.
+    /// has no effect on images other than [`Image::Host`].
     pub hidden: Vec<PathBuf>,
-    /// The maximum size of each private directory in bytes. The files are kept in memory. The
+    /// The maximum size of each private directory, in bytes. The files are kept in memory. The
     /// default is 1 GiB.
     pub tmp_size: u64,
     /// Whether the command can create user namespaces, which browsers and nested sandboxes need.
@@ -57,10 +57,11 @@ pub struct Isolation {
     /// Whether to block system calls that builds do not need, for example `bpf`, `keyctl` and
     /// `io_uring_setup`. The default is `true`. This option is supported on x86-64 and AArch64.
     pub seccomp: bool,
-    /// The program (with its arguments) that restricts the command with Landlock, in addition to
-    /// the mounts. The program calls [`restrict_and_run`](super::landlock::restrict_and_run) and
-    /// must be visible in the sandbox. The option has no effect on other images, because the
-    /// program can depend on libraries that they do not contain. By default, Landlock is not used.
+    /// A program and its arguments. The program restricts the command with Landlock, in addition to
+    /// the mounts. It calls [`restrict_and_run`](super::landlock::restrict_and_run) and must be
+    /// visible in the sandbox. The option has no effect on images other than [`Image::Host`],
+    /// because these images might lack libraries that the program needs. By default, Landlock is
+    /// not used.
     pub landlock: Option<Vec<PathBuf>>,
 }
 
@@ -116,7 +117,7 @@ impl Isolation {
         self
     }
 
-    /// Sets the maximum size of each private directory in bytes.
+    /// Sets the maximum size of each private directory, in bytes.
     #[must_use]
     pub fn tmp_size(self, tmp_size: u64) -> Isolation {
         Isolation { tmp_size, ..self }
@@ -137,8 +138,8 @@ pub enum Image {
     Host,
     /// The files in a directory, which becomes the root directory.
     Directory(PathBuf),
-    /// The files of a container image. `podman` downloads the image and unpacks it into a directory
-    /// once. Only the `PATH` variable from the image's configuration is used.
+    /// The files of a container image. `podman` downloads the image only once and unpacks it into a
+    /// directory. Of the image's configuration, only the `PATH` variable is used.
     Podman {
         /// The name of the image, for example `docker.io/library/rust:1-slim`.
         name: String,

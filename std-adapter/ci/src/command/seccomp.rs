@@ -1,7 +1,7 @@
 //! The system call filter for sandboxes.
 //!
-//! The filter blocks system calls that builds do not need and that either have had many kernel
-//! vulnerabilities or affect the whole host. For a blocked call, the kernel returns `ENOSYS`, so
+//! The filter blocks system calls that have exposed many kernel vulnerabilities or that affect the
+//! whole host, unless builds need them. For a blocked call, the kernel returns `ENOSYS`, so
 //! programs that can do without the call behave as they would on an old kernel.
 
 use std::fs::File;
@@ -39,8 +39,8 @@ struct Architecture {
     id: u32,
     /// The numbers of the blocked system calls.
     refused: &'static [i64],
-    /// The first number that belongs to another ABI with the same calls. If there is no such ABI,
-    /// this is larger than all numbers.
+    /// The lowest call number that belongs to another ABI with the same `id`. If there is no such
+    /// ABI, this is larger than the number of any call.
     limit: u32,
 }
 

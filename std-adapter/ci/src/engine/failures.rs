@@ -11,26 +11,26 @@ pub(super) const DELAY_MIN: Duration = Duration::from_secs(1);
 /// The maximum delay before the next attempt.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// The failures of the current and the last round.
+/// The failures of the current and the previous round.
 #[derive(Default)]
 pub(super) struct Failures {
     /// The time at which the current series of rounds with failures began.
     since: Option<Instant>,
-    /// The reasons in the last round.
+    /// The reasons for the failures in the previous round.
     last: BTreeSet<String>,
-    /// The reasons in the current round.
+    /// The reasons for the failures in the current round.
     current: BTreeSet<String>,
 }
 
 impl Failures {
-    /// Adds the reason of a failure. Returns `true` if it did not occur in the last round, which
-    /// means that it has not been logged yet.
+    /// Adds the reason for a failure. Returns `true` if the reason must be logged, because it has
+    /// occurred neither in this round nor in the previous one.
     pub(super) fn add(&mut self, reason: String) -> bool {
         let is_new = !self.last.contains(&reason);
         self.current.insert(reason) && is_new
     }
 
-    /// Ends a round. Returns `true` if the last round had failures and this round had none.
+    /// Ends a round. Returns `true` if the previous round had failures and this round had none.
     pub(super) fn end_round(&mut self) -> bool {
         self.last = std::mem::take(&mut self.current);
         if self.last.is_empty() {
@@ -40,8 +40,8 @@ impl Failures {
         false
     }
 
-    /// Returns the delay before the next attempt. It is as long as the failures have lasted, but at
-    /// least one second and at most one minute.
+    /// Returns the delay before the next attempt. The delay is as long as the failures have lasted
+    /// so far, but at least one second and at most one minute.
     pub(super) fn delay(&self) -> Duration {
         let lasted = self.since.map(|since| since.elapsed()).unwrap_or_default();
         lasted.clamp(DELAY_MIN, DELAY_MAX)

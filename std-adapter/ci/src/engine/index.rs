@@ -12,18 +12,18 @@ use crate::Target;
 use crate::concurrent::Concurrent;
 use crate::state::{INDEX_BRANCH, index_path, is_no_file, is_no_usable_file};
 
-/// The entries that differ from those in the index branch, or might differ.
+/// The entries that are, or might be, missing or out of date in the index branch.
 pub(super) struct Index {
     /// The entries that have not been written yet.
     unwritten: BTreeMap<(Commit, Target), String>,
     /// The entries that an earlier run might not have written. A history and its index entry are in
     /// different branches, so a crash can separate them.
     unchecked: BTreeMap<(Commit, Target), String>,
-    /// Whether an entry was found that is not a file.
+    /// Whether anything other than a file was found at the path of an entry.
     has_obstacles: bool,
 }
 
-/// A transaction in the index branch in which the directories of the entries exist.
+/// A transaction that has already created the entries' directories on the index branch.
 pub(super) struct PreparedIndex<D: Database> {
     branch: D::Branch,
     transaction: D::Transaction,
@@ -42,7 +42,7 @@ impl<D: Database> PreparedIndex<D> {
             let transaction = &transaction;
             created.push(async move {
                 match transaction.make_dirs(dir).await {
-                    // Writing the entries finds the same obstacle, which is then removed.
+                    // The same obstacle is found and removed when the entries are written.
                     Err(error) if is_obstacle(&error) => Ok(()),
                     made => made,
                 }
@@ -68,7 +68,7 @@ impl Index {
     }
 
     /// Adds an entry for a new history commit. Ignores an entry whose path is not valid in the
-    /// database, because it could never be written.
+    /// database, because the entry can never be written.
     pub(super) fn add(&mut self, commit: Commit, target: Target, history: String) {
         if let Err(error) = index_path(&commit, &target) {
             tracing::warn!(%target, %error, "the target is missing in the index");
@@ -123,7 +123,7 @@ impl Index {
         Ok(())
     }
 
-    /// Adds the unchecked entries that are missing or out of date to the entries to be written.
+    /// Checks the unchecked entries, and marks missing or outdated ones as unwritten.
     async fn check_all<D: Database>(&mut self, branch: &D::Branch) -> Result<()> {
         if self.unchecked.is_empty() {
             return Ok(());
@@ -157,7 +157,7 @@ impl Index {
     }
 }
 
-/// Returns `true` if the error can mean that a file is in the place of a directory, or the reverse.
+/// Returns `true` if the error can mean that there is a file instead of a directory, or vice versa.
 fn is_obstacle(error: &Error) -> bool {
     is_no_file(error) || *error == Error::Exists
 }

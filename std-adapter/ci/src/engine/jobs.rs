@@ -50,7 +50,7 @@ enum TargetJobs {
     /// The value of a term determines the jobs.
     Dynamic {
         plan: Term<Arc<Tests>>,
-        /// The value of the term for which jobs have been created.
+        /// The value of the term from which the current jobs were created.
         current: Option<Arc<Tests>>,
         /// Whether the term is pending.
         pending: bool,
@@ -117,8 +117,8 @@ impl Jobs {
         new
     }
 
-    /// Evaluates the given jobs and returns the targets of those jobs whose results or waits
-    /// changed.
+    /// Evaluates the given jobs. Returns the targets of the jobs whose result or awaited resource
+    /// has changed.
     pub(super) fn evaluate(&mut self, stale: BTreeSet<JobId>) -> BTreeSet<Target> {
         let mut changed = BTreeSet::new();
         for id in stale {
@@ -143,7 +143,7 @@ impl Jobs {
         }
     }
 
-    /// If the tests of a target have changed, replaces its jobs and returns `true`.
+    /// Replaces the jobs of a target and returns `true` if the target's tests have changed.
     fn replan(&mut self, target: &Target) -> bool {
         let Some(TargetJobs::Dynamic { plan, current, pending }) = self.targets.get_mut(target)
         else {

@@ -205,7 +205,7 @@ impl<D: Database> Engine<D> {
         self.counters.add_metadata_update();
         let snapshot = self.metadata.snapshot();
         self.published.seen(&snapshot);
-        // When the head of a target changes, a new commit is added to its history.
+        // When the head of a target changes, a new commit is added to the target's history.
         let updated = diff.updates().filter_map(|element| Target::of(&element.id()));
         let removed = diff.removals().filter_map(Target::of);
         let mut changed: BTreeSet<Target> = updated.chain(removed).collect();
@@ -243,7 +243,7 @@ impl<D: Database> Engine<D> {
     }
 }
 
-/// Returns `true` if an element or the commit or repository that contains it has changed.
+/// Returns `true` if an element, or the commit or repository that contains it, has changed.
 fn is_changed(id: &ElementId, changed: &BTreeSet<ElementId>) -> bool {
     let in_commit = |status: &StatusId| changed.contains(&status.commit.clone().into());
     changed.contains(id)
@@ -251,7 +251,7 @@ fn is_changed(id: &ElementId, changed: &BTreeSet<ElementId>) -> bool {
         || matches!(id, ElementId::Status(status) if in_commit(status))
 }
 
-/// Waits for a delay, or for ever.
+/// Waits for a delay, or forever if there is none.
 async fn sleep(delay: Option<Duration>) {
     match delay {
         Some(delay) => tokio::time::sleep(delay).await,

@@ -2,8 +2,8 @@
 
 use datakit_client::db::{EntryKind, Path, Result, TransactionOps, TreeOps};
 
-/// Removes directories and links that are in the place of the given files, and files and links that
-/// are in the place of their parent directories. Any client of the database can write such entries.
+/// Removes every directory or link at the path of a given file, and every file or link at the path
+/// of one of its parent directories. Any client of the database can write such entries.
 pub(super) async fn remove_obstacles<T: TransactionOps>(
     transaction: &T,
     files: &[Path],

@@ -16,8 +16,8 @@ use crate::Target;
 use crate::concurrent::{Concurrent, boxed};
 use crate::state::{History, JobResult, JobStatus, Record};
 
-/// How long after a restart a pending result does not replace an older result for the same commit.
-/// Most build results are read from the database within this time.
+/// The time after a restart during which a pending result does not replace an older result for the
+/// same commit. Most build results are read from the database within this time.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The target histories, and the statuses that still have to be written.
@@ -56,7 +56,8 @@ struct Addition<D: Database> {
 }
 
 impl<D: Database> OpenHistory<D> {
-    /// Adds the results of a target to its history. They must differ from the last ones.
+    /// Adds the results of a target to its history. The results must differ from the last results
+    /// in the history.
     async fn add(
         mut self,
         target: Target,
@@ -82,8 +83,8 @@ impl<D: Database> Published<D> {
         }
     }
 
-    /// Forgets what was written through the last connection, and marks the results of all targets
-    /// as not yet written.
+    /// Forgets what was written through the previous connection, and marks the results of all
+    /// targets as not yet written.
     pub(super) fn reset<'t>(&mut self, targets: impl Iterator<Item = &'t Target>) {
         *self = Published::new();
         self.waiting = targets.cloned().collect();
@@ -100,7 +101,7 @@ impl<D: Database> Published<D> {
         self.waiting.extend(targets);
     }
 
-    /// Removes statuses that are in the snapshot from the list of written statuses.
+    /// Removes statuses that are now in the snapshot from the list of written statuses.
     pub(super) fn seen(&mut self, snapshot: &Snapshot) {
         self.statuses.retain(|id, status| snapshot.statuses().get(id) != Some(status));
     }
@@ -140,7 +141,7 @@ impl<D: Database> Published<D> {
         let statuses = if failed.is_empty() {
             statuses
         } else {
-            // Statuses are only written after the history of their target.
+            // The statuses of a target are committed only if its history has been written.
             changed.retain(|change| !failed.contains(&change.target));
             PreparedStatuses::write(branch, &changed).await
         };
@@ -168,7 +169,7 @@ impl<D: Database> Published<D> {
         Ok(count)
     }
 
-    /// Keeps the targets for the next round. Returns `error` if the connection was lost.
+    /// Postpones the targets until the next round. Returns `error` if the connection was lost.
     fn postpone(&mut self, targets: impl IntoIterator<Item = Target>, error: Error) -> Result<()> {
         for target in targets {
             // The next round reads the history again, because it might have changed.
@@ -184,8 +185,8 @@ impl<D: Database> Published<D> {
         Ok(())
     }
 
-    /// Opens the histories of the waiting targets. Returns the targets whose histories are open,
-    /// and their heads.
+    /// Opens the histories of the waiting targets. Returns the targets whose histories are now
+    /// open, with the head of each target.
     async fn open_histories(
         &mut self,
         db: &D,
@@ -254,7 +255,7 @@ impl<D: Database> Published<D> {
         jobs
     }
 
-    /// Keeps the histories that were written, and postpones the other targets, which are returned.
+    /// Keeps the histories that were written. Postpones the other targets and returns them.
     fn added(&mut self, added: Vec<Addition<D>>, round: &Round<'_, D>) -> Result<BTreeSet<Target>> {
         let mut failed = BTreeSet::new();
         for Addition { target, head, open, result } in added {
@@ -275,7 +276,7 @@ impl<D: Database> Published<D> {
         Ok(failed)
     }
 
-    /// Collects the statuses of a target that differ from those in the metadata branch.
+    /// Collects a target's statuses that differ from those in the metadata branch.
     fn collect(
         &self,
         round: &Round<'_, D>,

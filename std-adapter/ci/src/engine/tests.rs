@@ -184,7 +184,6 @@ async fn unchanged_results_are_not_written_again() -> Done {
     Ok(())
 }
 
-/// Positions in a queue change often, and each stored status becomes a request to GitHub.
 #[tokio::test(flavor = "multi_thread")]
 async fn index_entry_that_a_crash_prevented_is_written_after_a_restart() -> Done {
     let fixture = Fixture::new().await;
@@ -207,6 +206,7 @@ async fn index_entry_that_a_crash_prevented_is_written_after_a_restart() -> Done
     Ok(())
 }
 
+/// Positions in a queue change often, and each stored status becomes a request to GitHub.
 #[tokio::test(flavor = "multi_thread")]
 async fn position_in_a_queue_is_shown_but_not_stored() -> Done {
     let wait = |position| {
@@ -459,7 +459,7 @@ async fn times_of_states_are_kept_over_a_restart() -> Done {
     };
     tokio::time::timeout(LIMIT, kept).await.expect("the times of the first run");
     assert_eq!(fixture.commits(&history_branch(&target("master"))).await, 1);
-    // The wait for another commit begins later.
+    // The jobs of the next commit start waiting later.
     fixture.set_head("master", 4).await;
     fixture.wait_for(DEFAULT_BRANCH, &status_path(4, "review", "state"), "pending").await;
     let (head, time) = since(&view, "review").await;

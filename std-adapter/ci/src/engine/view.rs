@@ -55,14 +55,14 @@ pub struct JobView {
     /// The node of the job's term. Call [`explain`](crate::term::explain) to find out what the job
     /// is waiting for.
     pub node: Arc<dyn AnyNode>,
-    /// The time at which the job got its status for the commit under test. This time is kept when
-    /// the server is restarted.
+    /// The time at which the job reached its current status for the commit under test. This time is
+    /// kept when the server is restarted.
     pub since: SystemTime,
 }
 
 impl JobView {
-    /// Returns the text of the result. For a pending job, the text also contains the resource that
-    /// the job is waiting for.
+    /// Returns the text of the result. For a pending job, the text also names the resource that the
+    /// job is waiting for.
     #[must_use]
     pub fn text(&self) -> String {
         match self.node.state() {
@@ -95,8 +95,8 @@ impl View {
         self.shared.targets.read().get(target).cloned()
     }
 
-    /// Returns the reason why the metadata of a target could not be read. Without it, the target can
-    /// be missing.
+    /// Returns the reason why the metadata of a target could not be read. Without its metadata, the
+    /// target can be missing.
     #[must_use]
     pub fn problem(&self, target: &Target) -> Option<String> {
         self.shared.problems.read().get(target).cloned()
@@ -119,7 +119,7 @@ impl View {
         *self.shared.problems.write() = oversized.iter().filter_map(problem).collect();
     }
 
-    /// Returns a receiver that reports each target that has changed. After
+    /// Returns a receiver that reports changed targets. After
     /// [`RecvError::Lagged`](broadcast::error::RecvError::Lagged), any target could have changed.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Target> {
@@ -135,15 +135,16 @@ impl View {
         }
     }
 
-    /// Returns the times at which the jobs of a target got their status, keyed by test name.
+    /// Returns the times at which the jobs of a target reached their current status, keyed by test
+    /// name.
     pub(super) fn since(&self, target: &Target) -> BTreeMap<String, SystemTime> {
         let view = self.target(target);
         let jobs = view.iter().flat_map(|view| &view.jobs);
         jobs.map(|job| (job.test.clone(), job.since)).collect()
     }
 
-    /// Sets the times of the jobs that have the same status in a history, which contains the times
-    /// from before a restart.
+    /// Copies the time from the history to each job whose status is the same there. The time may
+    /// predate a restart.
     pub(super) fn set_since<D: Database>(&self, target: &Target, history: &History<D>) {
         let Record { source, jobs } = history.last();
         let stored = |test: &str, status: JobStatus| {

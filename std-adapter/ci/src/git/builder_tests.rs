@@ -1,4 +1,4 @@
-//! Tests of the builders.
+//! Tests for the builders.
 
 use std::sync::Arc;
 

@@ -68,7 +68,8 @@ impl Builder for FetchHead {
     }
 
     async fn load<T: TreeOps>(&self, _: &T, key: &FetchKey) -> db::Result<Commit> {
-        // The repository directory can be newer than the result in the database.
+        // The repository directory might not contain the commit, because the directory can be newer
+        // than the result in the database.
         let log = BuildLog::new(&self.title(key), Vec::new(), LogLimits::default());
         let fetched = self.repository.fetch_quietly(&key.target, &key.commit, &log);
         fetched.await.map_err(|error| db::Error::Backend(db::BackendError::new(error)))?;

@@ -16,8 +16,8 @@ use datakit_github::{Commit, Hash};
 const DIR: &str = "DATAKIT_CI_CRASH_DIR";
 const URL: &str = "DATAKIT_CI_CRASH_URL";
 
-/// The process to kill: runs until it is killed. Does nothing unless it was started by the other
-/// test.
+/// The process to kill: runs until it is killed. The function does nothing unless the other test
+/// started it.
 #[tokio::test(flavor = "multi_thread")]
 async fn victim() {
     let (Some(dir), Ok(url)) = (std::env::var_os(DIR), std::env::var(URL)) else { return };

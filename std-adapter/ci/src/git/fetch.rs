@@ -13,8 +13,8 @@ use crate::term::Progress;
 
 impl Repository {
     /// Downloads a target's commit and its history, unless the commit has already been fetched.
-    /// Waits for other fetches of this repository. While it waits, `progress` shows `Waiting for
-    /// lock on DIR`.
+    /// Waits until other fetches of this repository have finished. During the wait, `progress`
+    /// shows `Waiting for lock on DIR`.
     ///
     /// If the future is dropped, `git` is killed.
     ///
@@ -118,8 +118,8 @@ impl Repository {
         Ok(found.code == Some(0))
     }
 
-    /// Adds a ref to the commit, so garbage collection does not remove the commit and the next
-    /// fetch does not download it again.
+    /// Creates a ref that points to the commit, so that garbage collection does not remove the
+    /// commit and the next fetch does not download it again.
     async fn keep(&self, commit: &Commit) -> Result<(), GitError> {
         let hash = commit.hash.to_string();
         let name = format!("{KEPT}{hash}");

@@ -162,8 +162,8 @@ impl Repository {
     }
 
     /// Returns the git directory. Programs in a worktree need read access to this directory if they
-    /// run `git`. Builds must not be able to write to it, because `git` runs programs that are
-    /// named in its configuration.
+    /// run `git`. Builds must not be able to write to this directory, because `git` runs programs
+    /// that are named in the configuration there.
     #[must_use]
     pub fn git_dir(&self) -> PathBuf {
         open::git_dir(&self.0.dir)

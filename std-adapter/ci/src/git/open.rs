@@ -38,7 +38,7 @@ fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(GitError::InUse { dir: dir.to_owned() }),
         Err(error) => return Err(GitError::at(path)(error.into())),
     }
-    // The processes could still write to the directory.
+    // Processes left behind by a killed CI could still write to the directory.
     remove_stale_groups();
     let git_dir = git_dir(dir);
     for name in [dir.join(WORKTREES), dir.join(TRASH), git_dir.join("worktrees")] {
@@ -79,8 +79,8 @@ fn remove_files(dir: &Path, depth: usize, is_left: &dyn Fn(&str) -> bool) -> io:
     Ok(())
 }
 
-/// Removes a file unless it no longer exists. A `git` process that receives a signal removes its
-/// own files, possibly at the same time.
+/// Removes a file if it still exists. A `git` process that receives a signal removes its own files,
+/// possibly at the same time.
 fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -46,7 +46,7 @@ const SETTINGS: [(&str, &str); 18] = [
     ("core.askPass", ""),
     ("credential.interactive", "false"),
     ("fetch.fsckObjects", "true"),
-    // Old repositories contain such objects, which are harmless.
+    // Old repositories contain objects with these faults, which are harmless.
     ("fetch.fsck.badTimezone", "ignore"),
     ("fetch.fsck.missingSpaceBeforeDate", "ignore"),
     ("fetch.fsck.zeroPaddedFilemode", "ignore"),
@@ -73,7 +73,7 @@ pub(super) struct RunLimits {
     pub(super) output: usize,
 }
 
-/// A command of `git`.
+/// A `git` command.
 pub(super) struct Git<'a> {
     /// The git directory.
     pub(super) dir: &'a Path,
@@ -199,8 +199,8 @@ impl Git<'_> {
     }
 }
 
-/// Returns the programs that start `git`: one makes the kernel kill `git` if the CI dies, and one
-/// limits the file size.
+/// Returns the wrapper programs with which `git` is run: one makes the kernel kill `git` if the CI
+/// is killed, and the other limits the file size.
 fn wrappers(file_size: Option<u64>) -> Vec<OsString> {
     let mut line = killed_with_parent();
     if let (Some(prlimit), Some(size)) = (find_program("prlimit"), file_size) {
@@ -213,7 +213,8 @@ fn name<A: AsRef<OsStr>>(args: &[A]) -> String {
     args.first().map(|arg| arg.as_ref().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Waits until there has been no activity for this time. Returns the time.
+/// Waits until there has been no activity for the duration `limit`, and returns this duration.
+/// Without a limit, waits forever.
 async fn idle(activity: &Mutex<Instant>, limit: Option<Duration>) -> Duration {
     let Some(limit) = limit else { return std::future::pending().await };
     loop {
@@ -242,7 +243,7 @@ impl Sink for Bytes<'_> {
     }
 }
 
-/// Copies lines from standard error to the log and keeps the last ones. Lines that end with a
+/// Copies lines from standard error to the log and keeps the last few. Lines that end with a
 /// carriage return are discarded, because they only report progress.
 struct Messages<'a> {
     line: Vec<u8>,

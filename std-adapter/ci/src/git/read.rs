@@ -13,7 +13,7 @@ const PATH_MAX: usize = 4096;
 pub struct ChangedPaths {
     /// The paths, sorted bytewise. Invalid UTF-8 is replaced with U+FFFD.
     pub paths: Vec<String>,
-    /// Whether there are more paths than the limit.
+    /// Whether there are more paths than the limit allows.
     pub truncated: bool,
 }
 
@@ -21,7 +21,7 @@ impl Repository {
     /// Returns the content of a file in a commit, or `None` if the file does not exist.
     ///
     /// # Errors
-    /// Returns [`GitError::TooLarge`] if the file has more than `max` bytes, [`GitError::NotFile`]
+    /// Returns [`GitError::TooLarge`] if the file is larger than `max` bytes, [`GitError::NotFile`]
     /// if the path is a directory, a symbolic link or a submodule, and another error if the commit
     /// has not been fetched.
     pub async fn read_file(
@@ -74,7 +74,7 @@ impl Repository {
         let limit = max.saturating_add(1).saturating_mul(PATH_MAX).min(1 << 26);
         let output = self.local(&self.git_dir(), limit).run(&args).await?;
         let mut paths = output.stdout.split(|byte| *byte == 0).collect::<Vec<_>>();
-        // The last part is empty; if the output is truncated, it is incomplete instead.
+        // The last part is empty or, if the output is truncated, incomplete.
         paths.pop();
         let truncated = output.truncated || paths.len() > max;
         let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();

@@ -90,7 +90,7 @@ impl RemoteUrl {
         Ok(RemoteUrl { text: url.to_owned(), user: None })
     }
 
-    /// Masks the username and password of the URL in a string.
+    /// Masks the URL's username and password in a string.
     pub(super) fn mask(&self, text: &str) -> String {
         match &self.user {
             Some(user) => text.replace(user, "********"),

@@ -110,7 +110,7 @@ impl Drop for Worktree {
         let trash = self.repository.dir().join(TRASH);
         let (trash, entry_trash) =
             (trash.join(&name), trash.join(format!("{}.git", name.display())));
-        // Rename the directory first, so no other code sees it partly removed.
+        // Rename the directory first so that no other code sees it partly removed.
         let path = match fs::rename(&self.path, &trash) {
             Ok(()) => trash,
             Err(_) => self.path.clone(),

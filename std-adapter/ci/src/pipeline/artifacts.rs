@@ -27,13 +27,14 @@ pub(super) struct Artifact {
 /// Artifacts, keyed by path relative to the work tree.
 pub(super) type Artifacts = BTreeMap<Vec<u8>, Artifact>;
 
-/// Reads the artifacts. A path names either a file or a directory, which includes all files in it.
+/// Reads the artifacts. A path names either a file or a directory. A directory stands for all files
+/// in it.
 ///
-/// It is a problem if a path does not exist, is neither a file nor a directory, or exceeds the
-/// limits. Links are also a problem, because they could point to a file that belongs to the CI. The
-/// other paths are still read.
+/// A path is reported as a problem if it does not exist, is neither a file nor a directory, or
+/// exceeds the limits. Links are reported too, because they could point to a file that belongs to
+/// the CI. The other paths are still read.
 ///
-/// Returns the artifacts, and the problems with other paths.
+/// Returns the artifacts and the problems.
 pub(super) fn read(
     dir: &Path,
     paths: &[String],
@@ -131,7 +132,7 @@ mod tests {
         let names: Vec<&[u8]> = found.keys().map(Vec::as_slice).collect();
         assert_eq!(names, [&b"out/a"[..], b"out/sub/\xff \n", b"report"]);
         assert_eq!(problems, ["the artifact `none` does not exist"]);
-        // The files and their permissions are the same after they have been written.
+        // Writing the artifacts preserves the files and their permissions.
         let copy = dir.path().join("copy");
         write(&copy, &found)?;
         assert_eq!(read(&copy, &["out", "report"].map(str::to_owned), ARTIFACT_LIMITS).0, found);

@@ -1,8 +1,8 @@
 //! Step caches: directories that later builds reuse.
 //!
 //! A cache is a directory on the CI server's disk rather than a database branch, because caches are
-//! large and can be recreated. Its name contains a hash of all parts of its key. A cache never
-//! changes after it has been written.
+//! large and can be recreated. The directory's name contains a hash of all parts of the cache's
+//! key. A cache never changes after it has been written.
 
 use std::fs;
 use std::io;
@@ -25,12 +25,12 @@ use crate::state::hex;
 const KEY_FILE_MAX: u64 = 16 << 20;
 
 /// The directory for caches written by steps that can read secrets. Steps of untrusted commits do
-/// not read these caches, because they could contain a secret.
+/// not read these caches, because the caches could contain a secret.
 const PRIVATE: &str = "private";
 const PUBLIC: &str = "public";
 /// The file in a cache that contains the total size of its files, in bytes.
 const SIZE: &str = "size";
-/// The prefix of a cache that is being written.
+/// The prefix of the name of a cache that is being written.
 const TEMPORARY: &str = ".tmp-";
 
 /// All caches of a CI server.
@@ -125,7 +125,7 @@ impl Caches {
     /// Returns the directories of all caches.
     fn entries(&self) -> io::Result<Vec<PathBuf>> {
         let mut level = vec![self.dir.join(PRIVATE), self.dir.join(PUBLIC)];
-        // Each kind directory contains repository directories, which contain the caches.
+        // In each of these directories, every repository has a directory that contains its caches.
         for _ in 0..2 {
             let mut next = Vec::new();
             for dir in level {

@@ -37,14 +37,15 @@ pub struct DefinitionKey {
     pub target: Target,
     /// The commit.
     pub commit: Commit,
-    /// The base branch of a pull request, and its head.
+    /// The base branch of a pull request, and the head of that branch.
     pub base: Option<(String, Option<Commit>)>,
 }
 
 /// The pipeline file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
-    /// The content of the file, or `None` if the commit has no pipeline. No step runs then.
+    /// The content of the file, or `None` if the commit has no pipeline, in which case no step
+    /// runs.
     pub text: Option<Arc<str>>,
     /// The paths that a pull request changes, if they are known.
     pub changed: Option<Vec<String>>,
@@ -99,7 +100,7 @@ impl<S: Source> DefinitionBuilder<S> {
                 let text = format!("{FILE} is not UTF-8: the byte at offset {at} is invalid");
                 SourceError::permanent(text)
             })?),
-            // Otherwise, a pull request could avoid failing tests by removing the file.
+            // Otherwise, a pull request could evade its failing tests by removing the file.
             None if key.base.is_some() && !self.base_has_none(request, key).await? => {
                 return Err(SourceError::permanent(format!("the commit does not contain {FILE}")));
             }
@@ -120,7 +121,7 @@ impl<S: Source> DefinitionBuilder<S> {
         key: &DefinitionKey,
     ) -> Result<bool, SourceError> {
         let Some((branch, Some(base))) = &key.base else { return Ok(false) };
-        // This fetches the commit.
+        // This call also fetches the base commit.
         self.source.changed_paths(request, branch, base, 0).await?;
         let request = CheckoutRequest { commit: base, ..request.clone() };
         match self.source.read_file(&request, FILE, FILE_MAX).await {
@@ -145,7 +146,7 @@ fn value(name: &str) -> db::Result<Path> {
     Path::from_names(["value", name])
 }
 
-/// Returns a description for the status, which is limited to one line.
+/// Returns a one-line description for the status.
 fn summary(errors: &PipelineErrors) -> String {
     let text = errors.to_string();
     let first = text.lines().next().unwrap_or_default();

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// The minimum length of a secret in bytes. The encodings of a shorter secret could occur in other
+/// The minimum length of a secret, in bytes. The encodings of a shorter secret could occur in other
 /// text by chance.
 const LENGTH_MIN: usize = 6;
 
 /// Returns the Base64 and percent-encoded forms of a secret. Base64 encodes groups of three bytes,
-/// so the form depends on the position of the secret in the encoded text, for example after the
-/// user name in a header for Basic authentication. The forms leave out the characters that also
-/// depend on the text before and after the secret.
+/// so the form depends on the position of the secret in the encoded text. In a header for Basic
+/// authentication, for example, the secret follows the user name. The forms leave out the
+/// characters that also depend on the text before and after the secret.
 pub(super) fn encodings(secret: &str) -> Vec<String> {
     if secret.len() < LENGTH_MIN {
         return Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn encodings(secret: &str) -> Vec<String> {
     forms
 }
 
-/// Replaces the bytes that are not allowed in a part of a URL.
+/// Percent-encodes every byte that has a special meaning or is not allowed in a URL.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {

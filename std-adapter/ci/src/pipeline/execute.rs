@@ -29,7 +29,7 @@ pub(super) struct TaskRun {
     pub(super) trust: Trust,
     /// The images that can be downloaded if the commit is not trusted.
     pub(super) images: Arc<[String]>,
-    /// The directory that contains the artifacts of needed tasks.
+    /// The directory that contains the artifacts of the tasks that this task needs.
     pub(super) inputs: Option<PathBuf>,
     /// The sandbox, without the task's image and network setting.
     pub(super) sandbox: Sandbox,
@@ -57,7 +57,7 @@ impl fmt::Display for TaskError {
     }
 }
 
-/// A cache to store if the task succeeds, and its directory.
+/// The caches to store if the task succeeds, each with its directory.
 type Unsaved = Vec<(CacheSpec, PathBuf)>;
 
 impl TaskRun {
@@ -108,7 +108,8 @@ impl TaskRun {
         env.fold(command, |command, (name, value)| command.env(name, value))
     }
 
-    /// Returns the limits of the step. Anybody can open a pull request that sets other limits.
+    /// Returns the limits of the step. The limits are capped for untrusted commits, because anybody
+    /// can open a pull request that changes the limits.
     fn limits(&self) -> Limits {
         match self.trust {
             Trust::Trusted => self.task.step.limits,

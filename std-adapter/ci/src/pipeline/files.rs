@@ -1,8 +1,8 @@
 //! Access to files written by a build.
 //!
-//! Builds are not trusted, so a build directory can contain links that point outside the directory,
-//! named pipes, or a very large number of files. The functions in this module never follow links
-//! and enforce limits. They are called only while no process of the build is running.
+//! Builds are not trusted, so a build directory can contain named pipes, links that point outside
+//! the directory, or a very large number of files. The functions in this module enforce limits and
+//! never follow links. They are called only while no process of the build is running.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
@@ -19,7 +19,7 @@ const DEPTH_MAX: usize = 200;
 pub struct FileLimits {
     /// The number of files and directories.
     pub count: u64,
-    /// The size of all files, in bytes.
+    /// The total size of all files, in bytes.
     pub bytes: u64,
 }
 
@@ -71,7 +71,8 @@ fn not_a_directory(path: &Path, dir: &Path) -> io::Error {
     io::Error::other(format!("`{path}` is not a directory"))
 }
 
-/// Opens a file for reading. Fails if the path is a link or is not a regular file.
+/// Opens a file for reading. Fails if the path refers to a link or to anything else that is not a
+/// regular file.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

@@ -1,7 +1,8 @@
 //! The artifacts of needed steps.
 //!
-//! A task reads them in a directory outside its work tree, because the tasks of a matrix often have
-//! artifacts with the same paths, and because an artifact must not replace a file of the commit.
+//! A task reads them from a directory outside its work tree, because the tasks of a matrix often
+//! have artifacts with the same paths, and because an artifact must not replace a file of the
+//! commit.
 
 use std::path::Path;
 

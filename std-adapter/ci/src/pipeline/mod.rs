@@ -1,7 +1,8 @@
 //! Pipelines: the steps defined by a file in the repository under test.
 //!
-//! The `.datakit-ci.toml` file is read at the commit under test. Its format is described in
-//! `docs/pipelines.md` in this crate, and `pipeline.schema.json` is a JSON Schema for editors.
+//! The steps are read from the `.datakit-ci.toml` file in the commit under test. The format of this
+//! file is described in `docs/pipelines.md` in this crate. The file `pipeline.schema.json` is a
+//! JSON Schema for editors.
 //!
 //! [`Pipelines`] runs the pipelines of all targets of a repository, and [`local`] runs the pipeline
 //! of a work tree.

@@ -21,7 +21,7 @@ pub struct Pipeline {
 pub struct Step {
     /// The name.
     pub name: Arc<str>,
-    /// The scripts, which run one after the other until one fails.
+    /// The scripts, which run one after another until one fails.
     pub run: Vec<String>,
     /// The names of the steps that must succeed before this step starts.
     pub needs: Vec<Arc<str>>,
@@ -29,7 +29,7 @@ pub struct Step {
     pub env: BTreeMap<String, String>,
     /// The directories that later builds reuse.
     pub caches: Vec<CacheSpec>,
-    /// The image that contains the programs. `None` is the host. The name can refer to axes.
+    /// The image in which the scripts run, or `None` for the host. Its name can refer to axes.
     pub image: Option<String>,
     /// The time limit of each attempt.
     pub timeout: Duration,
@@ -76,8 +76,8 @@ pub struct When {
     pub tags: Option<Vec<Pattern>>,
     /// The base branches of pull requests.
     pub prs: Option<Vec<Pattern>>,
-    /// The paths. The step runs for a pull request only if it changes one of these paths. An empty
-    /// list selects every change.
+    /// The paths. The step runs for a pull request only if the pull request changes one of these
+    /// paths. An empty list selects every change.
     pub paths: Vec<Pattern>,
 }
 
@@ -101,13 +101,13 @@ impl When {
 pub struct Matrix {
     /// The axes with their values, in file order.
     pub axes: Vec<(String, Vec<String>)>,
-    /// Combinations to leave out. A combination is excluded if it contains all pairs of an item in
-    /// this list.
+    /// Combinations to leave out. Each item assigns values to some of the axes, and excludes all
+    /// combinations with these values.
     pub exclude: Vec<BTreeMap<String, String>>,
 }
 
 impl Matrix {
-    /// Returns the number of combinations before exclusion.
+    /// Returns the number of combinations, including excluded ones.
     #[must_use]
     pub fn product(&self) -> usize {
         let counts = self.axes.iter().map(|(_, values)| values.len());
@@ -116,7 +116,7 @@ impl Matrix {
 
     /// Returns the combinations. Without axes, there is one empty combination.
     ///
-    /// The caller must have checked [`product`](Matrix::product).
+    /// The caller must first check that [`product`](Matrix::product) is not too large.
     #[must_use]
     pub fn combinations(&self) -> Vec<Combination<'_>> {
         let mut all = vec![Combination::new()];
@@ -136,7 +136,7 @@ impl Matrix {
     }
 }
 
-/// The axis names of a matrix, each with one value.
+/// One value for each axis of a matrix, together with the name of the axis.
 pub type Combination<'m> = Vec<(&'m str, &'m str)>;
 
 fn contains(combination: &[(&str, &str)], entry: &BTreeMap<String, String>) -> bool {

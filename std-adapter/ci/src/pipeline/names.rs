@@ -21,8 +21,8 @@ pub(super) fn task_branch(
 }
 
 /// Returns the branch that contains the pipeline of a commit: `pipeline-USER-REPO-of-HASH`. For a
-/// pull request, `-into-BRANCH` is inserted before `-of-HASH`, because the branch contains the
-/// changed paths.
+/// pull request, `-into-BRANCH` is inserted before `-of-HASH`, because the changed paths are stored
+/// with the pipeline and depend on the base branch.
 pub(super) fn pipeline_branch(commit: &Commit, base: Option<&str>) -> String {
     let base = base.map(|base| format!("-into-{}", part(base.as_bytes()))).unwrap_or_default();
     let name = format!("pipeline-{}{base}", repo(commit));
@@ -77,7 +77,7 @@ mod tests {
         );
     }
 
-    /// A ref name that contains any byte that Git allows is mapped to a valid, unique branch name.
+    /// Every ref name, whatever bytes it contains, is mapped to a unique, valid branch name.
     #[test]
     fn every_legal_character_gives_a_valid_branch() {
         let mut seen = std::collections::BTreeSet::new();

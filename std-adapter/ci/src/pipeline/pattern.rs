@@ -65,10 +65,11 @@ impl Pattern {
 
     /// Returns `true` if the pattern (without a leading `!`) matches the whole name.
     ///
-    /// For any pattern, the run time is at most proportional to the product of both lengths.
+    /// For any pattern, the run time is at most proportional to the product of the lengths of the
+    /// pattern and the name.
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
-        // `reached[i]`: the tokens so far match the first `i` bytes of the name.
+        // `reached[i]`: whether the tokens so far match the first `i` bytes of the name.
         let mut reached = vec![false; name.len() + 1];
         if let Some(first) = reached.first_mut() {
             *first = true;
@@ -80,10 +81,10 @@ impl Pattern {
     }
 }
 
-/// Returns the prefix lengths that are matched after a token.
+/// Returns the value of `reached` after one more token.
 fn advance(token: Token, reached: &[bool], name: &[u8]) -> Vec<bool> {
     let mut next = Vec::with_capacity(reached.len());
-    // Whether the token has matched a string that ends here and can still grow.
+    // Whether a match of the token ends at the current index and can be extended.
     let mut open = false;
     let mut before = None;
     for (index, here) in reached.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Plans a pipeline for a target: which steps run, in which variants, and in which order.
+//! Plans a pipeline for a target: decides which steps run, in which variants, and in which order.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +12,8 @@ use super::template::expand;
 use crate::Target;
 
 /// Limits the time for matching the changed paths against the patterns of all steps. The unit is
-/// one step of the match, which takes about a nanosecond. Pipelines are planned by a term, so
-/// planning must be fast even if the file and the paths come from a stranger.
+/// one operation of the matching algorithm, which takes about a nanosecond. Pipelines are planned
+/// by a term, so planning must be fast even if the file and the paths come from a stranger.
 const COST_MAX: usize = 30_000_000;
 
 /// The target and the changes for which a pipeline is planned.
@@ -50,10 +50,10 @@ pub struct Task {
     pub needs: Vec<Arc<str>>,
     /// The needed tasks whose artifacts the task can read.
     pub inputs: Vec<Input>,
-    /// Whether the commands can read secrets: those of the step, or those that a needed step could
-    /// have written to its artifacts.
+    /// Whether the commands can read secrets: either the step's own secrets or secrets that a
+    /// needed step could have written to its artifacts.
     pub reads_secrets: bool,
-    /// The names of needed steps that do not run, for which the task does not wait.
+    /// The names of needed steps that do not run. The task does not wait for them.
     pub skipped_needs: Vec<Arc<str>>,
     /// The environment variables.
     pub env: BTreeMap<String, String>,
@@ -174,7 +174,7 @@ pub(super) fn task_name(step: &str, axes: &[(&str, &str)]) -> String {
     format!("{step}{colon}{}", values.join(","))
 }
 
-/// A step that others can need.
+/// A step on which later steps can depend.
 struct Needed<'s> {
     step: &'s Step,
     /// The names of its tasks.
@@ -182,7 +182,7 @@ struct Needed<'s> {
     reads_secrets: bool,
 }
 
-/// Returns the tasks of a step. `needed` contains the selected steps that come before it.
+/// Returns the tasks of a step. `needed` contains the selected steps that come before this step.
 fn tasks(step: &Arc<Step>, needed: &BTreeMap<Arc<str>, Needed<'_>>) -> Vec<Task> {
     let (mut needs, mut skipped_needs, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
     let mut reads_secrets = !step.secrets.is_empty();
@@ -243,7 +243,7 @@ fn in_order<'s>(steps: &[&'s Arc<Step>]) -> Vec<&'s Arc<Step>> {
     sorted
 }
 
-/// Returns an upper bound for the time needed to match the changed paths.
+/// Returns an upper bound on the time needed to match the changed paths.
 fn cost(pipeline: &Pipeline, changed: &[String]) -> usize {
     let patterns = pipeline.steps.iter().flat_map(|step| &step.when.paths);
     let patterns: usize = patterns.map(Pattern::cost).sum();

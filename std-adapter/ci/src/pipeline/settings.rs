@@ -23,11 +23,12 @@ pub const DEFAULT_POOL: &str = "steps";
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The secrets by name. Only the steps of trusted commits receive them.
+    /// The secrets, keyed by name. Only the steps of trusted commits receive them.
     pub secrets: BTreeMap<String, String>,
     /// The images, keyed by the names that pipelines use.
     pub images: BTreeMap<String, Image>,
-    /// The directory for images downloaded by `podman`. If set, pipelines can use any image.
+    /// The directory for images downloaded by `podman`. If this is set, pipelines can use any
+    /// image.
     pub podman: Option<PathBuf>,
     /// Additional environment variables for all steps, for example `RUSTUP_HOME`. A step can
     /// override them.
@@ -41,19 +42,20 @@ pub struct Settings {
     /// sandbox, a step can read and change everything that this process can.
     pub sandbox: Sandbox,
     /// The upper limits on the resources of steps of untrusted commits. Without them, anybody could
-    /// use all memory and processors of the host, because a pull request can change the pipeline.
+    /// exhaust the host's memory and processing power, because a pull request can change the
+    /// pipeline.
     pub untrusted_limits: Limits,
     /// The maximum time limit for steps of untrusted commits.
     pub untrusted_timeout: Duration,
     /// Whether steps of untrusted commits can use the network. This is the host's network, so the
-    /// steps can then reach services that are only accessible from the host.
+    /// steps can then reach services that are accessible only from the host.
     pub untrusted_network: bool,
     /// The limits for a step's log.
     pub log: LogLimits,
 }
 
 impl Default for Settings {
-    /// Returns settings with a sandbox and the default pool, and nothing else.
+    /// Returns settings that contain only a sandbox and the default pool.
     fn default() -> Settings {
         let pools = Pools::new();
         let _ = pools.get_or_add(DEFAULT_POOL, DEFAULT_CAPACITY);

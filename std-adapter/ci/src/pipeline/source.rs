@@ -16,7 +16,7 @@ use crate::pool::Holder;
 /// The commit that a job tests.
 #[derive(Debug, Clone)]
 pub struct CheckoutRequest<'b> {
-    /// The target. The commit is its head.
+    /// The target whose head is the commit.
     pub target: &'b Target,
     /// The commit.
     pub commit: &'b Commit,
@@ -44,18 +44,18 @@ pub struct SourceError {
     /// The reason, on one line.
     pub message: String,
     /// Whether the operation might succeed later, for example after a network failure. If this is
-    /// `false`, the error is a property of the commit.
+    /// `false`, the error is caused by the commit itself.
     pub is_temporary: bool,
 }
 
 impl SourceError {
-    /// Creates an error that might not occur again.
+    /// Creates an error for an operation that might succeed later.
     #[must_use]
     pub fn temporary(message: impl Into<String>) -> SourceError {
         SourceError { message: message.into(), is_temporary: true }
     }
 
-    /// Creates an error that is a property of the commit.
+    /// Creates an error that is caused by the commit itself.
     #[must_use]
     pub fn permanent(message: impl Into<String>) -> SourceError {
         SourceError { message: message.into(), is_temporary: false }
@@ -88,8 +88,8 @@ pub trait Source: Send + Sync + 'static {
     /// Reads a file in the commit. Returns `None` if the path does not exist in the commit.
     ///
     /// # Errors
-    /// Returns an error if the commit cannot be read, if the path is not a file, or if the file
-    /// has more than `max` bytes.
+    /// Returns an error if the commit cannot be read, if the path is not a file, or if the file is
+    /// larger than `max` bytes.
     fn read_file(
         &self,
         request: &CheckoutRequest<'_>,
@@ -97,9 +97,9 @@ pub trait Source: Send + Sync + 'static {
         max: usize,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, SourceError>> + Send;
 
-    /// Returns the paths that differ between the commit and its merge base with `base`, which is
-    /// the head of the branch named `branch`. Returns `None` if the paths are unknown or if there
-    /// are more than `max` of them.
+    /// Returns the paths that differ between the commit and its merge base with `base`. The commit
+    /// `base` is the head of the branch named `branch`. Returns `None` if the paths are unknown or
+    /// if there are more than `max` of them.
     ///
     /// # Errors
     /// Returns an error if one of the commits cannot be read.
@@ -121,7 +121,7 @@ pub trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Checkout, SourceError>> + Send;
 }
 
-/// A clone provides the files of commits that it fetches.
+/// A clone provides the files of the commits that it fetches.
 impl Source for Repository {
     type Checkout = GitCheckout;
 

@@ -134,8 +134,8 @@ impl From<SourceError> for TaskError {
     }
 }
 
-/// Returns messages about files of a commit that are missing from a checkout. Only the root
-/// directory is checked.
+/// Returns messages about files that a commit refers to but that are missing from a checkout. Only
+/// the root directory is checked.
 fn notices(dir: &std::path::Path) -> impl Iterator<Item = &'static str> {
     let submodules = dir.join(".gitmodules").symlink_metadata().is_ok();
     let attributes = files::read(&dir.join(".gitattributes"), ATTRIBUTES_MAX).unwrap_or_default();
@@ -154,7 +154,7 @@ const ATTRIBUTES_MAX: u64 = 1 << 20;
 const FILTER: &[u8] = b"filter=lfs";
 
 /// Adds the artifacts of a task to the result as `value/artifacts`. Returns their paths and sizes,
-/// and the reasons why other artifacts are not stored.
+/// and the reasons why other artifacts were not stored.
 async fn store_artifacts(
     build: &Build,
     task: &Arc<Task>,

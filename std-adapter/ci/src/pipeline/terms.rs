@@ -86,8 +86,8 @@ impl<D: Database, S: Source> Pipelines<D, S> {
         let key = key.clone();
         let steps = self.steps.clone();
         self.definitions.find(&key).bind(move |definition: Definition| {
-            // The file was valid when it was stored, but it could have been stored by another
-            // version.
+            // The file was valid when it was stored, but it may have been stored by another version
+            // of the CI.
             match definition.plan(&key) {
                 Ok(plan) => {
                     let images = definition.images.into();
@@ -99,8 +99,8 @@ impl<D: Database, S: Source> Pipelines<D, S> {
     }
 }
 
-/// Returns a term that stays `true` once `term` has been `true`. A commit pushed by somebody with
-/// write access stays trusted when its branch moves on, so its steps do not run again.
+/// Returns a term that stays `true` once `term` has been `true`. This keeps a commit trusted after
+/// its branch has moved on, so its steps do not run again.
 fn ever(term: &Term<bool>) -> Term<bool> {
     let seen = AtomicBool::new(false);
     term.map(move |now| seen.fetch_or(now, Ordering::Relaxed) || now)
@@ -127,7 +127,7 @@ fn tests<D: Database, S: Source>(
     plan.tasks.iter().filter_map(name).collect()
 }
 
-/// Returns a term that starts a task after the tasks it needs.
+/// Returns a term that starts a task once the tasks that it needs have succeeded.
 fn after_needs(
     task: &Task,
     terms: &BTreeMap<Arc<str>, Term<String>>,
@@ -153,8 +153,9 @@ fn head(input: &TestInput) -> Term<(Commit, Option<String>)> {
     outcome.of_state()
 }
 
-/// Returns the current head of a branch in the target's repository. The terms do not depend on the
-/// branch, because a new branch head does not affect which paths a pull request changes.
+/// Returns the current head of a branch in the target's repository. Terms that use the result do
+/// not depend on the branch, because a new branch head does not affect which paths a pull request
+/// changes.
 fn head_of(metadata: &Metadata, target: &Target, branch: &str) -> Option<Commit> {
     let name = RefName::new(RefKind::Heads, branch).ok()?;
     let id = RefId { repo: target.repo().clone(), name };

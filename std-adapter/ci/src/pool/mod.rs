@@ -25,8 +25,8 @@ pub use registry::Pools;
 /// The default limit on the number of waiting jobs per project in one pool.
 pub const QUEUE_MAX: usize = 1000;
 
-/// The minimum time between two reports for a waiting job. Otherwise, a pool with many waiting jobs
-/// would report new positions for all of them whenever one job ends.
+/// The minimum time between two reports for a waiting job. Without this limit, a pool with many
+/// waiting jobs would report new positions for all of them whenever one job ends.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The maximum number of jobs of a project that can wait for a resource.
@@ -108,7 +108,7 @@ struct Held {
     began: Instant,
 }
 
-/// The number of times that something happened, and the total time that it took.
+/// The number of completed waits or uses, and their total duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Times {
     /// The number.
@@ -132,13 +132,13 @@ pub struct PoolStatus {
     pub name: String,
     /// The maximum number of holders.
     pub capacity: usize,
-    /// The jobs that hold the resource, each with its name and the time at which it received the
-    /// resource, in the order in which they received it.
+    /// The jobs that hold the resource, in the order in which they received it. Each item is the
+    /// name of a job and the time at which it received the resource.
     pub holders: Vec<(String, SystemTime)>,
-    /// The waiting jobs, each with its name and the time at which it started to wait, in the order
-    /// in which they will be served.
+    /// The waiting jobs, in the order in which they will be served. Each item is the name of a job
+    /// and the time at which it started to wait.
     pub queue: Vec<(String, SystemTime)>,
-    /// The completed waits, including those of jobs that received the resource immediately.
+    /// The completed waits, including the waits of jobs that received the resource immediately.
     pub waits: Times,
     /// The completed uses.
     pub uses: Times,
@@ -194,7 +194,7 @@ impl Pool {
         Pool::create(name, capacity, limits.into(), waiting)
     }
 
-    /// Creates a lock on a directory, that is, a pool with a capacity of 1. While a job is waiting,
+    /// Creates a lock on a directory. A lock is a pool with a capacity of 1. While a job is waiting,
     /// its progress shows `Waiting for lock on DIR`.
     pub fn lock(name: impl Into<Arc<str>>) -> Pool {
         let name = name.into();
@@ -270,7 +270,7 @@ impl Pool {
         Ok(guard)
     }
 
-    /// Makes the job a holder, or adds it to the queue. If the job is queued, also returns a
+    /// Makes the job a holder, or adds it to the queue. If the job is queued, the result includes a
     /// `Notify` that is triggered when the job becomes a holder.
     fn enter(&self, holder: &Holder) -> Result<(PoolGuard, Option<Arc<Notify>>), PoolError> {
         let mut state = self.0.state.lock();

@@ -17,8 +17,8 @@ pub(super) struct Waiter {
     pub(super) granted: Arc<Notify>,
 }
 
-/// The jobs that wait. The first project in the list is served next and then moves to the end of
-/// the list. Projects without waiting jobs are not in the list.
+/// The waiting jobs. The first project in the list is served next and then moves to the end of the
+/// list. Projects without waiting jobs are not in the list.
 #[derive(Debug, Default)]
 pub(super) struct Queue(VecDeque<(Arc<str>, VecDeque<Waiter>)>);
 

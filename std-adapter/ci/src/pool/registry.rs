@@ -22,15 +22,15 @@ impl Pools {
         Pools::default()
     }
 
-    /// Returns the pool with the given name, or adds a pool with the given capacity if it does not
-    /// exist. The capacity of an existing pool does not change.
+    /// Returns the pool with the given name. If it does not exist, a pool with the given capacity
+    /// is added. The capacity of an existing pool does not change.
     #[must_use]
     pub fn get_or_add(&self, name: &str, capacity: usize) -> Pool {
         self.get_or_insert_with(name, || Pool::new(name, capacity))
     }
 
-    /// Returns the pool with the given name, or adds the pool returned by `create` if it does not
-    /// exist.
+    /// Returns the pool with the given name. If it does not exist, the pool returned by `create` is
+    /// added.
     pub fn get_or_insert_with(&self, name: &str, create: impl FnOnce() -> Pool) -> Pool {
         let mut pools = self.0.lock();
         if let Some(pool) = pools.get(name) {

@@ -55,7 +55,7 @@ async fn queue_of(pool: &Pool, length: usize) {
     tokio::time::timeout(LIMIT, reached).await.unwrap();
 }
 
-/// Makes a job start waiting, and returns when the job is in the queue.
+/// Starts a job that waits for the resource, and returns once the job is in the queue.
 async fn queued(pool: &Pool, project: &str, name: &str) -> Term<Acquired> {
     let before = pool.status().queue.len();
     let term = acquire(pool, project, name);

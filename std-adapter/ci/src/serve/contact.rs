@@ -12,9 +12,8 @@ use super::AnyError;
 
 /// The last contact with the database.
 ///
-/// If this server has not been in contact with the database for longer than the lease timeout,
-/// another server could have acquired the lease. All builds are ended by then, because the other
-/// server starts them again.
+/// Once the last contact is longer ago than the lease timeout, another server may acquire the lease
+/// and start this server's builds again. By then, this server has ended all its builds.
 pub(super) struct Contact {
     /// The lease timeout.
     limit: Duration,
@@ -47,13 +46,13 @@ impl Contact {
         self.state.send_modify(|state| state.holds_lease = false);
     }
 
-    /// Returns `true` if builds can still be running.
+    /// Returns `true` if builds may still be running.
     pub(super) fn is_recent(&self) -> bool {
         self.state.borrow().last.is_some_and(|last| last.elapsed() < self.limit)
     }
 
     /// Sends requests periodically. Returns only if the database does not respond within half of
-    /// the lease timeout, which leaves time to connect again before the builds are ended.
+    /// the lease timeout. The other half leaves time to reconnect before the builds are ended.
     pub(super) async fn probe(&self, db: &Db) -> AnyError {
         let (interval, limit) = (self.limit / 4, self.limit / 2);
         loop {
@@ -71,7 +70,7 @@ impl Contact {
         }
     }
 
-    /// Ends all builds whenever there has been no contact for the lease timeout.
+    /// Ends all builds whenever the time since the last contact reaches the lease timeout.
     pub(super) async fn end_builds(&self, db: &SharedDb<Db>) -> Infallible {
         let mut states = self.state.subscribe();
         loop {

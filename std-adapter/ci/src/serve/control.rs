@@ -58,7 +58,7 @@ async fn accept(listener: UnixListener, view: View) {
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
-            // This can happen if too many files are open.
+            // Accepting a connection can fail if too many files are open.
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         };
@@ -101,10 +101,10 @@ fn explanation(target: &Target, view: &View) -> String {
     text
 }
 
-/// Prints the explanation from the server that uses the work directory.
+/// Asks the server that is using the work directory for an explanation, and prints it.
 ///
 /// # Errors
-/// Returns an error if no server uses the directory.
+/// Returns an error if no server is using the directory.
 pub(crate) async fn explain(args: &ExplainArgs) -> Result<ExitCode, AnyError> {
     let path = args.work_dir.join(SOCKET);
     let mut stream = UnixStream::connect(&path).await.map_err(|error| {
@@ -121,7 +121,7 @@ pub(crate) async fn explain(args: &ExplainArgs) -> Result<ExitCode, AnyError> {
 impl Drop for Control {
     fn drop(&mut self) {
         self.task.abort();
-        // The socket could have been removed together with the directory.
+        // The socket may already have been removed together with the directory.
         let _ = std::fs::remove_file(&self.path);
     }
 }

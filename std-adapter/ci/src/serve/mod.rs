@@ -52,8 +52,8 @@ pub(crate) type AnyError = Box<dyn Error + Send + Sync>;
 /// Runs the server until it is stopped by a signal or another server takes over the database.
 ///
 /// # Errors
-/// Returns an error if the settings are invalid, if an address is in use, or if another server uses
-/// the database.
+/// Returns an error if the settings are invalid, if an address is in use, or if another server is
+/// using the database.
 pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, AnyError> {
     let logs = LogCounters::default();
     args.log.start(&LOG_SOURCES, logs.clone())?;
@@ -116,14 +116,15 @@ async fn run(server: &Server, web: &Web, args: &ServeArgs) -> AnyError {
         web.announce();
         let address = &args.metadata_store;
         tracing::warn!(%address, error, "database error, reconnecting");
-        // Builds end soon if the database stays disconnected.
+        // Running builds are ended soon if the database stays disconnected.
         let max = if server.contact.is_recent() { BUILDS_DELAY } else { MAX_DELAY };
         tokio::time::sleep(delay.min(max)).await;
         delay = delay.saturating_mul(2).min(MAX_DELAY);
     }
 }
 
-/// Connects to the database. If it does not respond for a second, announces the web pages.
+/// Connects to the database. If the database does not respond within a second, the web pages are
+/// announced.
 async fn connect(
     web: &Web,
     args: &ServeArgs,

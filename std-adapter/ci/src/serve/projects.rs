@@ -30,7 +30,7 @@ impl Clones {
     }
 
     /// Returns the source of a repository. The repository is cloned when its first commit is
-    /// needed, because the bridge might not have found its URL before.
+    /// needed, because the bridge might not have found its URL before then.
     pub(super) fn source(
         &self,
         repo: &Repo,

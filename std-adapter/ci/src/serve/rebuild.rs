@@ -19,8 +19,9 @@ use crate::schedule::{self, Schedule};
 /// The schedules of all repositories.
 pub(super) struct Rebuilds {
     schedules: Vec<(Schedule, Vec<Target>)>,
-    /// The times of the last builds, by schedule. They outlive each database connection, so a build
-    /// that becomes due while the connection is lost starts after the server has reconnected.
+    /// The times of the last builds, by schedule. They are kept when the connection to the database
+    /// is lost, so a build that becomes due in the meantime starts after the server has
+    /// reconnected.
     last: Arc<Mutex<Vec<DateTime>>>,
 }
 

@@ -1,4 +1,4 @@
-//! The server's state, which outlives each connection to the database.
+//! The server's state, which is kept when the connection to the database is lost.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -119,7 +119,7 @@ impl Server {
     }
 }
 
-/// Returns the sandbox for steps. The checkout and caches of a step are made visible again later.
+/// Returns the sandbox for steps. Other code makes the checkout and caches of a step visible again.
 fn sandbox(options: &ServeArgs, config: &Config) -> Sandbox {
     if options.unsandboxed {
         return Sandbox::Unsandboxed;
@@ -131,7 +131,7 @@ fn sandbox(options: &ServeArgs, config: &Config) -> Sandbox {
         isolation = isolation.read_only(dir.clone());
     }
     if let Ok(program) = std::env::current_exe() {
-        // The program can be in a hidden directory.
+        // The program itself may be in a hidden directory.
         isolation = isolation.read_only(program.clone());
         isolation.landlock = Some(vec![program, args::LANDLOCK.into()]);
     }

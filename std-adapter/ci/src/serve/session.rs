@@ -15,7 +15,7 @@ use super::server::Server;
 use super::step_settings::step_settings;
 use super::web::Web;
 
-/// The time between two runs of the removal of old logs.
+/// How often old logs are removed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The time limit for releasing the lease when the program exits.

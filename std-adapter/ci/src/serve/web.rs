@@ -68,7 +68,7 @@ pub(super) struct Web {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// The handler of all requests.
+/// The handler for all requests.
 enum CurrentHandler {
     /// The server has not connected to the database yet.
     Starting,
@@ -142,7 +142,7 @@ impl Web {
     /// Ends all connections.
     pub(super) async fn stop(self) {
         self.stop.send_replace(true);
-        // The server closes its connections within seconds. An error means that it panicked.
+        // The server closes its connections within seconds. An error means that its task panicked.
         let _ = self.task.await;
     }
 }
@@ -187,13 +187,13 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let shutdown = async move {
-        // The sender is dropped only after the server has ended.
+        // The sender is dropped only after the server has stopped.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     http::serve(listener.socket, app, tls, http::Limits::default(), shutdown).await;
 }
 
-/// Prints a line to standard output. Ignores errors, because standard output can be closed.
+/// Prints a line to standard output. Ignores errors, because standard output may be closed.
 fn print(line: &str) {
     let mut output = std::io::stdout();
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());

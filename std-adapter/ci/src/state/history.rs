@@ -14,9 +14,9 @@ use super::{JobResult, history_branch};
 use crate::Target;
 use crate::concurrent::{Concurrent, boxed};
 
-/// The file with the result of a job.
+/// The file that contains the result of a job.
 const OUTPUT: &str = "output";
-/// The file with the time at which a job got its status, in RFC 3339 format.
+/// The file that contains the time at which a job reached its status, in RFC 3339 format.
 const SINCE: &str = "since";
 
 /// The state of a target at one point in time.
@@ -68,9 +68,9 @@ pub struct History<D: Database> {
     branch: D::Branch,
     /// The state in the head commit of the branch.
     last: Record,
-    /// The times at which the jobs in `last` got their status, keyed by test name.
+    /// The times at which the jobs in `last` reached their status, keyed by test name.
     since: BTreeMap<String, SystemTime>,
-    /// The head commit when the history was opened.
+    /// The commit that was the head when the history was opened.
     opened: Option<D::Commit>,
 }
 
@@ -94,7 +94,7 @@ impl<D: Database> History<D> {
         Ok(History { branch, last, since, opened })
     }
 
-    /// Returns the head commit when the history was opened.
+    /// Returns the commit that was the head when the history was opened.
     pub(crate) fn opened(&self) -> Option<&D::Commit> {
         self.opened.as_ref()
     }
@@ -105,14 +105,15 @@ impl<D: Database> History<D> {
         &self.last
     }
 
-    /// Returns the times at which the jobs in the last state got their status, keyed by test name.
+    /// Returns the times at which the jobs in the last state reached their status, keyed by test
+    /// name.
     #[must_use]
     pub fn since(&self) -> &BTreeMap<String, SystemTime> {
         &self.since
     }
 
-    /// Commits a new state. `changed` contains the times at which jobs got their status, and is
-    /// used for the jobs whose status or commit differs from the last state. Returns the commit, or
+    /// Commits a new state. `changed` contains the times at which jobs reached their new status,
+    /// for all jobs whose status or commit differs from the last state. Returns the commit, or
     /// `None` if the state did not change.
     ///
     /// If the future is dropped, it is unspecified whether the state has been committed.
@@ -130,7 +131,7 @@ impl<D: Database> History<D> {
         }
         let new = Update { since: self.times(&new, changed), record: new, metadata };
         let committed = match self.commit(&self.last, &new).await {
-            // Another client has replaced files with directories, or the reverse.
+            // Another client has replaced files with directories, or vice versa.
             Err(error) if is_no_file(&error) || error == Error::Exists => {
                 tracing::warn!(branch = %self.branch.name(), %error, "the history is replaced");
                 self.commit(&Record::default(), &new).await
@@ -142,7 +143,7 @@ impl<D: Database> History<D> {
         Ok(Some(commit))
     }
 
-    /// Returns the times at which the jobs in `new` got their status.
+    /// Returns the times at which the jobs in `new` reached their status.
     fn times(
         &self,
         new: &Record,
@@ -192,8 +193,9 @@ struct Update<'u> {
     metadata: &'u str,
 }
 
-/// Reads the times at which the jobs got their status. A history written by the original CI does
-/// not contain them, so the time of its last commit is used: no job has changed after that.
+/// Reads the times at which the jobs reached their status. A history written by the original CI
+/// does not contain these times. The time of its last commit is used instead, because no job has
+/// changed since then.
 async fn read_times<C: CommitOps>(
     head: &C,
     record: &Record,
@@ -256,7 +258,8 @@ async fn read_optional<T: TreeOps>(tree: &T, path: &Path) -> Result<Option<Vec<u
     }
 }
 
-/// Returns `true` if a path does not exist, or is a directory instead of a file or the reverse.
+/// Returns `true` if a path does not exist, or is a directory where a file is expected, or vice
+/// versa.
 pub(crate) fn is_no_file(error: &Error) -> bool {
     error.is_absent() || matches!(error, Error::NotFile | Error::IsDirectory)
 }
@@ -266,7 +269,8 @@ pub(crate) fn is_no_usable_file(error: &Error) -> bool {
     is_no_file(error) || matches!(error, Error::FileTooLong { .. })
 }
 
-/// Writes the difference between two states. `since` belongs to the old state.
+/// Writes the difference between two states. `since` contains the times at which the jobs in the
+/// old state reached their status.
 async fn write<T: TransactionOps>(
     transaction: &T,
     old: &Record,

@@ -7,7 +7,8 @@
 //! | `commit-index` | `USER/REPO/commit/HASH/TARGET`: the hash of the last history commit of a commit under test |
 //!
 //! A history commit contains the files `source-commit` and `metadata-commit`. For each test, it
-//! contains `job/TEST/output`, and `job/TEST/since` with the time at which the test got its status.
+//! also contains `job/TEST/output` with the result, and `job/TEST/since` with the time at which the
+//! test reached its status.
 
 mod history;
 mod names;

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::Target;
 
-/// The maximum length of a name. A file name can have at most 255 bytes, and Git appends `.lock`.
+/// The maximum length of a name. A file name can be at most 255 bytes long, and Git appends
+/// `.lock`.
 pub(crate) const NAME_MAX: usize = 190;
 
 /// The branch that contains the index.
@@ -33,7 +34,7 @@ pub fn history_branch(target: &Target) -> String {
     ))
 }
 
-/// Truncates a name that is too long for a file name. The truncated name ends with a hash of the
+/// Truncates a name that is too long to be a file name. The truncated name ends with a hash of the
 /// whole name.
 pub(crate) fn limited(name: String) -> String {
     if name.len() <= NAME_MAX {

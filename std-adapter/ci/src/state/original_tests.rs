@@ -1,8 +1,8 @@
 //! Tests with database contents written by the original CI, which was implemented in OCaml.
 //!
-//! The branches and files have the same format as in the original: hashes and failures do not end
-//! with a newline, a build without a value has no `value` file, and the logs of a result are
-//! `null`, an object, or a list of two.
+//! The branches and files have the same format as those of the original: hashes and failures do not
+//! end with a newline, a build without a value has no `value` file, and the logs of a result are
+//! `null`, an object, or a list of two logs.
 
 use std::process::Command;
 use std::time::Duration;
@@ -206,7 +206,7 @@ async fn histories_are_opened_and_results_are_parsed() {
     let [lint, tests] = [&record.jobs["lint"], &record.jobs["tests"]];
     assert_eq!((lint.status, &*lint.text), (JobStatus::Failure, "caf\u{fffd}\u{7}"));
     assert_eq!((tests.status, &*tests.text), (JobStatus::Success, "all good"));
-    // The original does not store since when a job has its status.
+    // The original does not store the time at which a job reached its status.
     let changed = history.opened().unwrap().details().await.unwrap().date;
     let changed: std::time::SystemTime = changed.parse::<jiff::Timestamp>().unwrap().into();
     assert_eq!((history.since()["lint"], history.since()["tests"]), (changed, changed));

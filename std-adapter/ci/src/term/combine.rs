@@ -36,7 +36,7 @@ where
     }
 }
 
-/// Two terms in parallel.
+/// Two terms that are evaluated in parallel.
 struct Pair<A, B>(Term<A>, Term<B>);
 
 impl<A, B> Compute<(A, B)> for Pair<A, B>
@@ -117,8 +117,8 @@ where
     U: Clone + Send + Sync + 'static,
     F: Fn(T) -> Term<U> + Send + Sync,
 {
-    /// Returns the term for `value`. If the value is the same as in the last evaluation, returns
-    /// the same term, so running builds are not restarted.
+    /// Returns the term for `value`. If the value is the same as in the last evaluation, the same
+    /// term is returned, so running builds are not restarted.
     fn next_for(&self, value: T, node: &Weak<dyn AnyNode>) -> Term<U> {
         let mut current = self.current.lock();
         if let Some((last, term)) = &*current
@@ -234,8 +234,9 @@ impl<T: Clone + Send + Sync + 'static> Term<T> {
         Term::all(items.into_iter().map(f))
     }
 
-    /// Computes the term returned by `next` for the value. `next` is called again only if the value
-    /// changes. The sequence stops at the first term that does not succeed.
+    /// Passes the value of this term to `next`, and computes the term that `next` returns. `next`
+    /// is called again only if the value changes. The sequence stops at the first term that does
+    /// not succeed.
     #[must_use]
     pub fn bind<U: Clone + Send + Sync + 'static>(
         &self,

@@ -40,7 +40,7 @@ struct ComputationState<T> {
     started: u64,
     phase: Phase<T>,
     logs: Logs,
-    /// The logs to be shown when the computation ends or continues.
+    /// The logs to be shown when the computation ends or its description changes.
     next_logs: Option<Logs>,
 }
 
@@ -107,9 +107,9 @@ impl Progress {
         self.0.logs(logs);
     }
 
-    /// Sets the logs that are shown as soon as the computation has ended or its description
-    /// changes. If a log were shown as complete earlier, users could ask for a rebuild before the
-    /// computation has ended, which has no effect.
+    /// Sets the logs that are shown when the computation ends or its description changes. If a log
+    /// were shown as complete before the computation ended, users could request a rebuild that
+    /// would have no effect.
     pub fn next_logs(&self, logs: Logs) {
         self.0.next_logs(logs);
     }
@@ -176,7 +176,7 @@ impl<T: Clone + Send + Sync + 'static> External<T> {
         External::with_limits(label, None, Retry::NEVER, start)
     }
 
-    /// Creates a computation with a time limit for each attempt and with retries.
+    /// Creates a computation that limits the duration of each attempt and retries failed attempts.
     pub fn with_limits<F>(
         label: impl Into<Arc<str>>,
         timeout: Option<Duration>,

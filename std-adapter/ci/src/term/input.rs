@@ -32,7 +32,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Input<T> {
         Input { cell, term }
     }
 
-    /// Returns a term whose outcome is that of the input.
+    /// Returns a term that always has the same outcome as the input.
     #[must_use]
     pub fn term(&self) -> Term<T> {
         self.term.clone()

@@ -28,12 +28,13 @@ impl<T> Outcome<T> {
         Outcome::Pending(Pending::new(text))
     }
 
-    /// Applies `f` to the value of a success.
+    /// Applies `f` to the value if the outcome is a success.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
         self.value().map_or_else(|problem| problem, |value| Outcome::Success(f(value)))
     }
 
-    /// Returns the value of a success, or any other outcome converted to another type.
+    /// Returns the value if the outcome is a success; otherwise, returns the outcome, converted to
+    /// another type.
     pub(super) fn value<U>(self) -> Result<T, Outcome<U>> {
         match self {
             Outcome::Success(value) => Ok(value),
@@ -117,8 +118,8 @@ impl fmt::Display for Pending {
     }
 }
 
-/// Returns whether a text ends with a name, which may be in quotation marks. An example is `Waiting
-/// for resource in "docker"`.
+/// Returns whether `text` ends with `name`, which may be in quotation marks, as in `Waiting for
+/// resource in "docker"`.
 fn ends_with_name(text: &str, name: &str) -> bool {
     let before = text.trim_end_matches('"').strip_suffix(name);
     before.is_some_and(|before| before.ends_with([' ', '"']))

@@ -16,7 +16,8 @@ pub struct Watcher {
     _signal: Arc<Signal>,
 }
 
-/// The parent node of a watched term. It calls the function when the term becomes stale.
+/// The parent node of a watched term. Contains the function that is called when the term becomes
+/// stale.
 struct Signal(Box<dyn Fn() + Send + Sync>);
 
 /// Adds a parent to a term's node. The parent calls `stale` when the term becomes stale.

@@ -26,7 +26,7 @@ pub(super) struct Then {
     redirect: Option<String>,
 }
 
-/// Marks the result in a branch as unusable and rebuilds it.
+/// Marks the result in a branch as unusable and rebuilds the branch.
 pub(super) async fn rebuild(
     builder: Builder,
     State(state): State<WebState>,
@@ -58,7 +58,7 @@ pub(super) async fn cancel(
     finish("cancel", &builder, &branch, result, &then)
 }
 
-/// Waits briefly until the build has started or ended, so the next page shows its new state.
+/// Waits briefly until the build has started or ended, so that the next page shows the new state.
 async fn wait_until(mut changes: broadcast::Receiver<Target>, reached: impl Fn() -> bool) {
     let wait = async {
         while !reached() {
@@ -67,11 +67,11 @@ async fn wait_until(mut changes: broadcast::Receiver<Target>, reached: impl Fn()
             }
         }
     };
-    // The page is correct in any case, so it does not matter if the build takes longer.
+    // The page is correct in any case, so a build that takes longer does no harm.
     let _ = tokio::time::timeout(LIMIT, wait).await;
 }
 
-/// Returns `true` if a job shows the log of the branch as unfinished.
+/// Returns `true` if any job lists the branch's log as live.
 fn is_live(state: &WebState, branch: &str) -> bool {
     let is_log = |logs: &&Logs| matches!(logs, Logs::Live { branch: live } if **live == *branch);
     let targets = state.0.view.targets();

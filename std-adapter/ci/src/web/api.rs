@@ -40,7 +40,8 @@ pub(super) fn router() -> Router<WebState> {
         .fallback(unknown)
 }
 
-/// Handles paths without a resource. `/api/v1/pr/N` is a page of the repository `api/v1`.
+/// Handles paths that do not name an API resource. `/api/v1/pr/N` is a page of the repository
+/// `api/v1`.
 async fn unknown(
     State(state): State<WebState>,
     OriginalUri(uri): OriginalUri,

@@ -94,7 +94,7 @@ where
     (headers, Body::from_stream(Receiver(receiver))).into_response()
 }
 
-/// Sends the lines after an offset of a log as they are written, followed by an `end` event.
+/// Sends the lines after offset `from` in a log as they are written, and finally an `end` event.
 pub(super) fn log(state: &WebState, headers: &HeaderMap, tail: Arc<Tail>, from: u64) -> Response {
     // After a lost connection, the browser reconnects with the id of the last event.
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());

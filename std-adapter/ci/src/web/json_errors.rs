@@ -1,4 +1,4 @@
-//! Returns errors of the API as JSON.
+//! Returns API errors as JSON.
 
 use axum::Json;
 use axum::body::to_bytes;
@@ -12,8 +12,8 @@ use serde_json::json;
 /// The maximum length of an error message in bytes.
 const TEXT_MAX: usize = 4096;
 
-/// Replaces the text or page of an error with JSON if the request is for the API. Such errors come
-/// from the router, an invalid query, the session layer, and the deadline.
+/// Converts errors that are sent as text or as a page to JSON if the request is for the API. Errors
+/// in these formats come from the router, invalid queries, the session layer, and the deadline.
 pub(super) async fn convert(request: Request, next: Next) -> Response {
     let is_api = request.uri().path().starts_with("/api/");
     let response = next.run(request).await;

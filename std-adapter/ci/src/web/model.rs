@@ -1,4 +1,4 @@
-//! Targets and jobs in the form in which the pages show them.
+//! Targets and jobs, as shown on the pages.
 
 use std::time::SystemTime;
 
@@ -42,7 +42,7 @@ pub(super) fn overall(statuses: impl IntoIterator<Item = JobStatus>) -> Option<J
     statuses.into_iter().max_by_key(rank)
 }
 
-/// A time in the form in which the pages show it.
+/// A time, as shown on the pages.
 #[derive(Debug, Clone)]
 pub(super) struct Moment {
     pub(super) machine: String,

@@ -30,7 +30,7 @@ pub(super) async fn metrics(State(state): State<WebState>, headers: HeaderMap) -
 pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     let mut hash = [0; 32];
-    // A SHA-256 hash has 32 bytes.
+    // A SHA-256 hash is 32 bytes long.
     hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
     hash
 }

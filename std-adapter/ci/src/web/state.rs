@@ -77,8 +77,8 @@ impl WebState {
         self
     }
 
-    /// Sets the function that returns the metrics, and the SHA-256 hash of the token that metrics
-    /// requests must contain. Has no effect if the state has already been cloned.
+    /// Serves the metrics returned by `text`. A request for the metrics must contain the token
+    /// whose SHA-256 hash is `token_sha256`. Has no effect if the state has already been cloned.
     #[must_use]
     pub fn metrics(
         mut self,
@@ -92,7 +92,7 @@ impl WebState {
     }
 
     /// Returns how many times a live log has been read for its viewers, or `None` if no build is
-    /// running on the branch. All viewers share the reads.
+    /// running on the branch. Each read serves all viewers.
     #[must_use]
     pub fn live_log_reads(&self, branch: &str) -> Option<usize> {
         Some(self.0.tails.get(branch)?.reads())

@@ -44,7 +44,7 @@ pub(super) struct HistoryPart {
     pub(super) older: Option<String>,
 }
 
-/// The database, independent of its type.
+/// The interface to a database of any type.
 pub(super) trait WebStore: Send + Sync {
     /// Returns the hash of a branch's head. Unlike [`Database::branch`], this does not create a
     /// handle for a nonexistent branch, because the name can come from any visitor.
@@ -60,8 +60,8 @@ pub(super) trait WebStore: Send + Sync {
     /// the commit is not in the history.
     fn record<'s>(&'s self, target: &'s Target, commit: &'s str) -> Read<'s, HistoryEntry>;
 
-    /// Returns the targets for which a commit has been tested, each with the hash of the last
-    /// commit in its history that belongs to the tested commit.
+    /// Returns the targets for which a commit has been tested. Each target comes with the hash of
+    /// the newest commit in its history that records a result for the tested commit.
     fn indexed<'s>(&'s self, commit: &'s Commit) -> Read<'s, Vec<(Target, String)>>;
 
     /// Reads at most `count` commits from a target's history, starting at `from` or at the newest
@@ -77,8 +77,8 @@ pub(super) trait WebStore: Send + Sync {
 /// The maximum number of branches to remember.
 const KNOWN_MAX: usize = 10_000;
 
-/// The maximum number of history commits to read to find one. An older commit can only be reached
-/// through the pages that list the history.
+/// The maximum number of history commits to read when searching for one. An older commit can be
+/// reached only through the pages that list the history.
 const SEARCH_MAX: usize = 5000;
 
 /// The maximum number of history commits to remember, together with their branches.
@@ -87,10 +87,10 @@ const FOUND_MAX: usize = 100_000;
 /// A [`WebStore`] for any type of database.
 pub(super) struct DatabaseStore<D> {
     db: D,
-    /// Branches that are known to exist. A database with many builds has a long list of branches,
-    /// which does not have to be read again for a known branch.
+    /// Branches that are known to exist. In a database with many builds, the list of branches is
+    /// long, so it is not read again for a known branch.
     known: Mutex<HashSet<String>>,
-    /// The branches and hashes of commits that are known to be in the history of a branch.
+    /// Pairs of a branch and the hash of a commit that is known to be in the branch's history.
     found: Mutex<HashSet<(String, String)>>,
 }
 
@@ -234,7 +234,7 @@ impl<D: Database> WebStore for DatabaseStore<D> {
     }
 }
 
-/// Reads a history commit. Also returns its first parent.
+/// Reads a history commit, and returns its entry and its first parent.
 async fn entry<C: CommitOps>(commit: &C) -> Result<(HistoryEntry, Option<C>)> {
     let details = commit.details().await?;
     let record = Record::read(&commit.tree()).await?;

@@ -1,4 +1,4 @@
-//! Shows times and durations.
+//! Formats and parses times and durations.
 
 use std::time::{Duration, SystemTime};
 

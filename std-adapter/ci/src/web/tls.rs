@@ -49,8 +49,8 @@ struct LoadedConfig {
 }
 
 impl Tls {
-    /// Reads the key and the certificate. If there is no key, generates one. If there is no
-    /// certificate, generates a self-signed one. It is valid for the host in `web_url` and for
+    /// Reads the key and the certificate. If there is no key, one is generated. If there is no
+    /// certificate, a self-signed one is generated. It is valid for the host in `web_url` and for
     /// `localhost`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::auth::{Admin, Builder, CsrfToken, Reader};
 use super::{WebState, assets, urls};
 
-/// The visitor, and the information about the visitor that each page shows.
+/// The data for the layout that all pages share.
 #[derive(Debug)]
 pub(super) struct Visit {
     /// The username, or `None` if the visitor is not logged in.

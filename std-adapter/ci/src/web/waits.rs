@@ -28,7 +28,7 @@ pub(super) struct WaitReason {
     pub(super) holders: Vec<String>,
 }
 
-/// Returns the reasons, which are the pending nodes that do not depend on other pending nodes.
+/// Returns the reasons: the pending nodes that do not depend on other pending nodes.
 pub(super) fn reasons(explained: &Explanation) -> Vec<WaitReason> {
     let (mut reasons, mut rest) = (Vec::new(), vec![(explained, "")]);
     let mut seen = HashSet::new();

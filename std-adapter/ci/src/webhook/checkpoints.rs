@@ -1,4 +1,4 @@
-//! Stores how far each receiver has been notified.
+//! Stores the progress of the deliveries to each receiver.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -56,13 +56,13 @@ impl Checkpoints {
         }
     }
 
-    /// Removes the checkpoints of receivers that are not configured any more.
+    /// Removes the checkpoints of receivers that are no longer configured.
     pub(super) fn retain(&self, receivers: &[String]) {
         self.commits.lock().retain(|receiver, _| receivers.contains(receiver));
     }
 }
 
-/// Replaces the file. A server that is killed leaves either the old file or the new one.
+/// Replaces the file. If the server is killed, the file has either the old or the new content.
 fn write(path: &Path, commits: &BTreeMap<String, String>) -> io::Result<()> {
     let new = path.with_extension("new");
     std::fs::write(&new, serde_json::to_vec(commits)?)?;

@@ -26,9 +26,10 @@ pub(super) struct ReceiverConfig {
     pub(super) url: Uri,
     pub(super) host: String,
     pub(super) secret: String,
-    /// The states for which the receiver is notified. If empty, it is notified for all states.
+    /// The states about which the receiver is notified. If empty, it is notified about all states.
     pub(super) states: BTreeSet<String>,
-    /// The projects for which the receiver is notified. If empty, it is notified for all projects.
+    /// The projects about which the receiver is notified. If empty, it is notified about all
+    /// projects.
     pub(super) projects: BTreeSet<String>,
 }
 

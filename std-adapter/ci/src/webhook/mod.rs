@@ -112,7 +112,7 @@ impl Webhooks {
         self.send_to(event, |_| true);
     }
 
-    /// Queues an event for those of the given receivers that want it.
+    /// Queues an event for each given receiver that wants it.
     fn send_to(&self, event: &Event, to: impl Fn(&str) -> bool) {
         let receivers = self.0.receivers.iter().filter(|one| to(one.id()));
         let mut interested = receivers.filter(|one| one.wants(event)).peekable();
@@ -133,8 +133,8 @@ impl Webhooks {
         self.0.receivers.iter().for_each(|receiver| receiver.queued_all(commit));
     }
 
-    /// Returns the metadata commits up to which events have been delivered, and the receivers to
-    /// which they have been delivered.
+    /// Returns the receivers, grouped by checkpoint: the metadata commit up to which all of a
+    /// receiver's events have been delivered, rejected or dropped.
     fn checkpoints(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut checkpoints: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for receiver in &self.0.receivers {

@@ -62,7 +62,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct QueuedDelivery {
     delivery: Arc<Delivery>,
-    /// The metadata commit whose events end with this one.
+    /// The metadata commit whose last event is this one.
     last_of: Option<String>,
 }
 
@@ -101,8 +101,8 @@ impl Queue {
         last.map(|last| last.last_of = Some(commit.to_owned())).is_some()
     }
 
-    /// Removes an event, unless it has already been dropped. If it was the last event of a metadata
-    /// commit, returns the commit.
+    /// Removes an event, unless it has already been dropped. If the event was the last one of a
+    /// metadata commit, that commit is returned.
     pub(super) fn remove(&self, delivery: &Delivery) -> Option<String> {
         let mut waiting = self.waiting.lock();
         if waiting.front()?.delivery.id != delivery.id {

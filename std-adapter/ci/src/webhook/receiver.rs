@@ -49,8 +49,8 @@ pub(super) struct Receiver {
     client: HttpsClient,
     schedule: Schedule,
     queue: Queue,
-    /// Identifies the receiver in the checkpoints. This is a hash of the URL, which can contain a
-    /// secret.
+    /// Identifies the receiver in the checkpoints. This is a hash of the URL, because the URL
+    /// itself can contain a secret.
     id: String,
     checkpoints: Arc<Checkpoints>,
     state: Mutex<ReceiverState>,
@@ -62,7 +62,7 @@ struct ReceiverState {
     refused: u64,
     failing_since: Option<SystemTime>,
     last_error: Option<String>,
-    /// The number of failures since the last response.
+    /// The number of consecutive attempts that have failed.
     failures: u32,
 }
 
@@ -71,7 +71,8 @@ enum Attempt {
     Delivered,
     /// The receiver rejected the event, so there is no point in trying again.
     Refused(StatusCode),
-    /// Another attempt might succeed, after the delay requested by the receiver.
+    /// The attempt failed, but another one might succeed. Contains the error, and the delay if the
+    /// receiver requested one.
     Failed(String, Option<Duration>),
 }
 
@@ -106,7 +107,7 @@ impl Receiver {
         }
     }
 
-    /// Returns `true` if the receiver is notified of an event.
+    /// Returns `true` if the receiver should be notified of an event.
     pub(super) fn wants(&self, event: &Event) -> bool {
         let ReceiverConfig { states, projects, .. } = &self.config;
         (states.is_empty() || states.contains(event.state.as_str()))
@@ -168,7 +169,8 @@ impl Receiver {
         format!("sha256={}", digits.concat())
     }
 
-    /// Records the result of an attempt. Returns the delay before the next one.
+    /// Records the result of an attempt. Returns the delay before the next attempt, or `None` if
+    /// the event will not be sent again.
     fn record(&self, delivery: &Delivery, attempt: Attempt) -> Option<Duration> {
         let mut state = self.state.lock();
         let (host, id) = (&self.config.host, &delivery.id);

@@ -1,8 +1,8 @@
 //! Watches the statuses in the metadata branch.
 //!
 //! The engine writes each status to the metadata branch, which also contains the statuses from
-//! earlier runs. The watcher therefore reports each change once, even after a lost database
-//! connection. After a restart, it reports the changes that were not delivered before.
+//! earlier runs. The watcher therefore reports each change once, even if the database connection is
+//! lost. After a restart, it reports the changes that were not delivered before.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,12 +35,12 @@ impl StatusWatcher {
 
     /// Watches the branch until the database returns an error, for example because the connection
     /// was lost. Call the method again with a new connection to resume. The first call reports the
-    /// changes that an earlier run has not delivered to a receiver. A new receiver is not
-    /// notified of statuses that already exist. Later calls also report changes that happened
-    /// between the calls.
+    /// changes that an earlier run did not deliver to a receiver. A new receiver is not notified of
+    /// statuses that already exist. Later calls also report changes that happened between the
+    /// calls.
     ///
     /// # Errors
-    /// Returns the database error.
+    /// Returns the error that the database returned.
     pub async fn run<D: Database>(&mut self, db: &D) -> Result<()> {
         let branch = ensure_branch(db, &self.branch).await?;
         let mut heads = branch.watch_head().await?;
@@ -75,8 +75,8 @@ impl StatusWatcher {
         }
     }
 
-    /// Reads the metadata at the commits up to which events have been delivered. Also returns the
-    /// receivers to which they have been delivered.
+    /// Groups the receivers by the commit up to which events have been delivered to them. Returns
+    /// the metadata at each of these commits and the ids of the receivers in the group.
     async fn undelivered<D: Database>(&self, db: &D) -> Result<Vec<(Snapshot, BTreeSet<String>)>> {
         let mut undelivered = Vec::new();
         for (commit, receivers) in self.webhooks.checkpoints() {
@@ -92,7 +92,7 @@ impl StatusWatcher {
         Ok(undelivered)
     }
 
-    /// Replaces the content of the branch, and reports all changed statuses.
+    /// Replaces the last known content of the branch, and reports all statuses that have changed.
     pub(super) fn replace(&mut self, new: Snapshot) {
         if let Some(old) = &self.snapshot {
             let send = |event: &Event| self.webhooks.send(event);
@@ -101,7 +101,7 @@ impl StatusWatcher {
         self.snapshot = Some(new);
     }
 
-    /// Sends events for those of the given statuses whose state changed.
+    /// Sends an event for each given status whose state has changed.
     fn report<'i>(
         &self,
         old: &Snapshot,
@@ -110,7 +110,7 @@ impl StatusWatcher {
         send: impl Fn(&Event),
     ) {
         for status in ids.filter_map(|id| new.statuses().get(id)) {
-            // When monitoring of a repository starts, its old statuses appear.
+            // If monitoring of a repository has just started, its statuses do not count as changes.
             if !old.repos().contains(&status.id.commit.repo) {
                 continue;
             }

@@ -91,7 +91,7 @@ impl Browser {
     }
 
     /// Clicks the first element that matches a selector. Retries if the page replaces the element
-    /// at the same time.
+    /// before it is clicked.
     pub(crate) async fn click(&self, selector: &str) {
         for _ in 0..10 {
             match self.find(selector).await.click().await {
@@ -135,7 +135,7 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
     }
 
-    /// Disables scripts from now on.
+    /// Sets whether scripts are disabled from now on.
     pub(crate) async fn disable_scripts(&self, is_disabled: bool) {
         self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": is_disabled }))
             .await;
@@ -173,7 +173,7 @@ impl Drop for Driver {
     }
 }
 
-/// A command of the Chrome DevTools Protocol. WebDriver has no equivalents.
+/// A Chrome DevTools Protocol command that has no equivalent in WebDriver.
 #[derive(Debug)]
 struct DevTools {
     name: &'static str,

@@ -152,7 +152,8 @@ async fn user_without_the_role_is_told_so() {
     browser.close().await;
 }
 
-/// A script that returns the short names and durations that a table breaks across lines.
+/// A script that searches tables for short names and durations, and returns those that wrap onto a
+/// second line.
 const BROKEN_WORDS: &str = "return [...document.querySelectorAll('tbody th a, td time')]
     .filter(item => item.textContent.length < 12 && item.getClientRects().length > 1)
     .map(item => item.textContent)";
@@ -195,7 +196,7 @@ async fn pages_are_accessible_and_fit_narrow_and_wide_screens() {
     }
     let mut problems = Vec::new();
     for (path, name) in pages() {
-        // The other pages show more to a user who has all permissions.
+        // The remaining pages show more to a user who has all permissions.
         if name == "home" {
             set_up_admin(&browser, &site).await;
         }

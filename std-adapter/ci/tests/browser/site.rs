@@ -1,4 +1,4 @@
-//! A CI with its web server and with builds that are controlled by the tests.
+//! A CI, its web server, and builds controlled by the tests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -170,7 +170,7 @@ impl Site {
         self.wait_for("heads/broken", "check", |status, _| status == JobStatus::Failure).await;
     }
 
-    /// Waits until a target's test has the given status and text.
+    /// Waits until `is_done` returns `true` for the status and text of a target's test.
     pub(crate) async fn wait_for(
         &self,
         name: &str,
@@ -196,13 +196,14 @@ impl Site {
         self.steps.logs.lock().unwrap().get(&format!("me/app/{name}")).cloned().unwrap()
     }
 
-    /// Lets some deployments end.
+    /// Allows `count` deployments to end.
     pub(crate) fn release(&self, count: usize) {
         self.steps.permits.add_permits(count);
     }
 }
 
-/// The tests of a target: `check` consists of multiple steps, and `deploy` needs two of them.
+/// Returns the tests of a target. The `check` test consists of multiple steps, two of which must
+/// succeed before `deploy` runs.
 fn tests(
     step: &impl Fn(&'static str) -> (&'static str, Term<String>),
 ) -> Vec<(String, Term<String>)> {

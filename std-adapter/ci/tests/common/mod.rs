@@ -22,7 +22,7 @@ use datakit_client::db::{Db, Path as DbPath};
 use tempfile::TempDir;
 
 pub(crate) const CI: &str = env!("CARGO_BIN_EXE_datakit-ci");
-/// The time limit for each step, even on a busy machine.
+/// The time limit for each step, which is long enough even for a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 pub(crate) const METADATA: &str = "github-metadata";
 pub(crate) const REPO: &str = "me/app";
@@ -70,7 +70,7 @@ impl Process {
         self.lines.recv_timeout(TIMEOUT).expect("a line is printed")
     }
 
-    /// Returns the rest of the next line that starts with `prefix`.
+    /// Waits for the next line that starts with `prefix`, and returns the rest of that line.
     pub(crate) fn line_after(&self, prefix: &str) -> String {
         loop {
             if let Some(rest) = self.line().strip_prefix(prefix) {

@@ -1,4 +1,5 @@
-//! Tests the server with a database that answers slowly, late or never, and after restarts.
+//! Tests how the server handles late, incomplete and missing replies from the database, and how it
+//! handles restarts.
 // The Clippy configuration allows panics in tests, but not in helper functions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 /// A database, a repository with one step, and a proxy between the CI and the database.
 ///
 /// The step appends a line to `runs`, and ends when the file `go` exists. If two runs overlap, the
-/// file `overlap` exists.
+/// file `overlap` is created.
 struct Fixture {
     _state: TempDir,
     work: TempDir,
@@ -96,8 +97,8 @@ impl Fixture {
         wait_for(&self.db, METADATA, &status(&self.head, "wait", "state"), state).await;
     }
 
-    /// Waits for the result, and checks that the step ran `runs` times, but never twice at the same
-    /// time, and that one result was stored.
+    /// Waits for the result. Then checks that the step ran `runs` times, that no runs overlapped,
+    /// and that only one result was stored.
     async fn check_result(&self, runs: usize) {
         self.wait_for_state("success").await;
         self.wait_for_lines("runs", runs).await;
@@ -140,7 +141,8 @@ async fn builds_run_although_every_reply_is_late() {
     fixture.wait_for_state("pending").await;
     fixture.wait_for_lines("done", 1).await;
     fixture.check_result(1).await;
-    // Independent requests are sent at once. One after the other, they take more than 400.
+    // Independent requests are sent at the same time. If they were sent one after another, they
+    // would take more than 400 round trips.
     let round_trips = fixture.proxy.round_trips();
     println!("{round_trips} round trips until the result of the first build");
     assert!(round_trips <= 165, "{round_trips} round trips");
@@ -154,7 +156,8 @@ async fn build_continues_while_the_connection_is_cut() {
     let mut ci = Process::start(&mut fixture.ci("60"));
     fixture.wait_for_lines("runs", 1).await;
     fixture.proxy.set(Mode::Cut);
-    // The step ends while the database cannot be reached, so the result has to be kept.
+    // The step ends while the database cannot be reached, so the server must keep the result and
+    // store it later.
     fixture.go();
     fixture.wait_for_lines("done", 1).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -170,7 +173,7 @@ async fn build_continues_after_half_a_message_and_silence() {
     let web = ci.line_after("listening on ");
     fixture.wait_for_lines("runs", 1).await;
     // The server sends a probe within a quarter of the lease timeout. Only the first bytes of the
-    // reply arrive, and then nothing on this connection.
+    // reply arrive on this connection, and then nothing more.
     fixture.proxy.set(Mode::Half);
     let health = format!("{web}health");
     fixture.wait("the database is lost", || common::get(&health).0 == 503).await;

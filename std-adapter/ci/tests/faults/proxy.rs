@@ -1,4 +1,4 @@
-//! A TCP proxy between the CI and the database that disturbs the connection.
+//! A TCP proxy that interferes with the connection between the CI and the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// Selects how the proxy disturbs the replies of the database.
+/// Selects how the proxy interferes with the replies of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Pass,
-    /// Every reply is delayed by this time.
+    /// Every reply is delayed by this duration.
     Delay(Duration),
-    /// Replies are kept until the mode changes.
+    /// Replies are held back until the mode changes.
     Hold,
-    /// The first bytes of the next replies are forwarded, and then nothing on this connection.
+    /// On each connection, only the first bytes of the next reply are forwarded.
     Half,
-    /// All connections are closed, and new ones are closed at once.
+    /// All existing connections are closed, and new ones are closed immediately.
     Cut,
 }
 
@@ -31,11 +31,11 @@ pub(crate) struct Proxy {
     pub(crate) address: String,
 }
 
-/// Counts the round trips that follow each other while replies are delayed.
+/// Counts sequential round trips while replies are delayed.
 ///
-/// A round trip begins with the first reply that is forwarded after the delay of the last round
-/// trip. Replies to concurrent requests belong to the same round trip. Times without requests are
-/// not counted, so the count does not depend on the speed of the machine.
+/// A reply begins a new round trip if at least the delay has passed since the previous round trip
+/// began. Replies to concurrent requests belong to the same round trip. Periods without requests
+/// are not counted, so the count does not depend on the speed of the machine.
 #[derive(Clone, Default)]
 struct Rounds(Arc<Mutex<(usize, Option<Instant>)>>);
 
@@ -75,7 +75,7 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// Returns the number of round trips that followed each other in [`Mode::Delay`].
+    /// Returns the number of sequential round trips in [`Mode::Delay`].
     pub(crate) fn round_trips(&self) -> usize {
         self.rounds.0.lock().0
     }

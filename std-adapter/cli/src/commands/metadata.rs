@@ -44,7 +44,7 @@ pub(super) fn short(files: &[Metadata]) -> Vec<u8> {
     text
 }
 
-/// Formats one line for each file, in columns, as `ls -l` does.
+/// Formats one line for each file, in columns similar to those of `ls -l`.
 pub(super) fn long(files: &[Metadata], human_readable: bool) -> Vec<u8> {
     let width = |column: &dyn Fn(&Metadata) -> String| {
         files.iter().map(|file| column(file).chars().count()).max().unwrap_or_default()

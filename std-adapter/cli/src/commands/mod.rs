@@ -97,7 +97,7 @@ async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
     }
 }
 
-/// Creates a directory and its parents, as `mkdir -p` does.
+/// Creates a directory and any missing parents, like `mkdir -p`.
 async fn make_dirs(client: &Client, path: &ServerPath) -> CliResult {
     let error = match client.mkdir(path, 0o777).await {
         Ok(()) => return Ok(()),

@@ -12,8 +12,8 @@ pub(super) struct CopyError {
     pub(super) error: CliError,
     /// Whether the command can continue with the other files.
     pub(super) is_skippable: bool,
-    /// Whether the server has run out of fids or open files. If so, copying the file may succeed
-    /// when no other files are being copied.
+    /// Whether the server has reached its limit on fids or open files. If so, copying the file may
+    /// succeed when no other files are being copied.
     is_exhausted: bool,
 }
 

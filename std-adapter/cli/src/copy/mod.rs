@@ -292,7 +292,7 @@ impl Copier {
         }
     }
 
-    /// Returns the target of a link. If `known` is `None`, asks the server for the target.
+    /// Returns the target of a link. Asks the server for the target if `known` is `None`.
     async fn link_target(
         &self,
         from: &Location,

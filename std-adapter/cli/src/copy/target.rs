@@ -1,4 +1,4 @@
-//! The target of a copy, to which each file is written completely or not at all.
+//! The target of a copy. Each file is copied either completely or not at all.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -56,7 +56,7 @@ async fn keep_fid(
     }
 }
 
-/// A name in a directory. The name need not be in use.
+/// A name in a directory. An entry with this name does not have to exist.
 pub(super) enum CopyTarget {
     Host {
         dir: Arc<OwnedFd>,

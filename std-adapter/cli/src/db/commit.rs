@@ -79,8 +79,8 @@ async fn put_file(transaction: &Transaction, path: &Path, content: &Content) -> 
     transaction.create_file(path, &content.bytes, content.executable).await.map_err(at(path))
 }
 
-/// Returns whether the transaction's tree equals the tree of its first parent. If the transaction
-/// has no parents, returns whether the tree is empty.
+/// Returns whether the transaction's tree equals the tree of its first parent. For a transaction
+/// without parents, returns whether the tree is empty.
 async fn is_unchanged(transaction: &Transaction) -> datakit_client::db::Result<bool> {
     match transaction.parents().await?.first() {
         Some(head) => Ok(transaction.diff(head).await?.is_empty()),

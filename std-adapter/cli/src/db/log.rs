@@ -22,8 +22,8 @@ pub(super) enum LogFormat {
 /// The number of bytes to buffer before printing.
 const PIECE_SIZE: usize = 1 << 16;
 
-/// Prints a commit's history, newest commit first. If `paths` is not empty, prints only commits
-/// that change at least one of the paths.
+/// Prints a commit's history, newest commit first. If `paths` is not empty, only commits that
+/// change at least one of the paths are printed.
 pub(super) async fn log(
     db: &Db,
     start: &str,

@@ -70,8 +70,8 @@ fn describe(parameter: &Parameter) -> String {
     text
 }
 
-/// Prints a JSON array with an object for each parameter. The object contains the members of the
-/// schema and the value.
+/// Prints a JSON array with an object for each parameter. Each object contains the parameter's
+/// value and everything that the schema says about the parameter.
 pub(super) async fn json(session: &Session, typed: &[String]) -> CliResult {
     let paths = session.select(typed).await?;
     let mut described = match session.schema {

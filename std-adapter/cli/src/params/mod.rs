@@ -97,8 +97,8 @@ impl Session {
         self.schema.as_ref()?.find(path).ok()
     }
 
-    /// Converts a typed path to a path relative to the parameter directory. The typed path can also
-    /// be an absolute path on the server, such as `/params/blink/period`.
+    /// Converts `typed` to a path relative to the parameter directory. The user can also type an
+    /// absolute path on the server, such as `/params/blink/period`.
     fn relative<'p>(&self, typed: &'p str) -> &'p str {
         let is_end = |rest: &&str| rest.is_empty() || rest.starts_with('/');
         let below = typed.strip_prefix(&self.dir).filter(is_end);
@@ -133,7 +133,7 @@ impl Session {
         Ok(paths)
     }
 
-    /// Returns the settings with relative paths, after checking them against the schema.
+    /// Checks settings against the schema and returns them with relative paths.
     ///
     /// # Errors
     /// Prints every invalid setting and returns [`CliError::Reported`].

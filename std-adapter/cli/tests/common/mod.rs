@@ -172,7 +172,7 @@ pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// The address of a server, and the dialect that client commands use. If the dialect is empty, each
-/// command uses its default.
+/// command uses its default dialect.
 pub(crate) struct Client<'s> {
     pub(crate) address: &'s str,
     pub(crate) dialect: &'s str,

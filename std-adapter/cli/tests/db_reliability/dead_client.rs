@@ -43,7 +43,8 @@ impl DyingClient {
     }
 }
 
-/// Spawns a task that waits until the watch fails. If `first` is true, first waits for one event.
+/// Spawns a task that waits until the watch fails. If `first` is true, the task is spawned after
+/// one event has arrived.
 async fn wait_forever<T: Send + 'static>(
     watch: Result<Watch<T>, datakit_client::db::Error>,
     first: bool,

@@ -40,7 +40,7 @@ impl Disk {
         file.metadata().unwrap().len().next_multiple_of(PAGE)
     }
 
-    /// Truncates the file that fills the disk to `filled` bytes.
+    /// Frees space by truncating the filler file to `filled` bytes.
     fn shrink(&self, filled: u64) {
         File::options().write(true).open(self.filler()).unwrap().set_len(filled).unwrap();
     }
@@ -65,8 +65,8 @@ fn run(program: &str, args: &[&str], at: &TempRepository) {
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Tries to commit. Returns whether the commit was refused. If the commit was refused, checks that
-/// the error starts with `why` and that nothing has changed.
+/// Tries to commit. Returns whether the commit was refused. If so, also checks that the error
+/// starts with `why` and that nothing has changed.
 async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) -> bool {
     let head = disk.git(&["rev-parse", "master"]);
     let Err(error) = timeout(TIMEOUT, transaction.commit("again")).await.unwrap() else {

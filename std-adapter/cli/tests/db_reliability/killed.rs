@@ -14,8 +14,8 @@ type Acknowledged = Arc<Mutex<Vec<[String; 3]>>>;
 
 const CLIENTS: usize = 3;
 
-/// Returns the delay before each kill of the server. The delays differ from each other but are the
-/// same in every run.
+/// For each of `count` rounds, returns the delay before the server is killed. The delays differ
+/// from each other but are the same in every run.
 fn kill_delays(count: usize) -> impl Iterator<Item = Duration> {
     (0..count as u64).map(|round| Duration::from_millis(100 + round.wrapping_mul(7919) % 307))
 }

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::db::Path;
 
-/// A type for configuration values, which is a string, an integer, a floating-point number, `bool`,
-/// or an `Option` of one of these types.
+/// A type of configuration value: a string, an integer, a floating-point number, `bool`, or an
+/// `Option` of one of these types.
 pub trait FieldType: Clone + PartialEq + Debug + Send + Sync + 'static {
     /// Parses a value from text that has no surrounding white space. Returns `None` if the text is
     /// not a valid value of this type.
@@ -132,7 +132,7 @@ pub struct Assignment {
     pub(super) text: Option<String>,
 }
 
-/// A field with any type of value.
+/// A field with a value of any type.
 pub(super) trait AnyField: Send + Sync {
     fn path(&self) -> &Path;
 

@@ -1,4 +1,4 @@
-//! Configuration values that are kept up to date with a branch.
+//! Configuration values that are kept in sync with a branch.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Debug for Keys {
     }
 }
 
-/// A key with any type of value.
+/// A key whose value can have any type.
 trait AnyKey: Send + Sync {
     fn path(&self) -> &Path;
 
@@ -137,7 +137,7 @@ impl<T: FieldType> WatchedValue<T> {
     /// last value returned.
     ///
     /// # Cancel safety
-    /// Dropping the future does not lose a change.
+    /// No change is lost if the future is dropped.
     pub async fn changed(&mut self) -> T {
         if self.value.changed().await.is_err() {
             // The runtime is shutting down, so the value will no longer change.

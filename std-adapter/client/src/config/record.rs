@@ -17,8 +17,9 @@ use crate::db::{BackendError, Error, Path, Result};
 /// field's key. Clones refer to the same record.
 ///
 /// A program declares fields and their defaults. The defaults are written to a branch so that users
-/// can see all keys. Both users and the program can override the defaults in the first lookup
-/// branch. Whenever the record is read, the effective values are written to a third branch.
+/// can see all keys. Both users and the program can override a default by writing a value to the
+/// first lookup branch. Whenever the record is read, the effective values are written to a third
+/// branch.
 ///
 /// ```no_run
 /// use datakit_client::Url;
@@ -54,8 +55,8 @@ struct RecordInner<C: Connect> {
     /// The record's version, which is the number of times the record has been read.
     version: AtomicU64,
     session: tokio::sync::Mutex<Option<Arc<Session<C::Database>>>>,
-    /// A lock held while the record is being read, so all values with the same version come from
-    /// the same read.
+    /// A lock held while the record is being read, so that all values with the same version come
+    /// from the same read.
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -85,9 +86,8 @@ impl<C: Connect> Record<C> {
         Ok(record)
     }
 
-    /// Declares a field. The key may contain slashes. If the key does not exist in the defaults
-    /// branch, writes the default there. If the default is `None`, removes the key from the
-    /// defaults branch.
+    /// Declares a field. The key may contain slashes. Writes the default to the defaults branch if
+    /// the key does not exist there, or removes the key from that branch if the default is `None`.
     ///
     /// # Errors
     /// Returns [`Error::InvalidPath`] if the key is not a valid path, or another error if the
@@ -166,11 +166,11 @@ impl<C: Connect> Record<C> {
     /// Waits until the record's directory changes in a lookup branch, then reads all fields and
     /// writes their values to the state branch. Returns the new version.
     ///
-    /// If the connection is lost, tries to reconnect every [`RETRY_INTERVAL`]. Returns immediately
-    /// after reconnecting if a field has changed in the meantime.
+    /// If the connection is lost, this method tries to reconnect every [`RETRY_INTERVAL`]. Returns
+    /// immediately after reconnecting if a field has changed in the meantime.
     ///
     /// # Cancel safety
-    /// If the future is dropped while it is reading a change, the next call may not report that
+    /// If the future is dropped while it is reading a change, the next call might not report that
     /// change. The fields keep any values that have already been read.
     ///
     /// # Errors

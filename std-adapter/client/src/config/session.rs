@@ -136,8 +136,8 @@ pub(super) async fn write<B: BranchOps>(
     branch.update(message, write).await.map(drop)
 }
 
-/// Commits the defaults for keys that the branch does not contain. If a default is `None`, removes
-/// the key.
+/// Commits the defaults for keys that the branch does not contain. If a default is `None`, the key
+/// is removed.
 pub(super) async fn fill_in<B: BranchOps>(branch: &B, defaults: &[Assignment]) -> Result<()> {
     let Some(tree) = &tree_of(branch).await? else { return Ok(()) };
     let mut missing = Vec::new();

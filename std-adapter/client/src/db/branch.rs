@@ -13,7 +13,7 @@ use super::transaction::Transaction;
 use super::watch::{PathValue, Watch, watch_lines};
 use crate::{ByteString, Client};
 
-/// A branch, which may not have any commits yet.
+/// A branch, which might not have any commits yet.
 #[derive(Clone)]
 pub struct Branch {
     dir: RemotePath,

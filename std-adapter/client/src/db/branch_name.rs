@@ -20,7 +20,7 @@ pub struct InvalidBranchName {
 }
 
 impl InvalidBranchName {
-    /// Creates an error for `name`, which violates the rule described by `reason`.
+    /// Creates an error that reports that `name` violates the rule described by `reason`.
     #[must_use]
     pub fn new(name: String, reason: String) -> InvalidBranchName {
         InvalidBranchName { name, reason }
@@ -36,7 +36,7 @@ impl fmt::Display for InvalidBranchName {
 impl std::error::Error for InvalidBranchName {}
 
 impl BranchName {
-    /// Creates a branch name, which must follow the rules of `git check-ref-format --branch`.
+    /// Creates a branch name. `name` must follow the rules of `git check-ref-format --branch`.
     ///
     /// # Errors
     /// Returns [`InvalidBranchName`] if the name violates one of the rules.
@@ -91,7 +91,7 @@ impl BranchName {
     }
 }
 
-/// Decodes the escape sequences in a file name. The result may not be a valid branch name.
+/// Decodes the escape sequences in a file name. The result is not necessarily a valid branch name.
 pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
     let mut rest = name;
     let mut plain = Vec::with_capacity(name.len());

@@ -44,7 +44,7 @@ impl<C> Details<C> {
         Details { id, parents: Vec::new(), author, date, message }
     }
 
-    /// Converts each parent with `f`.
+    /// Converts each parent by calling `f`.
     #[must_use]
     pub fn map_commits<U>(self, f: impl FnMut(C) -> U) -> Details<U> {
         let Details { id, parents, author, date, message } = self;
@@ -114,8 +114,8 @@ impl Commit {
         parse_changes(&path.read().await?)
     }
 
-    /// Reads all fields from a single JSON file. If the client is connected to the original server,
-    /// sends multiple requests, because that server's JSON file lacks most fields.
+    /// Reads all fields from a single JSON file. The original server's JSON file lacks most fields,
+    /// so multiple requests are sent to that server.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if the commit no longer exists.

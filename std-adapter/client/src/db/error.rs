@@ -27,7 +27,7 @@ pub enum Error {
     NotFile,
     /// The path is not a symbolic link.
     NotSymlink,
-    /// The file is longer than the limit of the caller.
+    /// The file is longer than the caller's limit.
     FileTooLong {
         /// The path of the file.
         path: String,
@@ -223,7 +223,7 @@ impl Error {
         matches!(self, Error::NotFound | Error::NotDirectory)
     }
 
-    /// Returns the error for server text that cannot be parsed.
+    /// Returns the error for text from the server that cannot be parsed.
     pub(super) fn unreadable(reason: impl Display) -> Error {
         Error::Client(crate::Error::invalid_reply(reason.to_string()))
     }

@@ -188,7 +188,7 @@ pub trait TreeExt: TreeOps {
     /// Reads a file of at most `limit` bytes. The file may be executable.
     ///
     /// # Errors
-    /// Returns [`Error::FileTooLong`] if the file has more than `limit` bytes, [`Error::NotFile`]
+    /// Returns [`Error::FileTooLong`] if the file is longer than `limit` bytes, [`Error::NotFile`]
     /// if the path is a directory or a link, or [`Error::NotFound`] if it does not exist.
     fn read_file_up_to<'a>(&'a self, path: &'a Path, limit: u64) -> BoxFuture<'a, Result<Vec<u8>>>;
 

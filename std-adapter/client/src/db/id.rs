@@ -1,4 +1,4 @@
-//! Object ids, which are hashes of objects' contents.
+//! Object ids, which are hashes of the contents of objects.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    /// Creates an error for `text`. `reason` explains why `text` is not a valid id.
+    /// Creates an error that reports that `text` is not a valid id. `reason` explains why.
     #[must_use]
     pub fn new(text: String, reason: String) -> InvalidId {
         InvalidId { text, reason }

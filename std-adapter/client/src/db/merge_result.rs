@@ -15,7 +15,7 @@ pub struct MergeResult<T = Tree> {
     /// The tree of the common ancestor, or an empty tree if there is none.
     pub base: T,
     /// The paths of the conflicting files. Each of these files contains a description of its
-    /// conflict and must be replaced or removed before committing.
+    /// conflict and must be replaced or removed before the commit.
     pub conflicts: Vec<Path>,
 }
 
@@ -26,7 +26,7 @@ impl<T> MergeResult<T> {
         MergeResult { ours, theirs, base, conflicts }
     }
 
-    /// Converts each tree with `f`.
+    /// Converts each tree by calling `f`.
     #[must_use]
     pub fn map_trees<U>(self, mut f: impl FnMut(T) -> U) -> MergeResult<U> {
         let MergeResult { ours, theirs, base, conflicts } = self;

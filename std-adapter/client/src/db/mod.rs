@@ -216,9 +216,9 @@ impl Db {
     /// Makes the server fetch a branch from another repository. The fetch does not change any
     /// branch of this database.
     ///
-    /// Waits until the server has finished fetching. To keep the fetched commits, point a branch to
-    /// the returned commit soon after this method returns. From then on, the server no longer
-    /// protects the commits from garbage collection.
+    /// Waits until the server has finished fetching. Once this method has returned, the server no
+    /// longer protects the fetched commits from garbage collection. To keep them, promptly point a
+    /// branch at the returned commit.
     ///
     /// # Errors
     /// Returns [`Error::InvalidBranch`] if the name is not a valid Git branch name, or

@@ -51,7 +51,7 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     type Commit: CommitOps<Tree = Self::Tree>;
     /// A transaction.
     type Transaction: TransactionOps<Commit = Self::Commit, Tree = Self::Tree>;
-    /// The type of tree that can be read.
+    /// A tree that can be read.
     type Tree: TreeOps;
 
     /// Returns the sorted names of all branches. A branch without commits is included only if this
@@ -106,8 +106,8 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// Fetches a branch from another repository. The fetch does not change any branch of this
     /// database.
     ///
-    /// To keep the fetched commits, point a branch to the returned commit soon after this method
-    /// returns. From then on, the commits are no longer protected from garbage collection.
+    /// Once this method has returned, the fetched commits are no longer protected from garbage
+    /// collection. To keep them, promptly point a branch at the returned commit.
     ///
     /// # Errors
     /// Returns an error that explains why the branch could not be fetched.
@@ -120,13 +120,13 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// A branch, which may not have any commits yet. See also [`BranchExt`](super::BranchExt).
+/// A branch, which might not have any commits yet. See also [`BranchExt`](super::BranchExt).
 pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
     /// A commit.
     type Commit: CommitOps<Tree = Self::Tree>;
     /// A transaction.
     type Transaction: TransactionOps<Commit = Self::Commit, Tree = Self::Tree>;
-    /// The type of tree that can be read.
+    /// A tree that can be read.
     type Tree: TreeOps;
 
     /// Returns the name.
@@ -189,7 +189,7 @@ pub trait BranchOps: Clone + Debug + Send + Sync + 'static {
 
 /// An immutable commit. Handles for the same commit are equal.
 pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
-    /// The type of tree that can be read.
+    /// A tree that can be read.
     type Tree: TreeOps;
 
     /// Returns the hash.
@@ -228,7 +228,7 @@ pub trait CommitOps: Clone + Debug + PartialEq + Eq + Send + Sync + 'static {
 ///
 /// All methods fail with [`Error::TransactionEnded`](super::Error::TransactionEnded) if the tree
 /// belongs to a transaction that has ended. Methods that read an entry fail with
-/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist. Such methods fail with
+/// [`Error::NotFound`](super::Error::NotFound) if the entry does not exist, or with
 /// [`Error::NotDirectory`](super::Error::NotDirectory) if a component of the path other than the
 /// last is not a directory. The `stat`, `exists`, `exists_file` and `exists_dir` methods return
 /// neither `NotFound` nor `NotDirectory`.
@@ -236,11 +236,11 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
     /// Reads an entry of any type.
     fn read(&self, path: &Path) -> impl Future<Output = Result<Content>> + Send;
 
-    /// Reads an entry of any type, but does not read a file of more than `limit` bytes. Use this
+    /// Reads an entry of any type, unless it is a file that is longer than `limit` bytes. Use this
     /// method for small files in a branch to which other clients can write.
     ///
     /// # Errors
-    /// Returns [`Error::FileTooLong`](super::Error::FileTooLong) if the file has more than `limit`
+    /// Returns [`Error::FileTooLong`](super::Error::FileTooLong) if the file is longer than `limit`
     /// bytes.
     fn read_up_to(&self, path: &Path, limit: u64) -> impl Future<Output = Result<Content>> + Send {
         async move {
@@ -320,7 +320,7 @@ pub trait TreeOps: Clone + Debug + Send + Sync + 'static {
 pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// A commit.
     type Commit: CommitOps<Tree = Self::Tree>;
-    /// The type of tree that can be read.
+    /// A tree that can be read.
     type Tree: TreeOps;
 
     /// Returns the current tree, which also reflects subsequent changes to the transaction.
@@ -385,7 +385,7 @@ pub trait TransactionOps: Debug + Send + Sync + 'static {
     /// which the transaction started, followed by the merged commits.
     fn parents(&self) -> impl Future<Output = Result<Vec<Self::Commit>>> + Send;
 
-    /// Sets the parents that the new commit will have. Neither the files nor the branch change.
+    /// Sets the parents that the new commit will have. The files and the branch do not change.
     fn set_parents(&self, parents: &[Self::Commit]) -> impl Future<Output = Result<()>> + Send;
 
     /// Sets the author of the commit. The format is `NAME <EMAIL>`, optionally followed by a date.

@@ -24,7 +24,7 @@ use crate::ByteString;
 pub struct Path(Vec<ByteString>);
 
 impl Path {
-    /// The path of a tree's root, which has no components.
+    /// The path without components, which refers to the root of a tree.
     pub const ROOT: Path = Path(Vec::new());
 
     /// Parses a path whose components are separated by single slashes.
@@ -139,7 +139,7 @@ impl FromStr for Path {
     }
 }
 
-/// Formats the components separated by slashes, or formats the root as `/`.
+/// Formats the components, separated by slashes. The root is formatted as `/`.
 impl Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {

@@ -9,8 +9,8 @@ use crate::{ByteString, Client, Fid, File, OpenMode};
 /// list.
 const MAX_TEXT: usize = 1 << 24;
 
-/// A path on the server. There may be no file at this path. Every operation walks to the path and
-/// then clunks the resulting fid.
+/// A path on the server. The path need not exist. Every operation walks to the path and then clunks
+/// the resulting fid.
 #[derive(Debug, Clone)]
 pub(super) struct RemotePath {
     pub(super) client: Client,
@@ -83,9 +83,9 @@ impl RemotePath {
         Ok(file.close().await?)
     }
 
-    /// Writes a command to a file that contains the reason for the last failure. If the command
-    /// fails, the returned error contains that reason, because an error reply contains only the
-    /// beginning of the reason, or no text at all in 9P2000.L.
+    /// Writes a command to a file that, when read, returns the reason for the last failure. If the
+    /// command fails, the returned error contains that reason, because the error reply itself
+    /// contains only the beginning of the reason, or no text at all in 9P2000.L.
     pub(super) async fn explained_command(&self, text: &str) -> Result<()> {
         let Err(error) = self.command(text).await else { return Ok(()) };
         let Error::Client(crate::Error::Server { errno, .. }) = error else { return Err(error) };
@@ -96,7 +96,7 @@ impl RemotePath {
         }
     }
 
-    /// Opens a file for commands with replies.
+    /// Opens a file for writing commands and reading their replies.
     pub(super) async fn open_read_write(&self) -> Result<File> {
         Ok(self.walk().await?.open(OpenMode::READ_WRITE).await?)
     }

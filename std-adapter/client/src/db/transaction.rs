@@ -116,7 +116,7 @@ impl Transaction {
             next = next.parent();
         }
         prefixes.reverse();
-        // Look up all parents at once. Usually only the last ones are missing.
+        // Look up all prefixes of the path at once, because most of them usually exist.
         let mut found = Vec::with_capacity(prefixes.len());
         for prefix in &prefixes {
             found.push(self.is_existing_dir(prefix));
@@ -309,7 +309,7 @@ impl Transaction {
     /// By default, the author is the attached user or the author configured on the server.
     ///
     /// # Errors
-    /// Returns [`Error::Client`] if the server refuses the text.
+    /// Returns [`Error::Client`] if the server rejects the text.
     pub async fn set_author(&self, author: &str) -> Result<()> {
         self.control_file("author")?.replace(author.as_bytes()).await
     }
@@ -339,8 +339,8 @@ impl Transaction {
 
     /// Like [`Transaction::commit`], but fails if the branch has moved since the transaction
     /// started. If multiple transactions start from the same commit, only one of them succeeds. Use
-    /// this method to implement counters and locks. In contrast, [`Transaction::commit`] would
-    /// merge two transactions that make the same change, because identical changes do not conflict.
+    /// this method to implement counters and locks. In contrast, [`Transaction::commit`] merges two
+    /// transactions that make the same change, because identical changes do not conflict.
     ///
     /// # Errors
     /// Returns [`Error::NotFastForward`] if the branch has moved. Returns [`Error::Client`] if the

@@ -97,11 +97,11 @@ impl Tree {
         self.read_up_to(path, u64::MAX).await
     }
 
-    /// Reads an entry of any type, but does not read a file of more than `limit` bytes.
+    /// Reads an entry of any type, unless it is a file that is longer than `limit` bytes.
     ///
     /// # Errors
-    /// Returns [`Error::FileTooLong`] if the file has more than `limit` bytes, and the same errors
-    /// as [`Tree::read`].
+    /// Returns [`Error::FileTooLong`] if the file is longer than `limit` bytes. Otherwise, returns
+    /// the same errors as [`Tree::read`].
     pub async fn read_up_to(&self, path: &Path, limit: u64) -> Result<Content> {
         let entry = match open(&self.remote_path(path)?).await? {
             Opened::Dir(fid) => return Ok(Content::Dir(list(fid).await?)),
@@ -139,7 +139,7 @@ impl Tree {
         length: usize,
     ) -> Result<Vec<u8>> {
         let OpenedEntry { metadata, file, .. } = open_file(&self.remote_path(path)?).await?;
-        // In addition, the server refuses an offset beyond the end of the file.
+        // The server rejects an offset beyond the end of the file.
         if offset > metadata.len {
             return Ok(Vec::new());
         }
@@ -261,7 +261,7 @@ struct OpenedEntry {
     file: std::result::Result<File, crate::Error>,
 }
 
-/// Walks to an entry. Opens it unless it is a directory.
+/// Walks to an entry, and opens it unless it is a directory.
 async fn open(path: &RemotePath) -> Result<Opened> {
     let fid = path.walk().await?;
     if fid.is_dir() {
@@ -283,7 +283,8 @@ impl OpenedEntry {
         kind(&self.metadata)
     }
 
-    /// Reads the file up to the length in its attributes, or up to an earlier end.
+    /// Reads the file up to the length given in its attributes, or up to the end of the file if
+    /// that comes first.
     async fn content(self) -> Result<Vec<u8>> {
         Ok(self.file?.read_length(self.metadata.len).await?)
     }

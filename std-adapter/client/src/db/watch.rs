@@ -1,4 +1,4 @@
-//! Watches, which stream the heads of a branch or the values at a path.
+//! Watches: streams of the heads of a branch or of the values at a path.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -15,7 +15,7 @@ use crate::{ByteString, Client, OpenMode};
 /// A stream of values. Most watches return the current value first. Read the values as a [`Stream`]
 /// or with [`Watch::next`].
 ///
-/// The stream ends after the first error. A watch does not reconnect after a lost connection.
+/// The stream ends after the first error. A watch does not reconnect if the connection is lost.
 /// Dropping the watch also cancels it on the server.
 ///
 /// ```no_run
@@ -182,7 +182,7 @@ pub enum PathValue<T = Tree> {
 }
 
 impl<T> PathValue<T> {
-    /// If the value is a directory, converts the tree with `f`.
+    /// Converts the tree with `f` if the value is a directory.
     #[must_use]
     pub fn map_tree<U>(self, f: impl FnOnce(T) -> U) -> PathValue<U> {
         match self {

@@ -35,7 +35,7 @@ pub struct Changes {
     path: String,
     watch: Watch,
     events: VecDeque<Event>,
-    /// The beginning of a line that has not been received completely.
+    /// The beginning of a line whose end has not been received yet.
     partial: Vec<u8>,
 }
 

@@ -9,7 +9,7 @@ use super::error::{Error, Result};
 use super::schema::{Kind, Parameter, Range};
 
 impl Parameter {
-    /// Checks whether the parameter can be set to `value`. The server may still refuse the value,
+    /// Checks whether the parameter can be set to `value`. The server may still reject the value,
     /// because it may have rules that the schema does not describe.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Parameter {
                     && value <= scaled(&range.max)
             }
             // The schema does not contain the resolution of a duration, so only the server can
-            // refuse a duration with too many decimal places.
+            // reject a duration with too many decimal places.
             Kind::Duration(range) => accepts::<Micros>(text, range, None),
             Kind::Text { max_bytes } => {
                 text.len() <= *max_bytes && !text.contains(char::is_control)
@@ -138,7 +138,7 @@ fn parse_step(text: &str) -> Option<Step> {
     Some(Step { digits, decimals: decimals.len().try_into().ok()? })
 }
 
-/// Returns the length in bytes of a hexadecimal byte string.
+/// Returns the number of bytes in a hexadecimal byte string, or `None` if the text is malformed.
 fn hex_bytes(text: &str) -> Option<usize> {
     let (mut rest, mut count) = (text.as_bytes(), 0);
     while let [high, low, tail @ ..] = rest {
@@ -162,8 +162,8 @@ mod tests {
         Schema::parse(&text).unwrap().parameters()[0].clone()
     }
 
-    /// Checks that each value in `accepted` is accepted and that each value in `refused` is refused
-    /// with a message that contains `allowed`.
+    /// Checks that each value in `accepted` is accepted and that each value in `refused` is
+    /// rejected with a message that contains `allowed`.
     fn check(members: &str, accepted: &[&str], refused: &[&str], allowed: &str) {
         let parameter = parameter(members);
         for value in accepted {

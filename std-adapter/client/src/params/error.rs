@@ -17,9 +17,9 @@ pub enum Error {
         /// The most similar parameter path, if any.
         similar: Option<String>,
     },
-    /// A value or command was refused, either by this client or by the server.
+    /// A value or command was rejected, either by this client or by the server.
     Refused {
-        /// The path of the parameter, or of another file.
+        /// The path of the parameter or of the other file that the error concerns.
         path: String,
         /// The reason, which describes the allowed values.
         reason: String,

@@ -41,7 +41,7 @@ pub use self::schema::{Kind, Parameter, Range, Schema};
 pub use self::transaction::Transaction;
 use crate::{Client, Dialect, File, FileType, OpenMode};
 
-/// Names in the parameter directory that do not belong to parameters.
+/// The names of the non-parameter entries in the parameter directory.
 const RESERVED: [&str; 7] =
     ["schema", "schema-id", "changes", "modified", "ctl", "transactions", "help"];
 
@@ -119,7 +119,7 @@ impl Params {
         Ok(paths)
     }
 
-    /// Reads the value of a parameter, without the newline.
+    /// Reads the value of a parameter, without the trailing newline.
     ///
     /// # Errors
     /// Returns [`Error::UnknownParameter`] if there is no such file, or [`Error::Client`] if the
@@ -137,7 +137,7 @@ impl Params {
     ///
     /// # Errors
     /// Returns [`Error::UnknownParameter`] if there is no such file, or [`Error::Refused`] with the
-    /// server's reason if the server refuses the value.
+    /// server's reason if the server rejects the value.
     pub async fn set(&self, path: &str, value: &str) -> Result<()> {
         match self.write(&self.file(path), value).await {
             Ok(()) => Ok(()),
@@ -148,11 +148,11 @@ impl Params {
         }
     }
 
-    /// Sets multiple parameters at once: either all of them are set or none. A single setting does
-    /// not require a transaction.
+    /// Sets multiple parameters at once: either all of them are set or none are. A single setting
+    /// does not require a transaction.
     ///
     /// # Errors
-    /// Returns the errors from [`begin`](Params::begin), [`Transaction::set`] and
+    /// Returns any error from [`begin`](Params::begin), [`Transaction::set`] or
     /// [`Transaction::commit`], or from [`set`](Params::set) if there is only one setting.
     pub async fn set_all(&self, settings: &[Setting]) -> Result<()> {
         match settings {

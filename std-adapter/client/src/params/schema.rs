@@ -23,7 +23,7 @@ pub struct Parameter {
     /// The number of values if the parameter is an array, or `None` if the parameter has a single
     /// value.
     pub count: Option<usize>,
-    /// Whether the value may be absent, which is written as `none`.
+    /// Whether the value may be absent. An absent value is written as `none`.
     pub optional: bool,
     /// The difference between adjacent values, as a decimal number.
     pub step: Option<String>,

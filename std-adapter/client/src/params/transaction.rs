@@ -6,7 +6,7 @@ use crate::{File, OpenMode};
 
 /// A transaction that sets either all of its parameters or none of them. The transaction uses one
 /// of the slots in the server's `transactions` directory. If the transaction is dropped or the
-/// connection is lost, the transaction ends without effect.
+/// connection is lost, the transaction ends without setting any parameters.
 #[derive(Debug)]
 pub struct Transaction {
     params: Params,
@@ -39,7 +39,7 @@ impl Transaction {
     /// committed.
     ///
     /// # Errors
-    /// Returns [`Error::Refused`] if the server refuses the value, or if the transaction already
+    /// Returns [`Error::Refused`] if the server rejects the value, or if the transaction already
     /// changes as many parameters as the server allows.
     pub async fn set(&self, path: &str, value: &str) -> Result<()> {
         let written = self.params.write(&format!("{}/{path}", self.path), value).await;
@@ -76,7 +76,7 @@ impl Transaction {
         self.finish("commit force").await
     }
 
-    /// Ends the transaction without effect and waits for the server's confirmation.
+    /// Ends the transaction without setting any parameters and waits for the server's confirmation.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses the request.
@@ -111,5 +111,5 @@ impl Transaction {
     }
 }
 
-/// The operation that requires transactions, as described in error messages.
+/// The name used in error messages for the operation that requires transactions.
 const SEVERAL: &str = "set several parameters at once";

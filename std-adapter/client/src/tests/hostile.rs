@@ -95,7 +95,7 @@ async fn random_replies_cause_errors_only() {
 }
 
 /// Answers each Tread and Treaddir with the bytes that `data` returns for the requested offset and
-/// count. Replies to all other requests with success.
+/// count. All other requests succeed.
 async fn deliver(mut peer: Peer, qid: Qid, data: impl Fn(u64, u32) -> Vec<u8>) {
     let dialect = peer.dialect;
     loop {
@@ -155,7 +155,7 @@ async fn a_cyclic_listing_is_an_error() {
 #[tokio::test]
 async fn an_endless_listing_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
-    // Names that the listing omits also count towards the limit.
+    // Names that the listing omits also count toward the limit.
     let page = |offset, count| {
         (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect()
     };

@@ -1,4 +1,4 @@
-//! Keeps the recent moves of a branch (changes of its head) for readers of the reflog.
+//! Keeps the recent moves of a branch (changes to its head) for readers of the reflog.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ struct Moves {
     kept: VecDeque<Option<Id>>,
 }
 
-/// A reader that receives every update to the branch from the time when the reader was created.
+/// A reader that receives every update made to the branch after the reader was created.
 pub(crate) struct MoveLogReader {
     log: Arc<MoveLogInner>,
     next: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Lagged;
 
 impl MoveLog {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones. Without readers, discard all updates.
+        // Only readers hold clones. If there are no readers, discard all updates.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 

@@ -110,9 +110,9 @@ fn other_database() -> Error {
 }
 
 impl AnyDb {
-    /// Opens the database at a URL. If the URL has the form `git://PATH`, opens the Git repository
-    /// at `PATH` with [`DirectDb::open`]. Otherwise, connects to a server with [`Db::connect`], for
-    /// example if the URL has the form `tcp://HOST:PORT`, `unix://PATH` or `file://PATH`.
+    /// Opens the database at a URL. For a URL of the form `git://PATH`, opens the Git repository at
+    /// `PATH` with [`DirectDb::open`]. For any other URL, such as `tcp://HOST:PORT`, `unix://PATH`
+    /// or `file://PATH`, connects to a server with [`Db::connect`].
     ///
     /// # Errors
     /// Returns [`Error::Backend`] if the URL is invalid or the repository cannot be used, or
@@ -132,8 +132,8 @@ impl AnyDb {
     }
 }
 
-/// The URL of a database that contains a configuration, either on a server or in a repository. See
-/// [`AnyDb::connect`].
+/// The URL of a database on a server or in a repository. A configuration is read from this
+/// database. See [`AnyDb::connect`].
 ///
 /// ```no_run
 /// use datakit_client::config::ConfigReader;

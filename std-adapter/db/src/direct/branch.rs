@@ -1,4 +1,4 @@
-//! A handle for a branch.
+//! A handle to a branch.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;

@@ -93,7 +93,7 @@ impl CommitOps for DirectCommit {
     }
 }
 
-/// Handles for the same commit are equal.
+/// Handles to the same commit are equal.
 impl PartialEq for DirectCommit {
     fn eq(&self, other: &DirectCommit) -> bool {
         self.id == other.id

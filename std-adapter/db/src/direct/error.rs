@@ -4,8 +4,8 @@ use datakit_client::db::{self, BackendError, InvalidBranchName, InvalidId};
 
 use crate::Error;
 
-/// Converts an error to the variant that a client would receive from a server. Converts an error
-/// without such a variant to [`db::Error::Backend`], whose source is the original [`Error`].
+/// Converts an error to the variant that a client would receive from a server. If there is no such
+/// variant, the result is [`db::Error::Backend`], whose source is the original [`Error`].
 impl From<Error> for db::Error {
     fn from(error: Error) -> db::Error {
         match error {

@@ -55,8 +55,8 @@ use crate::{BranchName, Database, Id};
 ///   reported after a short delay.
 /// - Only one process at a time can open a repository with [`DirectDb::open`] or serve it. Programs
 ///   such as `git` can use the repository at the same time.
-/// - Methods that wait for the disk run on tokio's blocking threads. Methods that change a
-///   transaction work in memory but may read directories from the disk.
+/// - Methods that wait for the disk run on tokio's blocking threads. Changes to a transaction are
+///   made in memory, but may require reading directories from the disk.
 /// - A commit may still complete after its future is dropped. [`db::Database::close`] waits for
 ///   such commits.
 #[derive(Clone)]

@@ -265,8 +265,8 @@ impl TransactionOps for DirectTransaction {
 }
 
 impl Drop for DirectTransaction {
-    /// Closes the transaction explicitly if trees still refer to it. Otherwise, it would not be
-    /// closed until the last of these trees is dropped.
+    /// Closes the transaction explicitly if trees still refer to it. Otherwise, the transaction
+    /// would stay open until the last of these trees was dropped.
     fn drop(&mut self) {
         if Arc::strong_count(&self.transaction) > 1 {
             self.transaction.close();

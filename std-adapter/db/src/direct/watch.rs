@@ -12,7 +12,7 @@ use crate::model::tree::{Tree, TreeDir, TreeFile, TreeNode};
 use crate::object::EntryMode;
 use crate::{Database, Error, Id};
 
-/// A stream of a branch's heads. Heads that are replaced before they are read are skipped.
+/// A stream of a branch's heads. Skips heads that are replaced before they can be read.
 struct Heads {
     database: Database,
     heads: Receiver<Option<Id>>,
@@ -107,8 +107,8 @@ impl PathValues {
     }
 }
 
-/// Returns the mode and hash of the node at a path in a commit, and the node itself. Returns `None`
-/// if there is no file or directory at the path.
+/// Returns the mode and hash of the node at a path in a commit, along with the node itself. Returns
+/// `None` if there is no file or directory at the path.
 fn node_at(
     database: &Database,
     head: Option<Id>,

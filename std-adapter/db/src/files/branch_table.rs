@@ -197,7 +197,7 @@ impl BranchTable {
         self.state.lock().transactions.get(&number).cloned()
     }
 
-    /// Keeps the open transactions on a branch, even if no fid refers to it.
+    /// Keeps the open transactions on a branch, even if no fid refers to the branch.
     pub(super) fn keep_transactions(&self, number: u64, table: &Arc<OpenTransactions>) {
         self.state.lock().transactions.entry(number).or_insert_with(|| table.clone());
     }

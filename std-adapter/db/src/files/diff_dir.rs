@@ -1,6 +1,6 @@
-//! A `diff/` directory, which contains a file for each commit. Each file is named after the hash of
-//! its commit, and lists the changes from that commit's tree to the tree of the branch, commit or
-//! transaction whose directory contains `diff/`.
+//! A `diff/` directory, which contains a file for each commit. Each file is named after its
+//! commit's hash. The file lists the changes from that commit's tree to the tree of the branch,
+//! commit or transaction whose directory contains `diff/`.
 
 use datakit_core::vfs::{Name, Result, Time};
 

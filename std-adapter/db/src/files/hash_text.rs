@@ -1,4 +1,4 @@
-//! Parses and formats hashes as text that clients read and write.
+//! Parses hashes that clients write, and formats hashes that clients read.
 
 use datakit_core::vfs;
 

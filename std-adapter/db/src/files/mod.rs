@@ -2,8 +2,8 @@
 //! `commits`, `debug`, `remotes`, `snapshots` and `trees`.
 //!
 //! Each connection has its own tree. A connection cannot see the transactions or remotes of other
-//! connections, or branches that they have created but not yet committed to. The rest of the crate
-//! does not depend on this module.
+//! connections, or branches that other connections have created but not yet committed to. The rest
+//! of the crate does not depend on this module.
 
 mod author;
 mod branch;

@@ -223,8 +223,8 @@ impl Remote {
     }
 }
 
-/// Logs and returns the reason that the fetch from `url` failed. The reason may be truncated in a
-/// 9P error reply, but can be read in full from the command file.
+/// Logs and returns the reason why the fetch from `url` failed. The reason may be truncated in a 9P
+/// error reply, but can be read in full from the command file.
 fn refused(error: Error, url: &str, why: &str) -> CommandError {
     tracing::warn!("cannot fetch {url}: {why}");
     let text = format!("error: cannot fetch {url}: {why}");

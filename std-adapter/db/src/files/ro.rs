@@ -32,7 +32,7 @@ pub(super) struct RoTree {
     attributes: Attributes,
 }
 
-/// Determines how a directory is found.
+/// How to find a directory.
 enum Lookup {
     /// The directory itself, if the tree never changes.
     Found(TreeDir),
@@ -254,7 +254,7 @@ struct RoFile {
     link: bool,
 }
 
-/// Determines how a file is found. The corresponding type for directories is [`Lookup`].
+/// How to find a file. The corresponding type for directories is [`Lookup`].
 enum FileLookup {
     Found(TreeFile),
     ByName,
@@ -350,7 +350,7 @@ pub(super) fn stat(mode: EntryMode, length: u64) -> FileStat {
 
 /// Returns the qid version of a blob. Equal versions mean equal content, so clients may cache the
 /// content and read ahead. The version is never 0, because version 0 means that the content may
-/// change without a change of version.
+/// change even though the version stays the same.
 fn version(id: &Id) -> u32 {
     let [a, b, c, d, ..] = *id.as_bytes();
     u32::from_be_bytes([a, b, c, d]) | 1

@@ -20,7 +20,7 @@ fn empty_list() -> BoxFuture<'static, Vec<Entry>> {
     ready(Ok(Vec::new()))
 }
 
-/// Creates a read-only file that contains text about a commit.
+/// Creates a read-only file that contains `text`, such as the message of a commit.
 fn text(name: &[u8], kind: &str, (id, commit): (Id, &Commit), text: impl AsRef<[u8]>) -> Entry {
     let text = ReadOnlyText::new(text).with_mtime(time_of(commit));
     Entry::file(name, text).with_ino(inode_numbers::hash_of((kind, name, id.as_bytes())))

@@ -16,7 +16,7 @@ use crate::model::tree_text::TreeEntries;
 pub(super) struct StoredListing {
     dir: Arc<DirRef>,
     entries: Arc<TreeEntries>,
-    /// The indexes of the shown entries.
+    /// The indices of the entries that are shown.
     order: Box<[u32]>,
 }
 

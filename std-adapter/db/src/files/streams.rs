@@ -22,8 +22,8 @@ struct StreamGuards {
 }
 
 impl BranchHandle {
-    /// Subscribes to the branch, and publishes any undetected changes that other programs have
-    /// made.
+    /// Subscribes to the branch, and publishes any changes by other programs that have not been
+    /// detected yet.
     fn open_stream(&self) -> Result<StreamGuards> {
         let permit = self.quota.watches.acquire()?;
         let branch = self.branch().watch()?;

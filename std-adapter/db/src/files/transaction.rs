@@ -29,7 +29,7 @@ pub(super) struct TransactionDir {
     entries: [(Entry, Shown); 12],
 }
 
-/// When an entry of a transaction's directory is visible.
+/// Specifies when an entry of a transaction's directory is visible.
 #[derive(Clone, Copy)]
 enum Shown {
     Always,
@@ -131,8 +131,9 @@ impl Directory for TransactionDir {
         })())
     }
 
-    /// Returns `true` for every entry except `rw`. Removing such an entry succeeds without any
-    /// effect, because `rm -r` must remove all entries before it can remove the directory.
+    /// Returns `true` for every entry except `rw`. Removing any entry other than `rw` succeeds
+    /// without any effect, because `rm -r` must remove all entries before it can remove the
+    /// directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }
@@ -142,7 +143,7 @@ impl Directory for TransactionDir {
         ready(Ok(()))
     }
 
-    /// Closes the transaction, as the `close` command does.
+    /// Closes the transaction. This has the same effect as the `close` command.
     fn remove(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.files.close())
     }

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Commits are decoded as leniently as Git decodes them. Only the tree and the parents must be
-//! valid, because the other lines of an existing commit can contain arbitrary bytes. Parts of a
-//! commit that cannot be decoded are left empty, as in `git log --format='%an %ae %aI'`.
+//! valid, because the other lines of an existing commit can contain arbitrary bytes. Undecodable
+//! parts are left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 
@@ -211,8 +211,8 @@ impl<'c> Person<'c> {
     }
 }
 
-/// Parses a time of the form `SECONDS ZONE`. If the zone is missing, assumes UTC. Returns `None` if
-/// `SECONDS` is not a number. If the number is out of range, returns the Unix epoch, as Git does.
+/// Parses a time of the form `SECONDS ZONE`. A missing zone means UTC. Returns `None` if `SECONDS`
+/// is not a number. An out-of-range number results in the Unix epoch, as in Git.
 fn parse_time(text: &[u8]) -> Option<Time> {
     let text = str::from_utf8(text.trim_ascii()).ok()?;
     let (seconds, zone) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
@@ -274,7 +274,7 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
 }
 
 /// Returns `true` if the encoding uses two bytes for each ASCII character. A commit's headers are
-/// ASCII even if its message uses such an encoding.
+/// ASCII even if its message is in UTF-16.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
 }

@@ -2,8 +2,8 @@
 //! The `git rev-list --objects COMMIT --not --all` command lists the same objects.
 //!
 //! Git keeps the objects that are reachable from a ref, but may prune any other object at any time.
-//! For example, Git may prune an object that belonged to a removed branch, was written by a merge,
-//! or is old and being reused by a transaction. The search therefore skips objects that are
+//! For example, Git may prune an object that belonged to a removed branch or was written by a
+//! merge, or an old object that a transaction reuses. The search therefore skips objects that are
 //! reachable from a ref, and looks up all other objects in the store rather than in a cache.
 //! Objects that are written again appear to be new, so `git gc` does not prune them.
 

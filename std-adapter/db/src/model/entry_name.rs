@@ -1,11 +1,11 @@
 //! Rejects tree entry names that Git does not allow because some file systems treat them as the
 //! names of Git's own files.
 //!
-//! Every platform's rules apply on all platforms, because a repository can be moved between them.
-//! Git applies the same rules in its `verify_path` function and in `git fsck --strict`. HFS+
-//! ignores some characters and truncates a name at invalid UTF-8. NTFS has short names and treats a
-//! backslash as a path separator. NTFS also ignores trailing spaces, trailing dots and stream
-//! names, as in `.git::$INDEX_ALLOCATION`.
+//! The rules of every platform apply on all platforms, because a repository can be moved from one
+//! platform to another. Git applies the same rules in its `verify_path` function and in `git fsck
+//! --strict`. HFS+ ignores some characters and truncates a name at invalid UTF-8. NTFS has short
+//! names and treats a backslash as a path separator. NTFS also ignores trailing spaces, trailing
+//! dots and stream names, as in `.git::$INDEX_ALLOCATION`.
 
 use bstr::ByteSlice;
 
@@ -16,8 +16,8 @@ use crate::{Error, Result};
 struct Special {
     /// The name without its leading dot.
     name: &'static [u8],
-    /// The prefix of the hashed short name, which NTFS uses if the plain short names are already in
-    /// use.
+    /// The prefix of the hashed short name. NTFS assigns a hashed short name if the plain short
+    /// names are already in use.
     short: &'static [u8; 6],
 }
 
@@ -100,8 +100,8 @@ fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     }
 }
 
-/// Returns `true` if NTFS ignores `rest` at the end of a name. NTFS ignores spaces and dots, which
-/// may be followed by a stream name.
+/// Returns `true` if NTFS ignores `rest` at the end of a name. NTFS ignores trailing spaces and
+/// dots, even if a stream name follows them.
 fn ends(rest: &[u8]) -> bool {
     rest.iter().find(|byte| !matches!(byte, b' ' | b'.')).is_none_or(|byte| *byte == b':')
 }

@@ -158,15 +158,15 @@ pub struct Authorship {
 }
 
 impl Authorship {
-    /// Returns an authorship whose author and committer are both `identity` and whose times are the
-    /// current time.
+    /// Returns an `Authorship` whose author and committer are both `identity` and whose times are
+    /// both the current time.
     #[must_use]
     pub fn now(identity: &Identity) -> Authorship {
         let signature = identity.sign(Time::now_local_or_utc());
         Authorship { author: signature.clone(), committer: signature }
     }
 
-    /// Returns an authorship whose author is parsed from `text`, the content of an `author` file.
+    /// Returns an `Authorship` whose author is parsed from `text`, the content of an `author` file.
     /// If `text` is empty, the author is `committer`. The time of the commit is the current time.
     ///
     /// # Errors

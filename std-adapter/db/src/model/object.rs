@@ -11,7 +11,7 @@ pub enum ObjectKind {
     Blob,
     /// A tree, which contains the entries of a directory.
     Tree,
-    /// A commit, which refers to a version of a tree and has a message and parents.
+    /// A commit, which contains a message and refers to a tree and to parent commits.
     Commit,
 }
 

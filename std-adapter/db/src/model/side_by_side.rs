@@ -11,8 +11,8 @@ use crate::model::tree_text::TreeEntries;
 /// A name and the node with that name in each directory.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Compares the last two directories in `dirs`. Returns each name whose nodes differ between them,
-/// along with the node with that name in every directory in `dirs`.
+/// Compares the last two directories in `dirs`. For each name whose nodes differ between these two
+/// directories, returns the name and its node in every directory in `dirs`.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],
@@ -71,7 +71,7 @@ impl DirEntries {
 }
 
 impl Side<'_> {
-    /// Returns `true` if the entries can be recognized as equal without reading their content.
+    /// Compares the entries without reading their content. Returns `false` if they may differ.
     fn is(&self, other: &Side<'_>) -> bool {
         match (self, other) {
             (Side::Entry(a), Side::Entry(b)) => (a.mode, a.id) == (b.mode, b.id),
@@ -94,7 +94,7 @@ pub(crate) fn dir(node: Option<&TreeNode>) -> Option<&TreeDir> {
     }
 }
 
-/// Returns `true` if the directories can be recognized as equal without reading their entries.
+/// Compares the directories without reading their entries. Returns `false` if they may differ.
 pub(crate) fn same(a: &TreeDir, b: &TreeDir) -> bool {
     match (a, b) {
         (TreeDir::Stored(a), TreeDir::Stored(b)) => a == b,

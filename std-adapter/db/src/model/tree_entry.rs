@@ -74,8 +74,8 @@ pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
     by(false).or_else(|| by(true))
 }
 
-/// Compares two names, as [`order`] does for entries. Each name is paired with a flag that is
-/// `true` for a directory.
+/// Compares two names in the same way that [`order`] compares entries. Each name is paired with a
+/// flag that is `true` for a directory.
 pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
     let (a_start, b_start) =

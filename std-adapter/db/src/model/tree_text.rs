@@ -99,7 +99,7 @@ impl TreeEntries {
         )
     }
 
-    /// Returns approximately how many bytes of memory the entries use.
+    /// Returns the approximate number of bytes of memory that the entries use.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
@@ -111,7 +111,7 @@ impl TreeEntries {
         sorted
     }
 
-    /// Sorts items that are in Git's order by the bytes of their entries' names.
+    /// Sorts items by the bytes of their entries' names. The items must already be in Git's order.
     pub(crate) fn sort_by_name<T>(items: &mut [T], entry: impl Fn(&T) -> &TreeEntry) {
         // If there are no directories, the entries are already sorted, because Git's order differs
         // from the byte order only for directories.

@@ -21,10 +21,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Pushes all branches to `url` and then keeps pushing every branch that changes.
 ///
-/// Changes that occur within `debounce` of the first change are pushed together. Whenever at least
-/// one branch has been pushed, `on_push` is called with the duration of the pushes. Failures are
-/// logged. Each branch has its own exponential backoff for retries, so a branch that the remote
-/// rejects does not delay the others.
+/// Changes that occur within `debounce` of the first change are pushed together. After each round
+/// of pushes in which at least one branch was pushed, `on_push` is called with the duration of the
+/// round. Failures are logged. Each branch has its own exponential backoff for retries, so a branch
+/// that the remote rejects does not delay the others.
 ///
 /// The future never completes. Dropping the future does not stop a push that is in progress.
 pub async fn auto_push(
@@ -63,7 +63,7 @@ async fn sleep_until(instant: Option<Instant>) {
     }
 }
 
-/// Waits until a branch may have changed.
+/// Waits for a notification that a branch may have changed.
 async fn branch_changed(changes: &mut Receiver<Option<BranchName>>) {
     match changes.recv().await {
         Ok(_) | Err(RecvError::Lagged(_)) => {}
@@ -136,8 +136,9 @@ impl Pusher {
         self.branches.get(name).is_some_and(|branch| branch.retry.is_some())
     }
 
-    /// Pushes branches together. If the remote rejects some of the branches, bisects the list to
-    /// push the others. Returns whether at least one branch was pushed.
+    /// Pushes branches together. If the remote rejects some of the branches, the list is repeatedly
+    /// split in half so that the others are still pushed. Returns whether at least one branch was
+    /// pushed.
     async fn push_all(&mut self, branches: Vec<(BranchName, Option<Id>)>) -> Result<bool> {
         let (mut pushed, mut parts) = (false, vec![branches]);
         while let Some(mut part) = parts.pop().filter(|part| !part.is_empty()) {
@@ -180,7 +181,7 @@ impl Pusher {
         );
     }
 
-    /// Schedules another attempt to push a branch and returns the delay before it.
+    /// Schedules another attempt to push a branch and returns the delay before that attempt.
     fn schedule_retry(&mut self, name: &BranchName) -> Duration {
         let debounce = self.debounce;
         let branch = self.branches.entry(name.clone()).or_default();
@@ -298,7 +299,7 @@ mod tests {
         };
         commit_to("bad");
         commit_to("good");
-        // The delay is so long that the test detects whether one branch waits for another.
+        // The delay is long enough for the test to detect whether one branch waits for another.
         let debounce = Duration::from_millis(200);
         let pushing = tokio::spawn(auto_push(
             database.clone(),

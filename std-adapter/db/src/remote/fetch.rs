@@ -53,7 +53,7 @@ const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || u
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchLimits {
-    /// The time without progress after which a fetch fails. The default is [`TIMEOUT`].
+    /// How long a fetch may make no progress before it fails. The default is [`TIMEOUT`].
     pub timeout: Option<Duration>,
     /// The maximum number of bytes that the remote may send, including both objects and messages.
     /// The default is [`MAX_FETCH_BYTES`].
@@ -67,7 +67,7 @@ impl Default for FetchLimits {
 }
 
 impl FetchLimits {
-    /// Sets the time without progress after which a fetch fails.
+    /// Sets how long a fetch may make no progress before it fails.
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> FetchLimits {
         FetchLimits { timeout, ..self }
@@ -111,7 +111,7 @@ impl CancelFlag {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether [`cancel`](CancelFlag::cancel) was called.
+    /// Returns whether [`cancel`](CancelFlag::cancel) has been called.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -129,7 +129,8 @@ impl Drop for CancelOnDrop {
 }
 
 /// Fetches `branch` from the repository at `url` into the branch with the same name in the
-/// repository at `dir`. Uses the transport settings in `config`, which the served repository has.
+/// repository at `dir`. Uses the transport settings in `config`, the configuration of the served
+/// repository.
 pub(crate) fn fetch(
     dir: &Path,
     config: &File,
@@ -206,7 +207,7 @@ fn command(
     git
 }
 
-/// Returns all settings for a fetch, including a setting that keeps `ssh` from prompting.
+/// Returns all settings for a fetch, including one that prevents `ssh` from prompting the user.
 fn settings(config: &File) -> Vec<(String, String)> {
     let mut settings = transport_settings(config);
     let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");

@@ -1,4 +1,4 @@
-//! Subprocesses that are killed along with all the processes that they have started.
+//! Subprocesses that are killed along with their descendants.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -30,7 +30,7 @@ impl ProcessGroup {
         Ok(status)
     }
 
-    /// Sends SIGTERM to the group. If processes are still running after `grace`, sends SIGKILL.
+    /// Sends SIGTERM to the group, and then SIGKILL if any process is still running after `grace`.
     pub(super) fn terminate(mut self, grace: Duration) {
         let Some(group) = self.id() else { return };
         let _ = kill_process_group(group, Signal::TERM);

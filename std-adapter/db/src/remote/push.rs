@@ -13,14 +13,14 @@ const MAX_BRANCHES_PER_PUSH: usize = 250;
 /// The time between SIGTERM and SIGKILL when a push has timed out.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The text that `git push` prints for each branch that the remote or a hook has rejected.
+/// The text that `git push` prints for each branch rejected by the remote or a hook.
 const REJECTED: &str = "rejected]";
 
 /// A type that can push branches to another repository.
 pub trait Push: Send + Sync + 'static {
-    /// Force-pushes each branch to the repository at `url`, so that its head becomes the given
-    /// commit. If the commit is `None`, removes the branch from that repository. Blocks on network
-    /// access.
+    /// Force-pushes each branch, so that its head in the repository at `url` becomes the given
+    /// commit. If the commit is `None`, the branch is removed from that repository. Blocks on
+    /// network access.
     ///
     /// # Errors
     /// Returns a [`PushError`] if a branch cannot be pushed. Other branches may have been pushed
@@ -55,8 +55,8 @@ impl GitPush {
         GitPush { dir, timeout: Some(TIMEOUT) }
     }
 
-    /// Sets the time without progress after which a push fails. The default is [`TIMEOUT`]. If the
-    /// timeout is `None`, a push never times out.
+    /// Sets how long a push may make no progress before it fails. The default is [`TIMEOUT`]. If
+    /// the timeout is `None`, a push never times out.
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> GitPush {
         GitPush { timeout, ..self }

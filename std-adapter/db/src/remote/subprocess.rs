@@ -45,7 +45,7 @@ pub enum GitError {
     /// The named program, which is either `git` or the shell `sh`, is not in `PATH`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
-    /// The subprocess could not be started or waited for.
+    /// The subprocess could not be started, or waiting for it failed.
     #[error("cannot run git: {0}")]
     Io(#[from] IoError),
     /// The subprocess was killed because it made no progress for this long.
@@ -101,9 +101,9 @@ pub(super) fn isolate(command: &mut Command) {
 /// # Errors
 /// Returns [`GitError::NotInstalled`] if the program is not in `PATH`. Returns [`GitError::Io`] if
 /// the subprocess cannot be started for any other reason, or if waiting for it fails. Returns
-/// [`GitError::TimedOut`] if no progress is made for `timeout`. Returns any error returned by
-/// `check`. After a timeout or an error from `check`, the subprocess and its children receive
-/// SIGTERM, followed by SIGKILL after `grace`.
+/// [`GitError::TimedOut`] if no progress is made for `timeout`. Returns any error from `check`.
+/// After a timeout or an error from `check`, the subprocess and its children receive SIGTERM,
+/// followed by SIGKILL after `grace`.
 pub(super) fn run<E: From<GitError>>(
     command: &mut Command,
     timeout: Option<Duration>,

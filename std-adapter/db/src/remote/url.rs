@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The scheme of a URL, which determines the transport to another repository.
+/// The scheme of a URL, which determines how another repository is accessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scheme {
@@ -19,7 +19,7 @@ pub enum Scheme {
     File,
 }
 
-/// The reason that a remote's URL is rejected.
+/// The reason that a remote's URL was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {

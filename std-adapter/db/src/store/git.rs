@@ -77,8 +77,8 @@ impl fmt::Debug for GitStore {
 
 impl GitStore {
     /// Opens the repository at `path`, creating it if it does not exist. The repository is in
-    /// `path/.git`, in the directory that the `path/.git` file points to, or in `path` itself. If
-    /// `path` is a linked work tree, opens the repository to which the work tree belongs.
+    /// `path/.git`, in the directory that the `path/.git` file points to, or in `path` itself. For
+    /// a linked work tree, opens the repository to which the work tree belongs.
     ///
     /// Removing abandoned branch locks can take up to one second.
     ///

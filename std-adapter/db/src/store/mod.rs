@@ -75,8 +75,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns [`Error::Io`](crate::Error::Io) if a system call fails. Returns
-    /// [`Error::Store`](crate::Error::Store) if the objects cannot be written for another reason.
-    /// Even if an error is returned, some of the objects may have been written.
+    /// [`Error::Store`](crate::Error::Store) if writing the objects fails for another reason. Even
+    /// if an error is returned, some of the objects may have been written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
     /// Writes objects again if another program has removed them since the call to
@@ -101,18 +101,18 @@ pub trait Store: Send + Sync + 'static {
     /// Returns [`Error::Store`](crate::Error::Store) if the branches cannot be read.
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
-    /// Writes objects, as [`write`](Store::write) does, and then applies either all of the updates
-    /// or none of them. Returns `false` and leaves all branches unchanged if any branch is not at
-    /// its expected commit. Even if no branch is updated, the objects may have been written.
+    /// Like [`write`](Store::write), but then also applies either all of the updates or none of
+    /// them. Returns `false` and leaves all branches unchanged if any branch is not at its expected
+    /// commit. Even if no branch is updated, the objects may have been written.
     ///
     /// Combining both steps in one call reduces the time spent waiting for the disk.
     ///
     /// # Errors
     /// Returns [`Error::BranchConflict`](crate::Error::BranchConflict) if the name of a new branch
-    /// conflicts with that of an existing branch. Returns [`Error::Refused`](crate::Error::Refused)
-    /// if the store does not allow the update. Returns [`Error::Io`](crate::Error::Io) if a system
-    /// call fails. Returns [`Error::Store`](crate::Error::Store) if the update fails for another
-    /// reason. If an error is returned, each branch is at either its old head or its new head.
+    /// conflicts with an existing branch. Returns [`Error::Refused`](crate::Error::Refused) if the
+    /// store does not allow the update. Returns [`Error::Io`](crate::Error::Io) if a system call
+    /// fails. Returns [`Error::Store`](crate::Error::Store) if the update fails for another reason.
+    /// If an error is returned, each branch is at either its old head or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
     /// Returns an existing branch that prevents the creation of `branch`. For example, a branch `a`
@@ -167,7 +167,7 @@ pub trait Store: Send + Sync + 'static {
     /// kept until [`forget_remote`](Store::forget_remote) is called with the same `remote`. The
     /// store's branches do not change.
     ///
-    /// Blocks until the fetch is complete, is cancelled with `cancel`, or times out because it
+    /// Blocks until the fetch completes, is cancelled through `cancel`, or times out because it
     /// makes no progress.
     ///
     /// # Errors
@@ -193,7 +193,7 @@ pub trait Store: Send + Sync + 'static {
         self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// Allows the removal of objects that were fetched with the name `remote`.
+    /// Allows the removal of objects that were fetched under the name `remote`.
     ///
     /// # Errors
     /// Returns the same errors as [`update`](Store::update).

@@ -7,7 +7,7 @@ use crate::model::tree_entry::EntryMode;
 use crate::model::tree_text::TreeEntries;
 use crate::{Error, Id, Result};
 
-/// A step in the depth-first walk in [`transfer`].
+/// A step of the depth-first walk that [`transfer`] performs.
 enum WalkStep {
     /// Visit an object, unless the target store already contains it.
     Visit(Id),

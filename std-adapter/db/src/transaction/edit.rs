@@ -188,8 +188,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces a file's reference to the stored blob `of` with `content`, an in-memory copy of the
-    /// blob. Does nothing if the file no longer refers to that blob.
+    /// Replaces a file's reference to a stored blob with `content`, an in-memory copy of that blob.
+    /// Does nothing if the file no longer refers to the blob `of`.
     ///
     /// # Errors
     /// Returns [`Error::NotFound`] if there is no such file. Returns [`Error::IsDirectory`] if the

@@ -18,7 +18,7 @@ pub(super) struct TransactionState {
     /// The head of the branch at the beginning of the transaction, or the commit to which the
     /// transaction was last reset.
     pub(super) start: Option<Id>,
-    /// Removed files that clients still have open, keyed by number.
+    /// Removed files that clients still have open, keyed by file number.
     pub(super) detached: HashMap<u64, TreeFile>,
     /// The paths of unresolved conflicts from a merge.
     pub(super) conflicts: HashSet<Vec<u8>>,
@@ -26,13 +26,13 @@ pub(super) struct TransactionState {
     /// changed since. The value is `None` if no commit has failed with a conflict.
     pub(super) refused: Option<HashSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
-    /// Objects written by merges that are not reachable from any branch yet. Other programs may
-    /// prune these objects before the transaction is committed.
+    /// Objects that were written by merges and are not reachable from any branch yet. Other
+    /// programs may prune these objects before the transaction is committed.
     pub(super) kept: Arc<NewObjects>,
-    /// Whether a commit or merge is in progress. The tree must not change in the meantime, because
-    /// the operation works on a copy of the tree.
+    /// Whether a commit or merge is in progress. The tree must not change during the operation,
+    /// because the operation works on a copy of the tree.
     pub(super) busy: bool,
-    /// A guard that counts the transaction as open until it ends.
+    /// A guard that counts the transaction as open until the transaction ends.
     pub(super) counted: Option<GaugeGuard>,
 }
 

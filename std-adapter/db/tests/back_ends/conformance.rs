@@ -130,8 +130,8 @@ impl<D: Database> Runner<D> {
         self.resolve(&step[key]).as_str().unwrap_or_default().to_owned()
     }
 
-    /// Returns a handle for the commit named by the `key` argument, without checking that the
-    /// commit exists.
+    /// Returns a handle to the commit named by the `key` argument, without checking that the commit
+    /// exists.
     fn commit_of(&self, step: &Value, key: &str) -> Result<D::Commit> {
         Ok(self.db.commit_with_id(self.text(step, key).parse()?))
     }

@@ -19,8 +19,8 @@ pub struct HttpAddress {
 }
 
 impl HttpAddress {
-    /// Listens on the address. Returns the socket, and the address with the port that the system
-    /// has picked.
+    /// Listens on the address. Returns the socket and its address, which contains the port picked
+    /// by the system if the given port is 0.
     ///
     /// # Errors
     /// Returns an error if the address cannot be bound, for example because the port is in use or
@@ -43,7 +43,7 @@ impl HttpAddress {
     }
 
     /// Returns the host and port for a URL that a program on this computer can open. The host is
-    /// `127.0.0.1` if the address means all interfaces.
+    /// `127.0.0.1` if the address stands for all interfaces.
     #[must_use]
     pub fn local(&self) -> String {
         match &self.host {
@@ -53,7 +53,7 @@ impl HttpAddress {
     }
 }
 
-/// The error returned if text is not a valid address.
+/// The error returned if a string is not a valid address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidAddress;
 

@@ -28,7 +28,7 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 const MAX_CONNECTIONS: usize = 16;
 /// The maximum number of concurrent connections from one IP address.
 const MAX_CONNECTIONS_PER_PEER: usize = 8;
-/// The maximum number of bytes that are read, and ignored, after the head of a request.
+/// The maximum number of bytes that are read and discarded after the head of a request.
 const MAX_BODY: u64 = 64 << 10;
 /// The time limit for a request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,9 +90,9 @@ impl Endpoint {
     }
 }
 
-/// Serves one request, and closes the connection: a scraper sends a request only every few seconds.
-/// Errors are ignored, because a client that has disconnected or is too slow cannot receive a
-/// response.
+/// Serves one request and then closes the connection, because a scraper sends a request only every
+/// few seconds. Errors are ignored, because a client that has disconnected or is too slow cannot
+/// receive a response.
 async fn serve_connection(mut socket: TcpStream, render: &(impl Fn() -> String + Sync)) {
     let _ = timeout(TIMEOUT, async {
         let request = request::read(&mut socket).await?;
@@ -103,7 +103,7 @@ async fn serve_connection(mut socket: TcpStream, render: &(impl Fn() -> String +
         };
         socket.write_all(response.as_bytes()).await?;
         socket.shutdown().await?;
-        // The system discards the response if it closes a socket that has unread input.
+        // If a socket is closed while it has unread input, the system discards the response.
         tokio::io::copy(&mut socket.take(MAX_BODY), &mut tokio::io::sink()).await
     })
     .await;

@@ -50,7 +50,7 @@ pub(super) struct Lines {
     callsites: Arc<Mutex<HashMap<Identifier, Callsite>>>,
 }
 
-/// A call site in the program that logs errors or warnings.
+/// A call site at which the program logs errors or warnings.
 struct Callsite {
     last_written: Instant,
     suppressed: u64,

@@ -25,7 +25,7 @@ pub struct Source {
     pub name: &'static str,
     /// The prefix of the `tracing` targets that this source uses.
     pub target: &'static str,
-    /// A description for users.
+    /// A description to show to users.
     pub doc: &'static str,
 }
 
@@ -133,8 +133,8 @@ impl LogArgs {
         }
         let to = Lines::start(&logs).map_err(|error| format!("cannot log: {error}"))?;
         let written = self.layer(to.clone())?.with_filter(LineFilter(to));
-        // A global filter, because the registry would record spans that only the filters of single
-        // layers disable.
+        // This filter is global, because the registry would still record spans that are disabled
+        // only by the filters of individual layers.
         let levels = dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata));
         let registry = tracing_subscriber::registry().with(written).with(CountLayer(of, logs));
         // If a test has already installed a subscriber, it remains in use.
@@ -221,7 +221,7 @@ fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
     of_source.or(of_all)
 }
 
-/// A filter that limits how many events of one call site are written as lines.
+/// A filter that limits how many events from each call site are written as lines.
 struct LineFilter(Lines);
 
 impl<S> Filter<S> for LineFilter {

@@ -274,8 +274,8 @@ impl Inode {
         self.content_changed_by(false);
     }
 
-    /// Records a change to the content. If `drops_set_id` is `true`, clears the set-user-id and
-    /// set-group-id bits.
+    /// Records a change to the content. Clears the set-user-id and set-group-id bits if
+    /// `drops_set_id` is `true`.
     fn content_changed_by(&self, drops_set_id: bool) {
         self.version.fetch_add(1, Ordering::Relaxed);
         let mut metadata = self.metadata.lock();
@@ -342,7 +342,7 @@ impl Entries {
         self.insert_at(cookie, name, dentry);
     }
 
-    /// Adds an entry at position `cookie`, which was returned by [`remove`](Entries::remove).
+    /// Adds an entry at `cookie`, a position returned by [`remove`](Entries::remove).
     pub(super) fn insert_at(&mut self, cookie: u64, name: Arc<[u8]>, dentry: Dentry) {
         self.subdirs = self.subdirs.saturating_add(u32::from(dentry.inode().is_dir()));
         self.by_cookie.insert(cookie, (name.clone(), dentry.clone()));

@@ -27,7 +27,7 @@ pub(super) struct Locks {
 #[derive(Debug, Default)]
 struct LockTable {
     ranges: Vec<LockedRange>,
-    /// The memory reserved for the ranges, or `None` if there is none.
+    /// The memory reserved for the ranges, or `None` if no memory is reserved.
     reservation: Option<Reservation>,
 }
 
@@ -83,7 +83,7 @@ impl Locks {
         with(found.as_ref().map(LockedRange::to_lock))
     }
 
-    /// Releases the locks that were acquired through the open file `open`.
+    /// Releases the locks that were acquired through the open file with number `open`.
     pub(super) fn close(&self, open: u64) {
         if self.used.load(Ordering::Relaxed) {
             let mut table = self.table.lock();
@@ -118,7 +118,7 @@ impl LockedRange {
         self.start < end && start < self.end
     }
 
-    /// Returns the parts of this range that `lock` does not replace. There are at most two such
+    /// Returns the parts of this range that `lock` does not replace. There are at most two of these
     /// parts.
     fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = LockedRange> + use<> {
         let (start, end) = bounds(lock);

@@ -55,7 +55,7 @@ impl Scratch {
         if dentry.inode().is_dir() && dentry.contains(dir) {
             return Err(Error::Invalid.with_message("a directory cannot be moved below itself"));
         }
-        // If both names refer to the same file, do nothing, like rename(2).
+        // Like rename(2), do nothing if both names refer to the same file.
         if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(replaced.inode(), dentry.inode())) {
             return Ok(());
         }

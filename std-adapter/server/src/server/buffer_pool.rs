@@ -68,7 +68,7 @@ thread_local! {
 }
 
 /// Returns a buffer of at least `n` bytes. Takes the buffer from the smallest size class that fits.
-/// If `n` exceeds every size class, allocates a buffer outside the pool.
+/// If `n` exceeds every size class, the buffer is allocated outside the pool.
 fn acquire(n: usize) -> Block {
     SIZE_CLASSES.with_borrow_mut(|classes| match classes.iter_mut().find(|class| n <= class.size) {
         Some(class) => class.spare.pop().unwrap_or_else(|| Block::new(class.size)),

@@ -1,4 +1,4 @@
-//! Serves a single connection by running its workers, enforcing its timeouts and shutting it down.
+//! Serves a single connection: runs its workers, enforces its timeouts and shuts it down.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use super::time_slice::TimeSlice;
 use super::transport::{Rx, Stream, Tx};
 use crate::memory;
 
-/// How long requests in flight have to complete once a shutdown has begun.
+/// How long requests in flight may take to complete once a shutdown has begun.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// The time limit for removing remove-on-close files when a connection closes. When the limit
@@ -282,8 +282,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
         Workers { connection, buffered, observer, first, others: Vec::new() }
     }
 
-    /// Polls all workers and adds another worker if all of them are busy. If more than
-    /// `max_buffered` bytes are buffered, refuses further requests that would block on a file.
+    /// Polls all workers and adds another worker if all of them are busy. While more than
+    /// `max_buffered` bytes are buffered, further requests that would block on a file are refused.
     fn poll(&mut self, max_buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
         let Workers { connection, buffered, observer, first, others } = self;
         let mut polled = 0;

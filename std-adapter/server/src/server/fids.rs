@@ -1,5 +1,4 @@
-//! A connection's fid table, which is a vector if there are only a few fids and a hash map
-//! otherwise.
+//! A connection's fid table: a vector if there are only a few fids, and a hash map otherwise.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;

@@ -69,10 +69,10 @@ limits! {
     buffered: usize = 4 << 20,
     /// The maximum time between accepting a connection and its first attach.
     attach_timeout: Duration = Duration::from_secs(30),
-    /// The maximum time for which an attached connection may have no request in flight, or `None`
-    /// for no limit.
+    /// The maximum time that an attached connection may remain without a request in flight, or
+    /// `None` for no limit.
     idle_timeout: Option<Duration> = None,
-    /// How long a peer may accept no data before the server closes its connection.
+    /// How long the server waits for a peer to accept data before closing the connection.
     write_timeout: Duration = Duration::from_secs(60),
     /// The number of threads that serve connections. 0 means one thread per core.
     threads: usize = 0,
@@ -92,8 +92,8 @@ const MAX_THREADS: usize = 256;
 /// they would exceed the process's limit on open descriptors.
 pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // Reserve at most a quarter of the descriptors, so even a low limit leaves at least half of
-    // them for connections.
+    // Reserve at most a quarter of the descriptors, so that even a low limit leaves at least half
+    // of them for connections.
     let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / 4));
     let max_threads =
         usize::try_from(free / 4 / DESCRIPTORS_PER_THREAD).unwrap_or(usize::MAX).min(MAX_THREADS);
@@ -102,7 +102,7 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
     (threads, limits.connections.min(usize::try_from(free).unwrap_or(usize::MAX)))
 }
 
-/// A limiter that counts each peer's connections and refuses those above a limit.
+/// A limiter that counts each peer's connections and refuses any connections above a limit.
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 

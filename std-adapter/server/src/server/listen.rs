@@ -150,8 +150,8 @@ impl Listener {
         }
     }
 
-    /// Closes the spare descriptor so that a connection can be accepted, then immediately closes
-    /// that connection. If the connection were not accepted, the client would block until a
+    /// Closes the spare descriptor so that a connection can be accepted, accepts the connection and
+    /// immediately closes it. If the connection were not accepted, the client would block until a
     /// descriptor became free.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
@@ -214,8 +214,8 @@ fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// Enables TCP keep-alive (`tcp(7)`), so the system drops the connection 2 minutes after the peer's
-/// machine disappears.
+/// Enables TCP keep-alive (`tcp(7)`) so that the system drops the connection 2 minutes after the
+/// peer's machine disappears.
 ///
 /// # Errors
 /// Returns any error from `setsockopt(2)`.
@@ -232,7 +232,7 @@ pub fn listen_error(address: impl Display, error: io::Error) -> io::Error {
     ListenError::wrap(address, error, "choose another port, or 0 for any free one")
 }
 
-/// An error that occurred while binding a listener, with the address and a hint.
+/// An error that occurred while binding a listener. Contains the address and a hint.
 #[derive(Debug)]
 struct ListenError {
     message: String,

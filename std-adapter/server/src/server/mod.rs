@@ -124,9 +124,10 @@ impl Server {
     /// `tree` is called for each connection and returns the tree to serve. Connections are served
     /// on the server's own threads, not on the caller's runtime.
     ///
-    /// The compiler generates the code that serves `V` in the crate that calls this function. For
+    /// The crate that calls this function compiles its own copy of the code that serves `V`. For
     /// the trees of this crate, [`serve_tree`](Server::serve_tree) and
-    /// [`serve_scratch`](Server::serve_scratch) do the same and let the caller build faster.
+    /// [`serve_scratch`](Server::serve_scratch) do the same without compiling a copy, so the
+    /// caller's crate builds faster.
     ///
     /// # Errors
     /// Returns the system's error if a thread cannot be created. An error on a connection closes
@@ -146,7 +147,7 @@ impl Server {
         self.run(serve, stop).await
     }
 
-    /// Serves a [`Tree`], as [`serve`](Server::serve) does, with code that is compiled in this
+    /// Like [`serve`](Server::serve), but serves a [`Tree`] and uses code that is compiled in this
     /// crate.
     ///
     /// # Errors
@@ -165,8 +166,8 @@ impl Server {
         self.run(serve, stop).await
     }
 
-    /// Serves a [`Scratch`] tree to all connections, as [`serve`](Server::serve) does, with code
-    /// that is compiled in this crate.
+    /// Like [`serve`](Server::serve), but serves the same [`Scratch`] tree to all connections and
+    /// uses code that is compiled in this crate.
     ///
     /// # Errors
     /// See [`serve`](Server::serve).

@@ -136,8 +136,8 @@ impl Stats {
         self.peers.lock().len()
     }
 
-    /// Returns an item for each request type that has been answered at least once: the message
-    /// type, the number of answered requests and the number of failed requests.
+    /// Returns the message type, the number of answered requests and the number of failed requests
+    /// for each request type with at least one answered request.
     pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
         self.requests.iter().zip(0u8..).filter_map(|(count, half)| {
             let answered = count.answered.load(Relaxed);
@@ -262,7 +262,7 @@ struct Buckets {
     /// The number of durations in each bucket. The last bucket counts the durations above the last
     /// bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// The sum of all durations in nanoseconds. The counter would overflow only after 584 years.
+    /// The sum of all durations in nanoseconds. The counter overflows only after 584 years.
     sum: AtomicU64,
 }
 
@@ -285,7 +285,7 @@ impl Default for Durations {
 }
 
 impl Durations {
-    /// Returns a histogram for each request type that has been answered at least once.
+    /// Returns a histogram for each request type with at least one answered request.
     pub fn iter(&self) -> impl Iterator<Item = Histogram> + '_ {
         let all =
             self.0.iter().zip(0u8..).map(|(buckets, half)| buckets.histogram(half.wrapping_mul(2)));
@@ -318,7 +318,7 @@ impl Buckets {
 pub(super) struct RequestObserver<'s> {
     stats: &'s Stats,
     worker: Cell<usize>,
-    /// When each worker's current request started.
+    /// The time at which each worker's current request started.
     started: RefCell<Vec<Option<Instant>>>,
 }
 

@@ -21,7 +21,7 @@ const SLICE: u32 = 512;
 /// slice.
 const SENT_PER_UNIT: usize = 256;
 /// The number of received bytes that cost as much as one short read. A batch of 32 writes of 4 KiB
-/// each uses up less than a slice.
+/// each uses less than a whole slice.
 const RECEIVED_PER_UNIT: usize = 512;
 
 /// The maximum duration of a time slice that contains expensive requests. The duration is measured

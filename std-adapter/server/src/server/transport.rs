@@ -110,7 +110,7 @@ impl TransportRead for Rx<'_> {
     }
 }
 
-/// A stream and a small buffer for the bytes that are read to find out whether the stream is
+/// A stream with a small buffer. Bytes are read into the buffer to find out whether the stream is
 /// readable. A connection needs no other buffer while it waits for data.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,

@@ -54,8 +54,8 @@ impl WorkerThreads {
     }
 }
 
-/// Serves one connection. The future is boxed so that tokio's code is compiled for only one type of
-/// connection, although each kind of tree has its own.
+/// Serves one connection. Each kind of tree has its own type of connection future. Boxing these
+/// futures ensures that tokio's code is compiled for only one type of future.
 pub(super) type ConnectionFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Returns the future that serves a connection.
@@ -108,8 +108,8 @@ pub(super) fn serve_connection<V: Vfs + 'static>(
     })
 }
 
-/// Serves a connection to a [`Tree`]. Because this function is not generic, the program that calls
-/// it contains no second copy of the session.
+/// Serves a connection to a [`Tree`]. This function is not generic, so the program that calls it
+/// does not contain a second copy of the session code.
 #[inline(never)]
 pub(super) fn serve_tree(
     entry: ConnectionEntry,

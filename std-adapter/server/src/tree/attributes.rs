@@ -1,4 +1,4 @@
-//! Attributes that the author of a tree sets to override the attributes of files and directories.
+//! Attributes with which the author of a tree overrides the attributes of files and directories.
 
 use datakit_core::vfs::{Attr, Time};
 

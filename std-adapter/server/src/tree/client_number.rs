@@ -1,4 +1,4 @@
-//! The numbers of connections. `datakit-core` files identify a client by a number.
+//! The numbers assigned to connections. `datakit-core` files identify a client by a number.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl ClientNumber {
         ClientNumber(Some(Arc::new(NamedConnection { name, number: Mutex::new(None) })))
     }
 
-    /// Returns the number. The default value of this type returns [`Client::PROGRAM`].
+    /// Returns the number, or [`Client::PROGRAM`] for the default value of this type.
     ///
     /// # Errors
     /// Returns [`Error::Busy`] if the connection does not have a number yet and all 255 numbers are

@@ -276,8 +276,8 @@ impl OpenLeaf for OpenCommand {
                 return Ok(0);
             }
             self.run(self.pieces.finish_before(offset, 0)).await?;
-            // A command that arrives in multiple writes without a newline is always considered
-            // incomplete. For example, `commit` may be followed by ` ff-only`.
+            // A command that spans multiple writes and does not end with a newline is always
+            // considered incomplete. For example, `commit` may be followed by ` ff-only`.
             let may_continue = |text: &[u8], single: bool| {
                 let more = self.file.may_continue;
                 !single || str::from_utf8(text).is_ok_and(|text| more(text.trim_start()))

@@ -1,4 +1,4 @@
-//! An adapter that lets a desktop server serve files that implement the traits in `datakit-core`.
+//! An adapter that lets a desktop server serve `datakit-core` files.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -97,7 +97,7 @@ impl fmt::Debug for CoreFile {
 }
 
 impl FileRef {
-    /// Calls `with`, passing the file.
+    /// Passes the file to `with` and returns the result.
     ///
     /// # Errors
     /// Returns [`Error::BadFile`] if a table contains no file with this index.

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use super::directory::Directory;
 use super::{BoxFuture, CoreFile, Entry, ready};
 
-/// A [`Directory`] that shows a `datakit-core` directory with all its files and subdirectories, for
-/// example the parameters of a program.
+/// A [`Directory`] that shows all files and subdirectories of a `datakit-core` directory, such as a
+/// directory that contains a program's parameters.
 ///
 /// The `datakit-core` directory must be `'static`. A program that creates the directory at run time
 /// can use [`Box::leak`] to obtain a `'static` reference.
@@ -208,7 +208,7 @@ mod tests {
         Ok(())
     }
 
-    /// An observer that records changes, refusals and the ends of connections.
+    /// An observer that records changes, refused requests and closed connections.
     struct Log(Mutex<Vec<String>>);
 
     impl Log {

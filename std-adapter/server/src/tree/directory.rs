@@ -22,8 +22,8 @@ pub trait Directory: Send + Sync {
     fn list(&self) -> BoxFuture<'_, Vec<Entry>>;
 
     /// Returns the entries in listing order, for a client that opens the directory. The default
-    /// implementation returns those of [`list`](Directory::list). Override this method if creating
-    /// all entries is expensive. See [`Listing`].
+    /// implementation returns the entries from [`list`](Directory::list). Override this method if
+    /// creating all entries is expensive. See [`Listing`].
     fn open(&self) -> BoxFuture<'_, Box<dyn Listing>> {
         Box::pin(open_list(self.list()))
     }
@@ -201,8 +201,8 @@ impl<F> fmt::Debug for ListDir<F> {
     }
 }
 
-/// A directory to which the program adds entries and from which it removes them. Listings are
-/// sorted by name. Clones refer to the same directory.
+/// A directory whose entries the program adds and removes. Listings are sorted by name. Clones
+/// refer to the same directory.
 ///
 /// Clients cannot create or rename entries in this directory. Clients can remove an entry if the
 /// entry's own `remove` method succeeds.

@@ -17,8 +17,8 @@ use crate::inode_numbers;
 #[derive(Clone)]
 pub struct Entry(NodeRef);
 
-/// A reference to a node. A listing may create thousands of nodes, so each node needs only one
-/// allocation.
+/// A reference to a node. A listing may create thousands of nodes, so a node is allocated together
+/// with its file or directory.
 #[derive(Clone)]
 enum NodeRef {
     Dir(Arc<EntryNode<dyn Directory>>),
@@ -187,7 +187,7 @@ impl Entry {
         Id { ino: self.ino(), kind: self.kind(), version: 0 }
     }
 
-    /// Returns `true` if both entries are the same inode.
+    /// Returns `true` if both entries refer to the same inode.
     #[must_use]
     pub fn is_same(&self, other: &Entry) -> bool {
         self.ino() == other.ino()
@@ -206,7 +206,7 @@ impl Entry {
     /// succeeds.
     ///
     /// # Errors
-    /// Returns any error returned by [`Leaf::remove`] or [`Directory::remove`].
+    /// Returns any error from [`Leaf::remove`] or [`Directory::remove`].
     pub async fn remove(&self) -> Result<()> {
         match self.content() {
             EntryContent::Dir(dir) => dir.remove().await,

@@ -8,7 +8,7 @@ use super::{BoxFuture, ClientNumber, Entry, OnClunk, ready};
 
 /// A file. Implement this trait for files that the existing types do not cover.
 ///
-/// By default, the file is read-only, because methods that change it return an error.
+/// By default, the file is read-only: the methods that change it return an error.
 pub trait Leaf: Send + Sync {
     /// Returns the length, permission bits and version.
     fn stat(&self) -> BoxFuture<'_, FileStat>;
@@ -95,8 +95,8 @@ pub trait Leaf: Send + Sync {
 /// An open file. When the client closes the file or disconnects, the tree calls
 /// [`close`](OpenLeaf::close) and then drops the open file.
 ///
-/// The tree runs reads one at a time and writes one at a time, each in order of arrival. A read and
-/// a write may run concurrently.
+/// The tree runs at most one read and one write at a time, but the read and the write may be
+/// concurrent. Reads run in order of arrival, and so do writes.
 pub trait OpenLeaf: Send + Sync {
     /// Reads into `buf`, starting at `offset` in the file, and returns the number of bytes read. A
     /// return value of 0 indicates the end of the file or, for a stream, that no more data is
@@ -106,8 +106,8 @@ pub trait OpenLeaf: Send + Sync {
     /// Dropping the future does not lose any data.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
-    /// Returns `true` if reads may have to wait for an event, as with a stream. The server uses a
-    /// small buffer for such reads.
+    /// Returns `true` if reads may have to wait for an event, for example because the file is a
+    /// stream. The server uses a small buffer for such reads.
     fn may_block(&self) -> bool {
         false
     }

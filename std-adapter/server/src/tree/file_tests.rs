@@ -210,7 +210,7 @@ async fn an_explaining_command_shows_the_reason_until_the_next_command() -> Done
     }
     let f = walk(&tree, "f").await?;
     assert_eq!(tree.stat(&f).await?.size, 18);
-    // The kernel keeps a single position for reads from and writes to an open file.
+    // The kernel uses one position for both reads and writes on an open file.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     assert!(tree.write(&open, 0, b"worse\n").await.is_err());
     assert_eq!(read_at(&tree, &open, 0, 10).await?, "the reason");
@@ -283,7 +283,7 @@ async fn v12_an_absent_value_is_created_by_a_write() -> Done {
     Ok(())
 }
 
-/// A file of `datakit-core`.
+/// A file that implements the `File` trait of `datakit-core`.
 struct Gain(Mutex<u32>);
 
 impl File for Gain {
@@ -381,7 +381,7 @@ async fn a_complete_command_runs_without_a_newline() -> Done {
     tree.write(&open, 0, b"go far").await?;
     assert_eq!(read(&tree, "f").await?, "did go far");
     assert!(tree.write(&open, 0, b"bad").await.is_err());
-    // A command that arrives in multiple writes may be incomplete.
+    // A valid command that has arrived in multiple writes may be the beginning of a longer command.
     tree.write(&open, 0, b"go ").await?;
     tree.write(&open, 3, b"far").await?;
     assert_eq!(read(&tree, "f").await?, "");
@@ -436,7 +436,7 @@ async fn a_log_level_in_several_writes_is_set_once() -> Done {
     assert_eq!((tree.write(&level, 2, b"").await, source.level()), (Ok(0), log::Level::Warning));
     assert_eq!((tree.write(&level, 2, b"fo").await, source.level()), (Ok(2), log::Level::Info));
     // A newline that arrives after a complete level name is ignored, but a newline on its own is
-    // refused as an unknown level.
+    // rejected as an unknown level.
     assert_eq!(tree.write(&level, 4, b"\n").await, Ok(1));
     assert_eq!(tree.write(&level, 0, b"\n").await.map_err(|error| error.errno()), Err(22));
     assert_eq!(source.level(), log::Level::Info);

@@ -53,8 +53,8 @@ pub struct Kv(Arc<KvInner>);
 struct KvInner {
     value: Box<dyn Value>,
     read_only: bool,
-    /// A lock held while the value is read, changed and written back, so concurrent changes are not
-    /// lost.
+    /// A lock held while the value is read, changed and written back, so that concurrent changes
+    /// are not lost.
     changing: Mutex<()>,
 }
 
@@ -70,8 +70,8 @@ impl Kv {
     }
 
     /// Creates a file from two closures. The first closure returns the value, or `None` if it does
-    /// not exist. The second closure replaces the value. Both closures return a [`Result`], or a
-    /// boxed future of a [`Result`] if they have to wait.
+    /// not exist. The second closure replaces the value. Each closure returns a [`Result`] or, if
+    /// it has to wait, a boxed future whose output is a [`Result`].
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

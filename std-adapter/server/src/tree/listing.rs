@@ -7,23 +7,23 @@ use crate::memory;
 
 /// The entries of an open directory, in listing order.
 ///
-/// A listing does not change while the directory is open. [`Directory::list`] returns all entries at
-/// once, which is sufficient for most directories. A directory with many entries can implement this
-/// trait and return it from [`Directory::open`], so that an entry is created only when a client asks
-/// for more than its name and its qid.
+/// A listing does not change while the directory is open. [`Directory::list`] returns all entries
+/// at once, which is sufficient for most directories. A directory with many entries can instead
+/// return its own implementation of this trait from [`Directory::open`]. Each entry is then created
+/// only when a client asks for more than the entry's name and qid.
 ///
 /// [`Directory::list`]: super::Directory::list
 /// [`Directory::open`]: super::Directory::open
 pub trait Listing: Send + Sync {
-    /// Passes the name and the id of the entry at `index` to `with`. Does nothing if there are only
-    /// `index` entries or fewer.
+    /// Passes the name and the id of the entry at `index` to `with`. Does nothing if there is no
+    /// such entry.
     fn describe(&self, index: usize, with: &mut dyn FnMut(&[u8], Id));
 
-    /// Returns the entry at `index`, or `None` if there are only `index` entries or fewer.
+    /// Returns the entry at `index`, or `None` if there is no such entry.
     fn entry(&self, index: usize) -> Option<Entry>;
 }
 
-/// The approximate memory use, in bytes, of an entry in a list.
+/// The approximate amount of memory, in bytes, that an entry in a list uses.
 const ENTRY_BYTES: u64 = 256;
 
 /// A listing whose entries have already been created.

@@ -42,7 +42,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         with(&self.0.borrow())
     }
 
-    /// Returns a receiver for code that observes the value without a file.
+    /// Returns a receiver for code that observes the value without opening a file.
     pub fn subscribe(&self) -> watch::Receiver<T> {
         self.0.subscribe()
     }

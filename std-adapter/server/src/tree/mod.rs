@@ -38,7 +38,7 @@
 //! types in `datakit_core` are meant for `static` items on a device. The types in this module
 //! allocate memory, can wait for asynchronous operations, and can be shared between threads.
 //!
-//! The `ports` example in this crate shows a tree controlled by clients.
+//! In the `ports` example in this crate, clients control port forwards through a tree.
 
 mod attributes;
 mod callback_dir;
@@ -128,7 +128,7 @@ impl Tree {
     }
 
     /// Returns a handle to this tree for one connection. `datakit-core` files identify the
-    /// connection by a [`ClientNumber`] and show `name` as its name.
+    /// connection by a [`ClientNumber`] and show `name` as the connection's name.
     ///
     /// ```no_run
     /// # async fn example(server: datakit_server::Server, tree: datakit_server::tree::Tree) {

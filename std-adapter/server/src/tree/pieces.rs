@@ -1,11 +1,11 @@
 //! Values and commands that arrive in multiple writes.
 //!
 //! A program's buffering or a small iounit may split the text at any point. For example, `12` at
-//! offset 0 and `34` at offset 2 form the value `1234`. A value is completed by a write that ends
-//! with a newline, a write that does not start where the previous one ended, a read, or the clunk.
-//! A value is also complete if it cannot be the beginning of a longer value. If the value is
-//! invalid, the request that completes it fails. If the connection is lost, an incomplete value is
-//! discarded.
+//! offset 0 and `34` at offset 2 form the value `1234`. A value is complete when a write ends with
+//! a newline, when a write does not start where the previous one ended, when the file is read, or
+//! when the fid is clunked. A value is also complete if it cannot be the beginning of a longer
+//! value. If the value is invalid, the request that completes it fails. If the connection is lost,
+//! an incomplete value is discarded.
 
 use datakit_core::vfs::{Error, Result};
 use parking_lot::Mutex;
@@ -48,7 +48,7 @@ impl Pieces {
 
     /// Adds a write, and returns the text if the write completes it. If the text does not end with
     /// a newline, calls `may_continue` to find out whether the text may be incomplete. The second
-    /// argument to `may_continue` is `true` if the text consists of a single write.
+    /// argument to `may_continue` is `true` if the text arrived in a single write.
     ///
     /// # Errors
     /// Returns [`Error::TooLarge`] and discards the text if the text would be longer than

@@ -11,7 +11,8 @@ use datakit_core::vfs::{Error, File, FileStat, OpenFile, OpenMode, Vfs};
 use super::tests::{Done, read_at, tree_of, walk};
 use super::*;
 
-/// Polls a read once and drops it, as a Tflush does. Returns `None` if the read is pending.
+/// Polls a read once and then drops it, as happens on a Tflush. Returns `None` if the read is
+/// pending.
 fn poll(tree: &Tree, open: &Open, offset: u64) -> Option<Result<String>> {
     let read = pin!(read_at(tree, open, offset, 100));
     match read.poll(&mut Context::from_waker(Waker::noop())) {
@@ -170,7 +171,7 @@ async fn queues_deliver_in_order_and_report_lost_texts() -> Done {
     Ok(())
 }
 
-/// A `datakit-core` stream that counts how often it is polled.
+/// A `datakit-core` stream that counts how many times it is polled.
 struct PollCounter {
     file: files::StreamFile<'static, u32>,
     polls: AtomicU32,

@@ -1,4 +1,4 @@
-//! Files with constant, changeable or computed text.
+//! Files whose text is constant, changeable or computed.
 
 use std::fmt;
 use std::future::Future;
@@ -18,7 +18,7 @@ use crate::budget::{Budget, Reservation};
 /// kept in memory as a whole, such as parameters and messages.
 pub(super) const TEXT_MAX: usize = 64 * 1024;
 
-/// A file with constant text.
+/// A file whose text never changes.
 #[derive(Debug, Clone)]
 pub struct ReadOnlyText {
     text: Arc<[u8]>,
@@ -59,7 +59,7 @@ impl Leaf for ReadOnlyText {
     }
 }
 
-/// An open file that returns constant bytes.
+/// An open file whose content never changes.
 #[derive(Debug)]
 pub struct OpenBytes<T>(pub T);
 

@@ -1,5 +1,6 @@
 //! A hand-written 9P2000 server for a tree with one parameter. The server answers one request at a
-//! time and checks only what it needs, so its size is a lower bound for a server on this board.
+//! time and performs only the checks that it needs, so its size is a lower bound for a server on
+//! this board.
 #![no_std]
 #![no_main]
 
@@ -61,10 +62,10 @@ async fn converse(socket: &mut TcpSocket<'_>) -> Option<()> {
     }
 }
 
-/// A fid, stored as its number and whether it refers to the file rather than to the root directory.
+/// The number of a fid, and whether the fid refers to the file rather than to the root directory.
 type Fid = Option<(u32, bool)>;
 
-/// Answers a request, passed without its size field, and returns the length of the reply.
+/// Answers `request`, which does not include the size field, and returns the length of the reply.
 fn answer(fids: &mut [Fid; FIDS], request: &[u8], reply: &mut [u8; MSIZE]) -> Option<usize> {
     let (&[kind, t0, t1], body) = request.split_first_chunk::<3>()?;
     let mut args = Args(body);
@@ -204,7 +205,8 @@ impl<'a> Args<'a> {
         taken
     }
 
-    /// Takes an integer of `len` bytes and returns its lowest 32 bits.
+    /// Removes an integer of `len` bytes from the start of the arguments and returns its lowest 32
+    /// bits.
     fn number(&mut self, len: usize) -> u32 {
         self.take(len).iter().take(4).rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
     }
@@ -267,8 +269,8 @@ impl Out<'_> {
         self.patch(start, (self.len - start - 2) as u16);
     }
 
-    /// Removes all data after the count field at `start`, except at most `count` bytes from
-    /// `offset`, and updates the count field.
+    /// Of the data that follows the count field at `start`, keeps at most `count` bytes, beginning
+    /// at `offset`. Also updates the count field.
     fn window(&mut self, start: usize, offset: usize, count: usize) {
         let data = start + 4;
         let from = self.len.min(data.saturating_add(offset));

@@ -43,7 +43,7 @@ symbols! {
     FIVE_REQUESTS = size_of::<FileRequests<5, 16>>();
 }
 
-/// This function is never called because only the size of its future is needed.
+/// This function is never called, because only the size of its future is needed.
 fn serve_future<T: Vfs, const FRAME: usize>(
     (session, rx, tx, memory): (
         &'static ServedSession<T>,

@@ -6,7 +6,7 @@ use datakit_core::files::Params;
 use datakit_core::vfs::{Dir, table};
 use datakit_size::{run, server};
 
-// The ranges differ because the compiler would merge equal constants.
+// The ranges differ so that the compiler cannot merge them.
 #[derive(Params)]
 struct Settings {
     #[param(default = 1000, range = 10..=60_001, unit = "ms", doc = "one light to the next")]

@@ -1,6 +1,6 @@
-//! Counts the instructions executed by requests. QEMU must run this image with `-icount shift=0`,
-//! which makes the clock advance by one nanosecond for each instruction. The results are written to
-//! UART0 in lines of the form `COUNT NAME`.
+//! Counts the instructions that the processor executes to answer requests. QEMU must run this image
+//! with `-icount shift=0`, which makes the clock advance by one nanosecond for each instruction.
+//! The results are written to UART0 in lines of the form `COUNT NAME`.
 #![no_std]
 #![no_main]
 
@@ -90,13 +90,13 @@ impl Client<'_> {
         self.rpc(&T::Open { fid, mode: 2 });
     }
 
-    /// Returns the number of instructions executed by a request.
+    /// Returns the average number of instructions that the processor executes to answer a request.
     fn average(&self, request: &T<'_>) -> u32 {
         let ticks = (0..ROUNDS).map(|_| self.rpc(request)).sum();
         self.timer.instructions(ticks) / ROUNDS
     }
 
-    /// Answers a request and returns the number of ticks taken.
+    /// Answers a request and returns the number of ticks that this took.
     fn rpc(&self, request: &T<'_>) -> u32 {
         const RERROR: u8 = 107;
         let mut buf = [0; 512];
@@ -132,8 +132,8 @@ impl Timer {
         syst.clear_current();
         syst.enable_counter();
         let before = SYST::get_current();
-        // `delay` executes two instructions for every two cycles, so it executes `LOOP`
-        // instructions.
+        // `delay` executes two instructions for every two cycles of its argument, so this call
+        // executes `LOOP` instructions.
         cortex_m::asm::delay(LOOP);
         let loop_ticks = before.wrapping_sub(SYST::get_current()) & Timer::TOP;
         Timer { loop_ticks }

@@ -18,7 +18,7 @@ use crate::{
 
 /// The fid of the attached root.
 pub(crate) const ROOT: u32 = 0;
-/// The msize offered by the client, which leaves room for 128 KiB of data and a header.
+/// The msize offered by the client, with room for 128 KiB of data and a header.
 pub(crate) const MSIZE: u32 = (128 << 10) + OVERHEAD;
 /// The maximum time to wait for a reply. If a reply takes longer, the measurement fails.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);

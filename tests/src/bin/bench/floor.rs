@@ -43,8 +43,8 @@ pub(crate) fn run(single: bool) -> Res<()> {
     serve(&listener, single).map_err(|error| format!("floor: {error}"))
 }
 
-/// Serves each connection on its own thread. If `single` is set, serves all connections on the
-/// current thread instead. Returns only if an error occurs.
+/// Serves each connection on its own thread, or all connections on the current thread if `single`
+/// is set. Returns only if an error occurs.
 pub(crate) fn serve(listener: &TcpListener, single: bool) -> io::Result<()> {
     if single { serve_in_one(listener) } else { serve_in_threads(listener) }
 }
@@ -115,8 +115,8 @@ impl Peer {
     }
 }
 
-/// Answers the request in `frame` and appends the reply to `out`. If the reply's data can be sent
-/// without being copied, returns it instead of appending it.
+/// Answers the request in `frame` and appends the reply to `out`. Data that can be sent without
+/// being copied is returned instead of appended.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);
     let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));

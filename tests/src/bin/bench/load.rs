@@ -28,7 +28,7 @@ pub(crate) struct Measured {
     pub(crate) p99: Duration,
 }
 
-/// Runs `workload` on new connections to the server at `target` for the duration `length`.
+/// Runs `workload` for `length` on new connections to the server at `target`.
 pub(crate) fn measure(
     target: &Target,
     workload: &Workload,
@@ -142,7 +142,7 @@ struct Window {
     begin: Instant,
     end: Instant,
     bytes: u64,
-    /// The latency of every counted operation in nanoseconds.
+    /// The latency, in nanoseconds, of each counted operation.
     latencies: Vec<u32>,
 }
 

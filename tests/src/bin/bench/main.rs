@@ -20,7 +20,7 @@ use process::ServerProcess;
 use report::{Pair, Row};
 use workload::{WORKLOADS, Workload};
 
-/// A result whose error is a message to the user.
+/// A result whose error is a message for the user.
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
@@ -58,7 +58,7 @@ struct Options {
     length: Duration,
     only: Option<Vec<String>>,
     server: Option<String>,
-    /// The path on the server of the directory that contains the benchmark files.
+    /// The server path of the directory that contains the benchmark files.
     under: Vec<String>,
     /// The directory in which repositories are created.
     on: Option<PathBuf>,
@@ -226,8 +226,8 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
     Ok(workloads.iter().zip(done).map(row).collect())
 }
 
-/// Measures the server and the baseline server once. If `server_first` is set, measures the server
-/// first.
+/// Measures the server and the baseline server once. If `server_first` is set, the server is
+/// measured first.
 fn turns(
     options: &Options,
     workload: &Workload,

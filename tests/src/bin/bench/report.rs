@@ -55,7 +55,7 @@ impl Row {
         }
     }
 
-    /// Creates the row for the memory usage of an idle connection in bytes. Lower values are
+    /// Creates the row for the memory usage, in bytes, of an idle connection. Lower values are
     /// better.
     pub(crate) fn idle(server: f64, floor: f64) -> Self {
         const MUST: f64 = 4.0;

@@ -35,7 +35,7 @@ pub(crate) const HEADER: usize = 7;
 /// The number of bytes that clients reserve for the header of a message that contains data
 /// (`IOHDRSZ`).
 pub(crate) const OVERHEAD: u32 = 24;
-/// The maximum size of a received message in bytes.
+/// The maximum size of a received message, in bytes.
 const MESSAGE_MAX: usize = 2 << 20;
 
 /// A builder that appends a message to `out` field by field. `finish` fills in the message's size
@@ -83,7 +83,8 @@ impl<'a> Message<'a> {
         self.finish_before(0);
     }
 
-    /// Sets the size of a message whose last `more` bytes are sent separately, after `out`.
+    /// Fills in the size field of a message whose last `more` bytes are sent separately, after
+    /// `out`.
     pub(crate) fn finish_before(self, more: usize) {
         let size = (self.out.len() - self.start + more) as u32;
         self.out[self.start..self.start + 4].copy_from_slice(&size.to_le_bytes());

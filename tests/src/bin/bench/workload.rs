@@ -190,8 +190,8 @@ impl Script {
         &self.small[next % self.small.len()]
     }
 
-    /// Processes a reply that belongs to an operation. If the operation has another request,
-    /// appends it to `out`.
+    /// Processes a reply that belongs to an operation. If the operation has another request, that
+    /// request is appended to `out`.
     pub(crate) fn handle_reply(
         &self,
         frame: &[u8],

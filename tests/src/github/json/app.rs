@@ -18,7 +18,7 @@ pub(crate) fn app(world: &World, urls: &Urls, id: u64) -> Value {
     })
 }
 
-/// Returns the data of an installation as it is shown to the installed app.
+/// Returns an installation's data, as shown to the installed app.
 pub(crate) fn installation(world: &World, urls: &Urls, app: &App, found: &Installation) -> Value {
     let account = user(world, urls, &found.account);
     json!({

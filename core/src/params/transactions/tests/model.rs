@@ -56,13 +56,13 @@ struct Model {
 #[derive(Default, Clone)]
 struct ModelTransaction {
     holder: Option<usize>,
-    /// The staged value of each parameter, and how often the parameter had changed when the value
-    /// was staged.
+    /// The staged value of each parameter, and the number of times that the parameter had been set
+    /// when the value was staged.
     staged: [Option<(u8, usize)>; NAMES.len()],
 }
 
 impl Model {
-    /// Returns whether the values satisfy the rule: `a` is at most `b`.
+    /// Returns whether the values satisfy the rule that `a` is at most `b`.
     fn accepts(values: &[u8; NAMES.len()]) -> bool {
         values[0] <= values[1]
     }

@@ -62,8 +62,8 @@ fn commits_on_two_threads_are_not_mixed() {
     assert_eq!((LEFT.version(), RIGHT.version()), (committed, committed));
 }
 
-/// Each client changes one of two parameters. Only a check of the final state can detect that both
-/// changes together violate the rule.
+/// Each client changes one of two parameters. Only a check of the final state can detect that the
+/// two changes together violate the rule.
 #[test]
 fn a_rule_holds_although_its_parameters_are_in_different_transactions() {
     static LOW: Value<u32> = Value::new(0);

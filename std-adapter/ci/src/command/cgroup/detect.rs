@@ -14,7 +14,7 @@ pub(super) fn find_parents() -> Vec<Parent> {
     let mut parents = Vec::new();
     for (dir, version2) in found {
         remove_stale(&dir, true);
-        // This directory is only created to find out whether groups can be created.
+        // This directory is created only to find out whether groups can be created.
         let probe = dir.join(format!("{PREFIX}{}-probe", std::process::id()));
         if let Err(error) = fs::create_dir(&probe) {
             tracing::info!(dir = %dir.display(), %error, "cannot create control groups");
@@ -90,8 +90,9 @@ fn enable_controllers(dir: &Path) -> BTreeSet<Controller> {
     read("cgroup.subtree_control")
 }
 
-/// Removes the groups of processes that no longer exist. If `own` is `true`, a group with the id of
-/// this process was left by an earlier process with the same id.
+/// Removes the groups left behind by processes that no longer exist. If `own` is `true`, groups
+/// named after the id of this process are also removed, because an earlier process with the same id
+/// has left them behind.
 pub(super) fn remove_stale(dir: &Path, own: bool) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {

@@ -26,7 +26,7 @@ use detect::{find_parents, remove_stale};
 /// The prefix of group names. It is followed by the process id of the CI and a number.
 const PREFIX: &str = "datakit-ci-";
 
-/// How long to retry the removal of a group. A group can be removed once all of its processes have
+/// How long to keep trying to remove a group. A group can be removed once all of its processes have
 /// ended.
 const REMOVAL: Duration = Duration::from_secs(10);
 

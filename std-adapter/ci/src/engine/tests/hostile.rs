@@ -51,7 +51,7 @@ async fn inconsistent_metadata_is_skipped() -> Done {
         .write(
             DEFAULT_BRANCH,
             &[
-                // Commits that are not hashes.
+                // Commit hashes that are invalid.
                 ("me/app/ref/heads/text/head", b"not a hash"),
                 ("me/app/ref/heads/empty/head", b""),
                 ("me/app/ref/heads/binary/head", b"\xff\0\n"),
@@ -73,7 +73,7 @@ async fn inconsistent_metadata_is_skipped() -> Done {
                 ("me/app/ref/tags", b"a file"),
                 ("me/other", b"a file"),
                 ("file", b"a file"),
-                // A pull request with strange texts.
+                // A pull request with a strange owner.
                 ("me/app/pr/3/head", head.as_bytes()),
                 ("me/app/pr/3/state", b"open"),
                 ("me/app/pr/3/owner", b"\xff\x1b[31m"),
@@ -89,7 +89,7 @@ async fn inconsistent_metadata_is_skipped() -> Done {
     fixture.set_head("good", 8).await;
     fixture.wait_for(DEFAULT_BRANCH, &status_path(8, "build", "state"), "success").await;
     engine.abort();
-    // The same after a restart, which reads everything at once.
+    // The engine does the same after a restart, when it reads everything at once.
     let _engine = fixture.start(vec![even_project()]);
     fixture.set_head("good", 10).await;
     fixture.wait_for(DEFAULT_BRANCH, &status_path(10, "build", "state"), "success").await;
@@ -123,7 +123,7 @@ async fn oversized_metadata_is_the_failure_of_its_target() -> Done {
         let mut engine = Engine::new(fixture.db.clone(), Options::default(), vec![project()]);
         let view = engine.view();
         let engine = tokio::spawn(async move { engine.run().await });
-        // A text of a pull request.
+        // The title of a pull request.
         fixture.wait_for(DEFAULT_BRANCH, &status_path(6, "build", "state"), "failure").await;
         let text = "the metadata file me/app/pr/3/title has 1048577 bytes; the limit is 1048576";
         let description = status_path(6, "build", "description");
@@ -151,7 +151,7 @@ async fn oversized_metadata_is_the_failure_of_its_target() -> Done {
             engine.abort();
             continue;
         }
-        // Smaller files are read again.
+        // The files are read again after they have become smaller.
         let small =
             [("me/app/pr/3/title", &b"small"[..]), ("me/app/ref/heads/huge/head", head.as_bytes())];
         fixture.write(DEFAULT_BRANCH, &small).await;
@@ -220,7 +220,7 @@ async fn index_whose_entries_are_of_the_wrong_kind_is_repaired() -> Done {
     Ok(())
 }
 
-/// A link at the place of an entry is not followed.
+/// If an entry has been replaced with a link, the link is not followed.
 #[tokio::test(flavor = "multi_thread")]
 async fn link_in_the_index_is_replaced_after_a_restart() -> Done {
     let fixture = Fixture::new().await;
@@ -247,7 +247,7 @@ async fn link_in_the_index_is_replaced_after_a_restart() -> Done {
 async fn ten_thousand_refs_at_once_do_not_stop_the_engine() -> Done {
     let fixture = Fixture::new().await;
     fixture.set_head("master", 2).await;
-    // The histories of all other targets would take minutes to write.
+    // Writing the histories of all targets would take minutes.
     let options = Options { canaries: [target("master")].into(), ..Options::default() };
     let mut engine = Engine::new(fixture.db.clone(), options, vec![even_project()]);
     let engine = tokio::spawn(async move { engine.run().await });

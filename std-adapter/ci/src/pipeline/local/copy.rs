@@ -15,7 +15,7 @@ use super::git_dir::GitDir;
 const LIMITS: FileLimits = FileLimits { count: 1_000_000, bytes: 20 << 30 };
 
 /// Copies all tracked files, and all untracked files that are not ignored, to a temporary
-/// directory. If `dir` is not in a Git repository, copies all files.
+/// directory. Copies all files if `dir` is not in a Git repository.
 ///
 /// The directory of the copy has the same name as `dir`.
 pub(super) fn work_tree(dir: &Path) -> io::Result<WorkTree> {

@@ -1,4 +1,4 @@
-//! Gives a copy of a work tree the history of its repository.
+//! Makes the history of a repository available in a copy of its work tree.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::git;
 
-/// The maximum number of object directories that a repository can share with others.
+/// The maximum number of object directories that are used for one repository.
 const ALTERNATES_MAX: usize = 16;
 
-/// A git directory that contains the current commit and no other refs, like that of a worktree on
-/// the server. Its objects are shared with the repository.
+/// A git directory without branches or tags. Its `HEAD` is the current commit. Worktrees on the
+/// server are set up in the same way. The git directory shares its objects with the repository.
 pub(super) struct GitDir {
     pub(super) path: PathBuf,
     /// The directories that contain the objects.
@@ -58,7 +58,8 @@ impl GitDir {
             _ => {}
         }
         fs::write(path.join("HEAD"), format!("{head}\n"))?;
-        // `git reset` writes the index. Programs from the user's Git settings must not run.
+        // `git reset` writes the index. Programs configured in the user's Git settings must not
+        // run.
         let settings = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
         let args: Vec<&str> = settings.into_iter().chain(["reset", "--quiet"]).collect();
         run(tree, &args)?;

@@ -55,7 +55,7 @@ impl ExitStatus {
 #[derive(Debug, Clone, Default)]
 pub struct LocalOptions {
     /// The names of the steps to run. The steps that they need also run, and `when` is ignored. If
-    /// the list is empty, all steps selected by `when` for the target run.
+    /// the list is empty, `when` selects the steps to run for the target.
     pub steps: Vec<String>,
     /// The target. The default is the current branch of the repository `local/DIRECTORY`.
     pub target: Option<Target>,
@@ -64,8 +64,8 @@ pub struct LocalOptions {
     /// The number of steps that can run at the same time. The default is the number of processors.
     pub jobs: Option<NonZeroUsize>,
     /// The directory in which caches and container images are kept for later runs, for example
-    /// [`user_cache_dir`]. If this is `None` and `settings` does not set such directories, caches
-    /// have no effect and container images cannot be used.
+    /// [`user_cache_dir`]. If neither this field nor `settings` sets a directory, caches have no
+    /// effect and container images cannot be used.
     pub cache_dir: Option<PathBuf>,
     /// The resources that steps can use. Commits are trusted, so all steps can use the secrets.
     pub settings: Settings,
@@ -133,7 +133,7 @@ impl std::error::Error for LocalError {
     }
 }
 
-/// Reads a pipeline file. If `path` is a directory, reads [`FILE`] in this directory.
+/// Reads a pipeline file. If `path` is a directory, the file is [`FILE`] in this directory.
 ///
 /// # Errors
 /// Returns [`LocalError::Read`] or [`LocalError::Invalid`].
@@ -169,7 +169,7 @@ pub fn explain(path: &Path, target: &Target, base: Option<&str>) -> Result<Strin
 /// contains all tracked files, all untracked files that are not ignored, and the history.
 ///
 /// Steps that do not need each other run at the same time. If the settings do not define a pool,
-/// the steps that name it run one after the other.
+/// the steps that name it run one at a time.
 ///
 /// In the sandbox, the directories in `PATH` and the rustup toolchains are visible even if they are
 /// in the home directory, which is otherwise hidden.

@@ -33,14 +33,15 @@ pub(super) struct LocalRun<'a> {
     pub(super) dir: PathBuf,
     pub(super) target: Target,
     pub(super) settings: Arc<Settings>,
-    /// The default pool, and the pools that the settings do not define, whose capacity is 1.
+    /// The default pool and the pools that the settings do not define. Each undefined pool has a
+    /// capacity of 1.
     pub(super) pools: Pools,
     /// The artifacts of the tasks that have passed. Each task has a subdirectory.
     pub(super) artifacts: TempDir,
     pub(super) output: Mutex<&'a mut (dyn Write + Send)>,
 }
 
-/// The result of a task. The outer error is an error of writing the output.
+/// The result of a task. The outer error means that the output could not be written.
 type TaskResult = io::Result<Result<(), TaskError>>;
 
 /// A task that is running.
@@ -129,7 +130,7 @@ impl LocalRun<'_> {
         Ok(status)
     }
 
-    /// Runs a task and prints its log. The outer error is an error of writing the output.
+    /// Runs a task and prints its log. The outer error means that the output could not be written.
     async fn task(&self, task: &Arc<Task>) -> TaskResult {
         let title = format!("Step {}", task.name);
         let log = BuildLog::new(&title, self.settings.masked(), self.settings.log);
@@ -244,7 +245,8 @@ impl LocalRun<'_> {
     }
 }
 
-/// Copies the artifacts of the tasks that a task needs to a directory next to its work tree.
+/// Copies the inputs of a task to a directory next to the task's work tree. The inputs are the
+/// artifacts of the tasks that the task needs.
 fn copy_inputs(task: &Task, artifacts: &Path, copied: &WorkTree) -> io::Result<Option<TempDir>> {
     if task.inputs.is_empty() {
         return Ok(None);

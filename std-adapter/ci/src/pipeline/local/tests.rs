@@ -34,7 +34,7 @@ fn options(steps: &[&str], sandbox: bool) -> LocalOptions {
     LocalOptions { steps, settings, ..LocalOptions::default() }
 }
 
-/// Runs the pipeline and returns its status and its output with times removed.
+/// Runs the pipeline, and returns its exit status and its output without the times.
 async fn run_in(dir: &Path, options: &LocalOptions) -> (ExitStatus, Vec<String>) {
     let mut output = Vec::new();
     let status = run(dir, options, &mut output).await;
@@ -100,7 +100,8 @@ async fn independent_steps_run_at_the_same_time() -> Done {
     let (status, lines) = run_in(dir.path(), &jobs(2)).await;
     assert_eq!(status, ExitStatus::Passed, "{lines:#?}");
     assert_eq!(lines[lines.len() - 3..], ["a: passed", "b: passed", "c: passed"]);
-    // With one job, or in a pool of this name, a step starts after the other has ended.
+    // With one job, or if both steps name the same pool, one step starts only after the other has
+    // ended.
     let step =
         |name: &str| format!("[step.{name}]\nrun='mkdir {at}/busy; sleep 0.2; rmdir {at}/busy'\n");
     let alone = step("a") + &step("b");
@@ -175,7 +176,7 @@ async fn steps_can_read_the_history_but_not_change_it() -> Done {
     for line in ["a |  M tracked", "a | ?? new"] {
         assert!(lines.iter().any(|found| found == line), "{lines:#?}");
     }
-    // A clone that shares objects with another repository, a worktree of it, and a shallow clone.
+    // A clone that shares objects with its source, a worktree of that clone, and a shallow clone.
     let clone = tempfile::tempdir()?;
     let at = |name: &str| clone.path().join(name).display().to_string();
     let source = parent.path().display().to_string();

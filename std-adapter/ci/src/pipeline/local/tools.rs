@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::super::Settings;
 use crate::command::Sandbox;
 
-/// Makes hidden `PATH` directories visible, as well as the rustup toolchains, which are in the home
-/// directory. Other files in the home directory remain hidden.
+/// Makes the hidden directories in `PATH` and the rustup toolchains in the home directory visible.
+/// Other files in the home directory remain hidden.
 pub(super) fn share(
     mut settings: Settings,
     variable: impl Fn(&str) -> Option<OsString>,

@@ -81,8 +81,8 @@ fn cycles(needs: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut done = vec![false; needs.len()];
     let mut cycles = Vec::new();
     for start in 0..needs.len() {
-        // The steps from `start` to the current step, each with the position in its list of needed
-        // steps.
+        // The steps from `start` to the current step, each with the index of the next item to visit
+        // in its list of needed steps.
         let mut path = vec![(start, 0)];
         if done.get(start) != Some(&false) {
             continue;

@@ -62,7 +62,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Returns `true` if there are too many errors to collect any more. The limit is needed because
+    /// Returns `true` if no more errors can be collected. The number of errors is limited because
     /// computing the position of an error takes time proportional to the size of the file.
     fn is_full(&self) -> bool {
         self.errors.len() >= 4 * ERRORS_MAX
@@ -225,7 +225,7 @@ pub(super) fn shown(name: &str) -> String {
     format!("{}{dots}", short.escape_debug())
 }
 
-/// Returns the name with the smallest edit distance, if that distance is small.
+/// Returns the known name with the smallest edit distance to `name`, if that distance is small.
 pub(super) fn similar<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     if name.len() > 60 {
         return None;
@@ -236,8 +236,8 @@ pub(super) fn similar<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     (near.0 <= limit && near.0 < length).then_some(near.1)
 }
 
-/// Returns the number of insertions, deletions, substitutions and transpositions of adjacent
-/// characters between two strings.
+/// Returns the edit distance between two strings: the number of insertions, deletions,
+/// substitutions and transpositions of adjacent characters that turn one into the other.
 fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows = vec![(0..=to.len()).collect::<Vec<usize>>()];

@@ -45,7 +45,7 @@ pub(super) struct Defaults {
     timeout: Duration,
 }
 
-/// A step, and the positions that are needed for later checks.
+/// A step, and the positions of its name and its dependencies in the file.
 pub(super) struct ReadStep {
     pub(super) step: Step,
     pub(super) name_span: Span,

@@ -18,7 +18,7 @@ async fn a_commit_without_a_usable_file_fails_with_the_reason() -> Done {
     Ok(())
 }
 
-/// Old branches and tags can lack a pipeline, but a pull request must not remove it.
+/// An old branch or tag need not have a pipeline file, but a pull request must not remove the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_file_is_an_error_only_if_the_target_branch_has_one() -> Done {
     let file = "[step.a]\nrun='true'\n";
@@ -56,8 +56,8 @@ async fn an_endless_step_ends_at_its_time_limit() -> Done {
     Ok(())
 }
 
-/// Branch names that contain any character Git allows appear in the log, and the results have valid
-/// names.
+/// A branch name can contain any character that Git allows. The log shows the name unchanged, and
+/// the branches that contain the results have valid names.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_with_every_legal_character_are_tested() -> Done {
     let printable: String = ('!'..='~').filter(|c| !"~^:?*[\\/.".contains(*c)).collect();
@@ -115,7 +115,7 @@ async fn a_long_chain_of_steps_runs_to_its_end() -> Done {
     Ok(())
 }
 
-/// Pipelines are read and planned by terms, so both must be fast.
+/// Pipelines are read and planned by terms, so both operations must be fast.
 #[test]
 fn a_file_with_many_patterns_is_planned_quickly() -> Done {
     let pattern = "**a".repeat(80);

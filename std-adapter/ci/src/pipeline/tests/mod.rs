@@ -38,7 +38,7 @@ struct Commits {
     files: BTreeMap<usize, Files>,
     changed: Option<Vec<String>>,
     checkouts: Arc<AtomicUsize>,
-    /// The number of reads that fail for a temporary reason.
+    /// How many of the next reads fail with a temporary error.
     failures: AtomicUsize,
 }
 
@@ -165,7 +165,7 @@ impl Ci {
         self.pipelines.tests(&TestInput { target, metadata: self.metadata.clone() })
     }
 
-    /// Returns the outcomes of all tests of a target, or the pipeline's failure.
+    /// Returns the outcomes of all tests of a target, or the reason why the pipeline failed.
     async fn results(&self, target: &str) -> Result<BTreeMap<String, Outcome<String>>, String> {
         let tests = self.term(target);
         let tests = match settle(&tests).await {
@@ -255,7 +255,7 @@ async fn each_step_has_a_result_in_the_database() -> Done {
     assert!(log.contains(&format!("DATAKIT_CI_COMMIT={}\n", hash(1))));
     // The result is not specific to a target, so the commands do not see the target.
     assert!(!log.contains("DATAKIT_CI_TARGET"));
-    // Another target with the same commit and another process both use the same results.
+    // The results are also used for another target with the same commit, and by another process.
     assert_eq!(ci.results("me/app/heads/other").await?.len(), 4);
     let again = Ci::with_db(ci.db.clone(), Commits::default(), unsandboxed());
     again.set([branch("master", 1)]);
@@ -294,8 +294,8 @@ needs = 'test'
     Ok(())
 }
 
-/// An artifact of a step with secrets can contain a secret, so the caches of the steps that read it
-/// are private.
+/// An artifact of a step with secrets can contain a secret, so steps that read the artifact have
+/// private caches.
 #[tokio::test(flavor = "multi_thread")]
 async fn caches_made_from_artifacts_with_secrets_are_private() -> Done {
     let dir = tempfile::tempdir()?;
@@ -328,7 +328,7 @@ cache.d = { paths = 'kept', key = 'k' }
     Ok(())
 }
 
-/// A lost connection is not a property of the commit, so the pipeline is read again.
+/// A lost connection is not the commit's fault, so the pipeline is read again.
 #[tokio::test(start_paused = true)]
 async fn reading_a_pipeline_is_repeated_after_a_temporary_failure() -> Done {
     let source = Commits { failures: AtomicUsize::new(2), ..Commits::default() };
@@ -339,7 +339,7 @@ async fn reading_a_pipeline_is_repeated_after_a_temporary_failure() -> Done {
         panic!("the pipeline was not read")
     };
     assert_eq!(tests.len(), 1);
-    // The failure of a commit without a valid file is stored.
+    // If a commit has no valid file, the failure is stored.
     assert!(matches!(settle(&ci.term("me/app/heads/bad")).await, Outcome::Failure(_)));
     let name = format!("pipeline-me-app-of-{}", hash(2));
     assert!(ci.read(&name, "failure").await.is_some());
@@ -347,7 +347,7 @@ async fn reading_a_pipeline_is_repeated_after_a_temporary_failure() -> Done {
     Ok(())
 }
 
-/// Files that are missing in a checkout are named in the log.
+/// The log names the files that are missing from a checkout.
 #[tokio::test(flavor = "multi_thread")]
 async fn submodules_and_lfs_files_are_mentioned_in_the_log() -> Done {
     let mut source = Commits::default().with(1, "[step.a]\nrun='true'\n");

@@ -1,4 +1,4 @@
-//! A test with a real clone and the engine.
+//! A test that uses a real clone and the engine.
 
 use std::path::Path;
 use std::process::Command;

@@ -17,7 +17,7 @@ async fn pipelines_of_many_targets_are_read_again_from_the_database() -> Done {
         let began = Instant::now();
         ci.set((1..=TARGETS).map(|n| branch(&format!("b{n}"), n)));
         let terms: Vec<_> = (1..=TARGETS).map(|n| ci.term(&name(n))).collect();
-        // Starts all of them.
+        // Starts the pipelines of all targets.
         for term in &terms {
             assert!(matches!(term.evaluate().outcome, Outcome::Pending(_)));
         }

@@ -1,8 +1,8 @@
-//! Tests for what the steps of an untrusted commit must not do.
+//! Tests for the restrictions on the steps of untrusted commits.
 
 use super::*;
 
-/// A pipeline that a stranger has changed to print the secrets and fill the cache.
+/// A pipeline that a stranger has changed so that it prints the secrets and writes to the caches.
 const STRANGER: &str = "
 [step.steal]
 run = 'echo \"token=<$TOKEN> trusted=$DATAKIT_CI_TRUSTED\"; cat cached/file || true; mkdir -p cached; echo evil >cached/file'
@@ -73,7 +73,7 @@ async fn a_stranger_gets_no_secrets_and_writes_no_trusted_cache() -> Done {
     assert!(text.contains("\ntoken=<********> trusted=true\n") && !text.contains("hunter2"));
     assert!(log(&ci, "with_2dsecret", 1, "").await.contains("Stored the cache p"));
 
-    // The stranger reads the public cache, cannot change it, and does not see the private one.
+    // The stranger can read the public cache but not change it, and cannot see the private one.
     ci.set([branch("master", 4), pr(7, 3)]);
     ci.results("me/app/prs/7").await?;
     let text = log(&ci, "poison", 3, "-untrusted").await;

@@ -109,7 +109,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// Returns `false` if the headers show that the request was sent by a page from another origin. Old
-/// browsers and other programs send neither of the headers.
+/// browsers and other programs send neither header.
 fn is_same_origin(auth: &Auth, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let site = text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));

@@ -217,7 +217,7 @@ async fn change_password(
     }
     match set_password(auth, &user, form.new, false).await {
         Err(response) => response,
-        // All other sessions of the user have been ended, and this one gets a new id.
+        // The user's other sessions have ended, and this one gets a new id.
         Ok(version) => {
             info!(%user, ?address, "password changed");
             match session.log_in(user, Some(version), GithubRights::default()).await {

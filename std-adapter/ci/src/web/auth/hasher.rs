@@ -72,8 +72,8 @@ impl Hasher {
         self.run(move |shared| hash(&shared.argon2, password.as_bytes())).await
     }
 
-    /// Returns `true` if a password has the given hash. If `hash` is `None`, returns `false` after
-    /// the same amount of time.
+    /// Returns `true` if a password matches the given hash. If `hash` is `None`, the result is
+    /// `false`, but takes just as long to compute.
     ///
     /// # Errors
     /// Returns an error if too many requests are waiting or the hash is malformed.
@@ -106,7 +106,8 @@ impl Hasher {
         let permit = self.0.permits.clone().acquire_owned().await.map_err(closed)?;
         drop(waiting);
         let shared = self.0.clone();
-        // The thread holds the permit, because it continues even if the client disconnects.
+        // The thread holds the permit, because the thread keeps running even if the client
+        // disconnects.
         let work = spawn_blocking(move || {
             let result = work(&shared);
             shared.computed.fetch_add(1, Ordering::Relaxed);

@@ -5,9 +5,9 @@ const MAX_LENGTH: usize = 1024;
 
 /// Returns `path` if it is an absolute path on this server, otherwise `/`.
 ///
-/// A login link with a return path can come from anyone, so paths that a browser could interpret as
-/// the address of another server are rejected: browsers treat `//host` and `/\host` as addresses,
-/// after removing control characters.
+/// Anyone can create a login link with a return path, so a path is rejected if a browser could
+/// interpret it as the address of another server. Browsers remove control characters and then treat
+/// `//host` and `/\host` as addresses.
 pub(super) fn local_or_root(path: &str) -> &str {
     if is_local(path) { path } else { "/" }
 }

@@ -1,8 +1,8 @@
 //! Accounts: users, logins, sessions, roles and form protection.
 //!
 //! [`Auth`] holds the accounts. [`router`] serves the login and settings pages, and
-//! [`with_sessions`] adds the session to the requests of a router. A handler declares the role it
-//! requires as a parameter:
+//! [`with_sessions`] adds the session to the requests of a router. To require a role, a handler
+//! takes it as a parameter:
 //!
 //! ```
 //! # use datakit_ci::web::auth::{Auth, Builder, CsrfToken, Options, Reader, router, with_sessions};
@@ -90,7 +90,7 @@ pub struct Options {
     pub sessions: SessionsBackend,
     /// The policy for reading the pages.
     pub can_read: Policy,
-    /// The policy for cancelling and rebuilding. The local user `admin` always can do both.
+    /// The policy for cancelling and rebuilding. The local user `admin` can always do both.
     pub can_build: Policy,
     /// The addresses of proxies in front of the server. If a request comes from one of them, the
     /// client's address is read from `X-Forwarded-For`.
@@ -100,7 +100,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Creates options that allow everyone to read and only `admin` to build.
+    /// Creates options that allow everyone to read, but only `admin` to build.
     #[must_use]
     pub fn new(secrets_dir: impl Into<PathBuf>, web_url: impl Into<String>) -> Options {
         Options {
@@ -143,8 +143,8 @@ struct Origin {
 }
 
 impl Auth {
-    /// Reads the accounts. If the user `admin` does not exist, logs the one-time URL for setting up
-    /// this user.
+    /// Reads the accounts. If the user `admin` does not exist, the one-time URL for setting up this
+    /// user is logged.
     ///
     /// # Errors
     /// Returns an error if the public URL is invalid, or if a file in the secrets directory is

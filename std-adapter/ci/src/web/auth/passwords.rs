@@ -87,8 +87,8 @@ impl Passwords {
         self.users.read().keys().cloned().collect()
     }
 
-    /// Stores the hash of a user's password and returns its version. If `must_be_new` is true, the
-    /// user must not exist yet.
+    /// Stores the hash of a user's password and returns its version. If `must_be_new` is `true`,
+    /// the user must not exist yet.
     ///
     /// # Errors
     /// Returns an error if the file cannot be written. In this case, the old password remains
@@ -184,7 +184,7 @@ mod tests {
         let passwords = Passwords::open(dir.path()).unwrap();
         let admin = User::local("admin").unwrap();
         passwords.set(&admin, "old".into(), true).unwrap();
-        // Remove the directory, so writing fails even for root.
+        // Remove the directory so that writing fails even for root.
         dir.close().unwrap();
         assert!(passwords.set(&admin, "new".into(), false).is_err());
         assert_eq!(passwords.get("admin").unwrap().hash, "old");

@@ -51,8 +51,8 @@ pub(super) struct Questions {
 }
 
 impl Policy {
-    /// Decides whether a session is allowed to do something. `None` is a visitor who is not logged
-    /// in.
+    /// Decides whether the policy allows the user of a session. `None` stands for a visitor who is
+    /// not logged in.
     pub(super) fn decide(&self, session: Option<&SessionData>) -> Decision {
         match (self, session) {
             (Policy::Everyone, _) => Decision::Allowed,
@@ -98,8 +98,8 @@ fn decision(allowed: bool) -> Decision {
     if allowed { Decision::Allowed } else { Decision::Denied }
 }
 
-/// The result is `Allowed` if any policy allows the action. Otherwise, an unknown permission could
-/// still allow it.
+/// The result is `Allowed` if any policy allows the action. Otherwise, it is `Unknown` if any
+/// decision is `Unknown`, because the missing permission could allow the action.
 fn any(decisions: impl Iterator<Item = Decision>) -> Decision {
     decisions.fold(Decision::Denied, |all, one| match (all, one) {
         (Decision::Allowed, _) | (_, Decision::Allowed) => Decision::Allowed,
@@ -129,8 +129,8 @@ impl fmt::Display for Policy {
 impl FromStr for Policy {
     type Err = InvalidPolicy;
 
-    /// Parses a comma-separated list of policies. The result allows everything that any of them
-    /// allows.
+    /// Parses a comma-separated list of policies. The result allows everything that at least one of
+    /// the policies allows.
     fn from_str(text: &str) -> Result<Policy, InvalidPolicy> {
         let parts: Result<Vec<Policy>, _> =
             text.split(',').map(|part| parse(part.trim())).collect();

@@ -11,14 +11,14 @@ use super::policy::{Decision, Policy};
 use super::session::Session;
 use super::user::User;
 
-/// A visitor who is allowed to read the pages by the `can_read` policy.
+/// A visitor whom the `can_read` policy allows to read the pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reader {
     /// The user, or `None` if the visitor is not logged in.
     pub user: Option<User>,
 }
 
-/// A visitor who is allowed to cancel and rebuild by the `can_build` policy.
+/// A visitor whom the `can_build` policy allows to cancel builds and to start rebuilds.
 ///
 /// A page can use `Option<Builder>` to decide whether to show the buttons.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct CurrentUser(pub Option<User>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
     reason: DenialReason,
-    /// Whether the client is a program, which receives a status code instead of a redirect.
+    /// Whether the client is a program. A program receives a status code instead of a redirect.
     program: bool,
 }
 
@@ -106,7 +106,7 @@ impl IntoResponse for Denied {
 }
 
 /// Returns the page to show after the login. A POST request cannot be repeated after the login, so
-/// the visitor goes to the page to which the POST would have redirected.
+/// the visitor is sent to the page to which such a request redirects.
 fn page_after_login(parts: &Parts) -> String {
     let original = parts.extensions.get::<OriginalUri>();
     let uri = original.map_or(&parts.uri, |OriginalUri(uri)| uri);

@@ -43,7 +43,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let written = (|| {
-        // This file can be left over from a crash.
+        // A crash can leave this file behind.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

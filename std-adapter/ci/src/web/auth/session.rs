@@ -31,7 +31,8 @@ struct SessionState {
     id: Option<SessionId>,
     /// The session, or `None` if the visitor is not logged in.
     data: Option<SessionData>,
-    /// Whether the session store failed to respond, so it is unknown who sent the request.
+    /// Whether the session store failed to respond, in which case it is unknown who sent the
+    /// request.
     unavailable: bool,
     /// The cookie change to include in the response.
     cookie: Option<CookieChange>,
@@ -99,8 +100,8 @@ impl Session {
         Ok(id)
     }
 
-    /// Starts the session of a user with a new id, and ends the session with the old id. The id
-    /// must change, because someone else could have placed the old one in the browser.
+    /// Starts a session with a new id for a user, and ends the session with the old id. The id must
+    /// change, because someone else could have placed the old one in the browser.
     ///
     /// # Errors
     /// Returns an error if the session cannot be stored.

@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
 use subtle::ConstantTimeEq;
 
-/// The length of an encoded id, which contains 32 bytes.
+/// The length of an id, which encodes 32 bytes.
 const LENGTH: usize = 43;
 
 /// The secret value of the session cookie.
@@ -28,7 +28,7 @@ impl SessionId {
         random_token().map(SessionId)
     }
 
-    /// Parses a cookie value. Returns `None` if a server could not have sent this value.
+    /// Parses a cookie value. Returns `None` if no server could have sent this value.
     pub(super) fn parse(text: &str) -> Option<SessionId> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (text.len() == LENGTH && text.bytes().all(allowed)).then(|| SessionId(text.to_owned()))
@@ -45,8 +45,7 @@ impl SessionId {
         hex(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref())
     }
 
-    /// Derives a value that can be computed only with knowledge of the id. The value does not
-    /// reveal the id.
+    /// Derives a value that cannot be computed without the id. The value does not reveal the id.
     pub(super) fn derive(&self, purpose: &str, data: &str) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
         let mut context = hmac::Context::with_key(&key);

@@ -146,7 +146,7 @@ struct GithubForm {
     callback: String,
     web_url: String,
     api_url: String,
-    /// If present, login through GitHub is turned off.
+    /// If this is set, logins through GitHub are turned off.
     remove: Option<String>,
 }
 

@@ -28,7 +28,7 @@ async fn open_intro(
     Path(token): Path<String>,
 ) -> Response {
     let auth = session.auth();
-    // A mail client or proxy can send a HEAD request to the URL, which must not use up the token.
+    // A HEAD request, which a mail client or proxy can send to the URL, must not use up the token.
     if method != Method::GET {
         return StatusCode::NO_CONTENT.into_response();
     }

@@ -45,7 +45,7 @@ pub(super) struct LoginPage<'p> {
     pub(super) error: Option<&'p str>,
     pub(super) name: &'p str,
     pub(super) back: &'p str,
-    /// The link that starts a login through GitHub, if configured.
+    /// The link that starts a login through GitHub, or `None` if such logins are not configured.
     pub(super) github: Option<String>,
 }
 

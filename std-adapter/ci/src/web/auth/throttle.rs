@@ -12,18 +12,17 @@ use tokio::time::Instant;
 /// The number of failures that an address can have in a burst.
 const BURST_OF_ADDRESS: u32 = 10;
 
-/// The number of failures that a user can have in a burst, from all addresses.
+/// The number of failures that a user can have in a burst, counted over all addresses.
 const BURST_OF_USER: u32 = 30;
 
 /// How long it takes until one failure is forgotten.
 const FORGET: Duration = Duration::from_secs(60);
 
-/// The maximum number of addresses with failures, and also of users. When a table is full, all
-/// further addresses or users are counted together.
+/// The maximum number of entries in each of the two tables of failures, one for addresses and one
+/// for users. When a table is full, all further addresses or users are counted together.
 const MAX_ENTRIES: usize = 10_000;
 
-/// The maximum number of (user, address) pairs to remember, where the user has logged in from the
-/// address.
+/// The maximum number of (user, address) pairs to remember.
 const MAX_TRUSTED: usize = 1000;
 
 /// Counts failed logins.
@@ -34,8 +33,8 @@ pub(super) struct Throttle(Arc<Mutex<Tables>>);
 struct Tables {
     addresses: Buckets<IpAddr>,
     users: Buckets<String>,
-    /// The (user, address) pairs that have logged in, with the time of the login. Many failures
-    /// from other addresses do not lock these users out.
+    /// The pairs of a user and an address from which the user has logged in, each with the time of
+    /// the last login. Many failures from other addresses do not lock these users out.
     trusted: HashMap<(String, IpAddr), Instant>,
 }
 
@@ -84,7 +83,7 @@ impl Throttle {
 }
 
 impl Attempt {
-    /// Removes the failure, because the login succeeded.
+    /// Removes the failure after a successful login.
     pub(super) fn succeeded(self, user: &str) {
         let mut tables = self.throttle.0.lock();
         if let Some(name) = &self.user {

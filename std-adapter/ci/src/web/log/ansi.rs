@@ -32,8 +32,8 @@ enum ParserState {
     Text,
     /// After the escape character.
     Escape,
-    /// After an escape character and an intermediate character, which is followed by one more
-    /// character, as in `ESC ( B`.
+    /// After an escape character and an intermediate character, as in `ESC ( B`. One more character
+    /// follows.
     Charset,
     /// In the parameters of a control sequence, which starts with `ESC [`.
     Control(String),
@@ -60,8 +60,8 @@ impl Converter {
         Converter { style, ..Converter::default() }
     }
 
-    /// Converts a part of the text, and calls `line` with the HTML of each line that ends in this
-    /// part.
+    /// Converts the next part of the text, and calls `line` with the HTML of each line that ends in
+    /// this part.
     pub(in crate::web) fn feed(&mut self, text: &str, mut line: impl FnMut(&str)) {
         for c in text.chars() {
             if c == '\n' {
@@ -178,7 +178,7 @@ impl Converter {
                 self.state = ParserState::Control(parameters);
             }
             ' '..='?' => self.line.mark(),
-            // The sequence is broken.
+            // The sequence is malformed.
             c => self.text(c),
         }
     }
@@ -214,7 +214,8 @@ impl OutputLine {
     /// Inserts a marker for a sequence that is too long.
     fn mark(&mut self) {
         if self.chars <= LINE_MAX {
-            // This also limits the length of a line that consists only of such sequences.
+            // This also limits the length of a line that consists only of sequences that are too
+            // long.
             self.chars += SEQUENCE_MAX;
             self.html.push_str(SEQUENCE_MARK);
         }

@@ -6,7 +6,7 @@
 use super::ansi::Converter;
 use super::style::Style;
 
-/// The target length of a page in bytes. A page ends at the first end of line after this length.
+/// The target length of a page in bytes. A page ends at the first line break after this length.
 pub(in crate::web) const PAGE: u64 = 128 << 10;
 
 /// The maximum length of a page in bytes. If a line is longer, the page ends in the middle of the

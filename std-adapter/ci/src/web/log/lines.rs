@@ -8,8 +8,8 @@ use super::index::PageStart;
 use crate::web::html::escape;
 use crate::web::time;
 
-/// Appends a line with its number, which links to the line on the page `url`. If `url` is empty, it
-/// links to the current page.
+/// Appends a line with its number, which links to this line on the page at `url`. If `url` is
+/// empty, the number links to the line on the current page.
 pub(in crate::web) fn push_line(html: &mut String, number: u64, url: &str, line: &str) {
     // The line feed is inside the element, because between two elements it would show up as an
     // empty line. Writing to a string never fails.
@@ -30,14 +30,14 @@ struct BuildCommand {
 /// Converts the lines of a page to HTML. The output of each command becomes a `details` element.
 pub(in crate::web) struct Page<'u> {
     html: String,
-    /// The lines outside steps that have not been added to `html` yet.
+    /// Lines that are outside steps and have not been added to `html` yet.
     lines: String,
     step: Option<BuildCommand>,
     url: &'u str,
 }
 
 impl<'u> Page<'u> {
-    /// Converts a page. Each line number links to the line on the page `url`.
+    /// Converts a page. Each line number links to its line on the page at `url`.
     pub(in crate::web) fn convert(start: &PageStart, url: &'u str, text: &str) -> String {
         let mut page = Page { html: String::new(), lines: String::new(), step: None, url };
         let mut converter = Converter::new(start.style);

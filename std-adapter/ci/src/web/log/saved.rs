@@ -21,8 +21,8 @@ const CHUNK: usize = 1 << 20;
 /// The maximum number of logs that are indexed or searched at the same time.
 const SCANS_MAX: usize = 2;
 
-/// The number of logs whose indexes and durations are cached. The index of a 100 MB log takes about
-/// 30 KB.
+/// The maximum number of logs whose indexes and durations are cached. The index of a 100 MB log
+/// takes about 30 KB.
 const INDEXES_MAX: usize = 256;
 
 /// The number of bytes to search for timestamps at each end of a log.
@@ -79,13 +79,13 @@ impl ReadableLog {
                 break;
             }
             offset += whole as u64;
-            // Yield, so a long log does not block other requests.
+            // Yield, so that a long log does not block other requests.
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    /// Converts a page, up to the offset `limit`, to HTML. Line numbers link to the page `url`.
+    /// Converts a page, up to the offset `limit`, to HTML. Line numbers link to the page at `url`.
     pub(in crate::web) async fn page(
         &self,
         index: &Index,

@@ -9,7 +9,7 @@ use super::saved::ReadableLog;
 /// The maximum number of lines in a result.
 const FOUND_MAX: usize = 200;
 
-/// The maximum number of characters to show of each line.
+/// The maximum number of characters to show for each line.
 const SHOWN_MAX: usize = 300;
 
 /// A line that contains the search text.
@@ -29,7 +29,7 @@ pub(in crate::web) struct SearchResult {
     pub(in crate::web) stopped: Option<u64>,
 }
 
-/// Searches the lines after the line `after` for a string. The search is not case-sensitive.
+/// Searches the lines after line number `after` for a string. The search is not case-sensitive.
 pub(in crate::web) async fn search(
     source: &ReadableLog,
     index: &Index,

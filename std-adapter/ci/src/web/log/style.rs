@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The style of a character. It is displayed as a list of CSS classes.
+/// The style of a character. Its `Display` implementation writes a list of CSS classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::web) struct Style {
     foreground: Option<Colour>,

@@ -44,7 +44,7 @@ struct TailEvent {
     text: Bytes,
 }
 
-/// The state of a tail that is visible to its viewers.
+/// The part of a tail's state that its viewers can see.
 #[derive(Debug, Default)]
 struct Kept {
     events: VecDeque<TailEvent>,
@@ -67,7 +67,7 @@ pub(in crate::web) struct TailPosition {
 }
 
 impl TailPosition {
-    /// Returns the position of a viewer that has received the lines up to an offset.
+    /// Returns the position of a viewer that has received all lines up to the offset `end`.
     pub(in crate::web) fn at(end: u64) -> TailPosition {
         TailPosition { end, ..TailPosition::default() }
     }
@@ -115,7 +115,7 @@ impl Tail {
     pub(in crate::web) async fn catch_up(&self) {
         let len = self.log.len() as u64;
         let mut progress = self.progress.subscribe();
-        // This ends at the latest when the log is complete.
+        // The wait ends when the log is complete, if not earlier.
         let _ = progress.wait_for(|progress| progress.done || progress.read >= len).await;
     }
 
@@ -171,7 +171,7 @@ impl Tail {
         }
     }
 
-    /// Adds events for a part of the log. `incomplete` is the length of the incomplete last line.
+    /// Adds events for part of the log. `incomplete` is the length of the incomplete last line.
     fn add(&self, part: &str, converter: &mut Converter, incomplete: &mut u64) {
         let (mut offset, mut number) = {
             let mut index = self.index.lock();

@@ -109,8 +109,8 @@ struct TestRun {
     duration: Option<Duration>,
 }
 
-/// Finds the runs of each test in part of a history, which starts with the newest commit. The runs
-/// are in chronological order.
+/// Finds the runs of each test in part of a history. The commits of a history are sorted from
+/// newest to oldest, but the runs are in chronological order.
 fn runs(entries: &[HistoryEntry]) -> BTreeMap<String, Vec<TestRun>> {
     let mut runs: BTreeMap<String, Vec<TestRun>> = BTreeMap::new();
     // The state of each test: the source commit, the status, and the start of the pending run.

@@ -28,7 +28,7 @@ struct ListPage {
     targets: Vec<TargetRow>,
     /// The number of targets that match the filter.
     total: usize,
-    /// The targets that cannot be read, and the reasons.
+    /// The targets that cannot be read, each with the reason.
     unreadable: Vec<(String, String)>,
     previous: Option<String>,
     next: Option<String>,

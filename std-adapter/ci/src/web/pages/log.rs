@@ -25,15 +25,15 @@ const SEARCH_MAX: usize = 200;
 pub(in crate::web) struct LogQuery {
     /// A page number.
     page: Option<usize>,
-    /// The number of a line on the page to show.
+    /// The number of a line. The page that contains this line is shown.
     line: Option<u64>,
     /// A string to search for.
     q: Option<String>,
     /// The line after which the search starts.
     after: Option<u64>,
-    /// If present, the log is downloaded.
+    /// If this is set, the log is downloaded.
     raw: Option<String>,
-    /// If present, the lines after this offset are sent as events.
+    /// If this is set, the lines after this offset are sent as events.
     events: Option<u64>,
 }
 
@@ -51,7 +51,8 @@ pub(in crate::web) struct LogView {
 }
 
 impl LogView {
-    /// Reads a page of a complete log. `page` uses the index to select a page.
+    /// Reads a page of a complete log. `page` receives the index of the log and returns the number
+    /// of the page.
     pub(in crate::web) async fn saved(
         state: &WebState,
         (branch, commit): (&str, &str),
@@ -120,7 +121,8 @@ struct LogPage {
     log: LogView,
     query: String,
     found: Option<SearchResult>,
-    /// The path for the button: rebuild for a complete log, cancel for a live log.
+    /// The path of the button's request, which rebuilds the branch if the log is complete and
+    /// cancels the build if the log is live.
     action: String,
     /// The page to show after the action.
     live_url: String,

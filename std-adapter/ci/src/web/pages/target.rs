@@ -65,7 +65,7 @@ struct CommitPage {
     repo: String,
     hash: String,
     targets: Vec<TargetRow>,
-    /// Earlier results: the target names and URLs.
+    /// The name and URL of each target that has earlier results for the commit.
     earlier: Vec<(String, String)>,
 }
 
@@ -287,7 +287,7 @@ async fn logs(
         None => LogView::live(state, &row.branch, true, last).await,
     };
     let view = match view {
-        // The log could have been pruned.
+        // The log may have been pruned.
         Some(Err(Error::NotFound)) | None => None,
         Some(view) => Some(view?),
     };

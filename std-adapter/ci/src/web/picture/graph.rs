@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::term::{Explanation, Logs, State};
 
-/// The maximum number of nodes in a picture. More would be unreadable.
+/// The maximum number of nodes in a picture. A picture with more nodes is unreadable.
 const NODES_MAX: usize = 150;
 
 /// How many times the nodes of all layers are sorted.
@@ -27,7 +27,7 @@ pub(super) struct GraphNode {
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     pub(super) nodes: Vec<GraphNode>,
-    /// Pairs of nodes, the second of which depends on the first.
+    /// Pairs of nodes. The second node of each pair depends on the first.
     pub(super) edges: Vec<(usize, usize)>,
     /// The number of nodes that do not fit.
     pub(super) left_out: usize,
@@ -84,7 +84,7 @@ impl Graph {
 
     fn place(&mut self) {
         // The children of a node can have lower numbers if they were added for another parent, so
-        // the layers are computed repeatedly until they no longer change. This ends, because the
+        // the layers are computed repeatedly until they no longer change. The loop ends because the
         // graph has no cycles.
         for _ in 0..self.nodes.len() {
             let mut changed = false;
@@ -155,7 +155,7 @@ impl Graph {
         self.nodes.get(number).map(|node| node.layer)
     }
 
-    /// Returns the average row of the neighbours, in thousandths.
+    /// Returns the average row of the neighbours, in thousandths of a row.
     fn average_row(&self, number: usize, of_children: bool) -> usize {
         let neighbours = self.edges.iter().filter_map(|(from, to)| match of_children {
             true => (*to == number).then_some(*from),

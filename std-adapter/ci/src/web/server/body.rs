@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body with a time limit and a size limit. The time starts when the body is first read.
+/// A body with a time limit and a size limit. The time limit starts when the body is first read.
 pub(super) struct LimitedBody {
     body: Limited<Incoming>,
     time: Duration,

@@ -27,7 +27,7 @@ struct RequestCountersInner {
     /// The number of responses with each status code, starting at [`MIN_CODE`].
     codes: Vec<AtomicU64>,
     in_progress: AtomicU64,
-    /// The total time between requests and the start of their responses, in microseconds.
+    /// The total time from each request to the start of its response, in microseconds.
     micros: AtomicU64,
 }
 

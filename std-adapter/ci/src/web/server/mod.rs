@@ -72,15 +72,14 @@ pub async fn serve(
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 22;
 
-/// Returns the first byte sent by the client without consuming it.
+/// Returns the first byte sent by the client, but does not consume the byte.
 async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
     let mut byte = [0];
     let count = stream.peek(&mut byte).await?;
     Ok(byte.first().copied().filter(|_| count > 0))
 }
 
-/// Responds to a client that does not use TLS with a message to use it. Visitors often forget the
-/// `https://`.
+/// Asks a client that connected without TLS to use TLS. Visitors often forget the `https://`.
 async fn ask_for_tls(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     // Read the request first; otherwise, the client would not see the response.
     let _count = stream.read(&mut [0; 8192]).await?;

@@ -12,7 +12,7 @@ fn check(path: &str, html: &str) {
     {
         assert!(!html.contains(forbidden), "{path} contains {forbidden}: {html}");
     }
-    // Attributes whose names start with `on` would be event handlers.
+    // Attributes whose names start with `on` are event handlers.
     for tag in html.split('<').skip(1).filter_map(|rest| rest.split_once('>')) {
         let mut quoted = false;
         let outside: String = tag

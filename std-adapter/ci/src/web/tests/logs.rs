@@ -86,7 +86,7 @@ async fn live_log_is_shown_before_it_ends() {
     assert!(page.contains("action=\"/cancel/run-of-unit?redirect="), "{page}");
     let target = site.page("/me/app/ref/heads/master").await;
     assert!(target.contains(&format!("data-events=\"{events}\"")), "{target}");
-    // The stream contains the lines that follow those on the page, and ends when the build ends.
+    // The stream begins after the last line on the page, and ends when the build ends.
     let request = Request::get(&events).body(Body::empty()).unwrap();
     let response = site.router.clone().oneshot(request).await.unwrap();
     let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());
@@ -106,6 +106,6 @@ async fn live_log_is_shown_before_it_ends() {
     assert!(body.ends_with("event: end\ndata:\n\n"), "{body}");
     let live = site.get("/log/live/run-of-unit").await;
     assert_eq!(live.status, StatusCode::TEMPORARY_REDIRECT);
-    // A page that was loaded before the log ended requests events after the log has ended.
+    // A page that was loaded before the log ended can request the events after the end.
     assert_eq!(site.page(&events).await, "event: end\ndata:\n\n");
 }

@@ -45,7 +45,7 @@ struct Script {
     waits: bool,
 }
 
-/// Builds a test's scripts.
+/// A builder that runs the scripts of the tests.
 #[derive(Clone)]
 struct Scripts {
     scripts: Arc<HashMap<String, Script>>,
@@ -109,7 +109,7 @@ impl Drop for Site {
     }
 }
 
-/// A site's tests: their names and scripts.
+/// The names and scripts of a site's tests.
 type Tests = Vec<(&'static str, Script)>;
 
 fn repo() -> Repo {
@@ -307,7 +307,7 @@ impl Browser {
     }
 }
 
-/// Returns the first attribute after `name` whose value starts with `start`.
+/// Returns the first attribute value that follows `name` and starts with `start`.
 fn attribute(html: &str, name: &str, start: &str) -> String {
     let values = html.split(name).skip(1).filter_map(|rest| rest.split_once('"'));
     let found = values.map(|(value, _)| value).find(|value| value.starts_with(start));

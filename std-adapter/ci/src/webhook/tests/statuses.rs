@@ -62,7 +62,7 @@ async fn changed_statuses_are_events() {
     let webhooks = start(vec![config(&url)]);
     let mut watcher = StatusWatcher::new(webhooks.clone(), DEFAULT_BRANCH, "ci/datakit");
     let steps = async {
-        // When the watcher reports this status, it has read the branch.
+        // Once the watcher reports this status, it must have read the branch.
         let probe = async {
             for state in [Pending, Success].into_iter().cycle() {
                 fixture.commit([status("ci/datakit/probe", state, "probe")], []).await;
@@ -92,7 +92,7 @@ async fn changed_statuses_are_events() {
         result = watcher.run(&fixture.db) => panic!("the watch ended: {result:?}"),
         () = steps => {}
     }
-    // The watch can skip a state that is quickly replaced.
+    // The watcher can miss a state that is quickly replaced.
     let texts = fake.descriptions();
     for text in ["not ours", "before"] {
         assert!(!texts.iter().any(|found| found == text), "{texts:?}");
@@ -107,7 +107,7 @@ async fn changed_statuses_are_events() {
     assert_eq!(failed["url"], "https://ci/x");
     assert_eq!(find("overall")["test"], Value::Null);
 
-    // A status changes while the connection is lost.
+    // Change a status while the connection is lost.
     let before = fake.0.requests.lock().len();
     fixture.commit([status("ci/datakit/build", Success, "repaired")], []).await;
     tokio::select! {

@@ -268,7 +268,8 @@ async fn a_conflict_at_the_commit_leaves_the_transaction_open() {
 #[tokio::test]
 async fn a_failed_fetch_reports_the_reason() {
     let served = Served::start().await;
-    // In 9P2000.u, an error reply has no room for the whole reason. In 9P2000.L, it has no text.
+    // In 9P2000.u, an error reply is too short to contain the whole reason. In 9P2000.L, an error
+    // reply contains no text.
     for dialect in [Dialect::Unix, Dialect::Linux] {
         let db = served.in_dialect(dialect).await;
         let error = db.fetch("/nonexistent/repository", "master").await.unwrap_err().to_string();

@@ -18,7 +18,7 @@ const HASH: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
 type Make = dyn Fn(&[u8]) -> Entry + Send + Sync;
 
-/// A directory in which files with any name can be created, but no file can be removed.
+/// A directory in which any file can be created but no file can be removed.
 struct Making(Dir, Box<Make>);
 
 impl Making {

@@ -145,7 +145,8 @@ impl Leaf for RwFile {
     }
 }
 
-/// An open file. Large content is read on a blocking thread, and copied there before it is changed.
+/// An open file. Large content is read on a blocking thread. Before the first change, it is also
+/// copied on a blocking thread.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,

@@ -39,7 +39,7 @@ pub(super) struct InodeTable {
 /// An inode table entry, which records the state of one name in a directory.
 #[derive(Default)]
 struct NameEntry {
-    /// The inode number, if a node was created with or moved to this name. Otherwise, the inode
+    /// The inode number, if a node was created with this name or moved to it. Otherwise, the inode
     /// number is derived from the name.
     number: Option<u64>,
     /// The modification time, if the node has changed.
@@ -54,7 +54,7 @@ pub(super) struct Inode {
     pub(super) rw: Weak<RwTree>,
     pub(super) number: u64,
     pub(super) is_dir: bool,
-    /// The location in the tree, which changes only while the [`InodeTable`] is locked.
+    /// The inode's location in the tree. It changes only while the [`InodeTable`] is locked.
     location: Mutex<InodeLocation>,
     /// The file-tree entry that represents the inode, if one is in use.
     entry: Mutex<Option<WeakEntry>>,

@@ -2,8 +2,8 @@
 //!
 //! An open file refers to an inode, not to a name. A file that was removed or replaced continues to
 //! exist without a name while a client has it open. A new file with the same name is a different
-//! file. When a reset or a merge replaces the tree, existing files take on their content in the new
-//! tree. A file that does not exist in the new tree is removed.
+//! file. When a reset or a merge replaces the tree, the content of each existing file is replaced
+//! with its content in the new tree. A file that does not exist in the new tree is removed.
 
 mod dir;
 mod file;
@@ -26,7 +26,7 @@ use crate::{Database, Id};
 use datakit_server::clock::now;
 use datakit_server::tree::Entry;
 
-/// The tree of a transaction and its inodes.
+/// A transaction's tree and the inodes in that tree.
 pub(super) struct RwTree {
     database: Database,
     transaction: Arc<Transaction>,

@@ -1,4 +1,4 @@
-//! Finds the lowest common ancestors of commits, as `git merge-base --all` does.
+//! Finds the lowest common ancestors of two commits, as `git merge-base --all` does.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -113,9 +113,9 @@ struct Walk<'o> {
 
 /// The priority of a commit in the queue: its time, its number of marks, and the order in which it
 /// was queued. The newest commit is taken from the queue first. Among commits with the same time,
-/// the one with the most marks is taken first, so that stale commits are recognized early. If these
-/// also have the same number of marks, the one that was queued first is taken first, so that the
-/// walk advances evenly on both sides.
+/// the one with the most marks is taken first, so that stale commits are recognized early. Among
+/// commits that also have the same number of marks, the one that was queued first is taken first,
+/// so that the walk advances evenly on both sides.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! Lists the history of a commit and finds the common ancestors of commits.
+//! Lists the history of a commit and finds the common ancestors of two commits.
 
 mod log;
 mod merge_base;

@@ -34,8 +34,8 @@ struct Bases<'o> {
 }
 
 impl Bases<'_> {
-    /// Merges the trees of several commits. None of the commits may be an ancestor of another one
-    /// in the list.
+    /// Merges the trees of several commits. No commit in the list may be an ancestor of another
+    /// one.
     fn merged(&mut self, bases: Vec<Id>) -> Result<Option<Tree>> {
         let Some((first, others)) = bases.split_first() else { return Ok(None) };
         if let Some(tree) = self.done.get(&bases) {

@@ -20,7 +20,7 @@ pub enum ConflictKind {
     RemovedAndChanged,
     /// Both sides created the file, with different content or modes.
     MadeTwice,
-    /// Each side changed the file in a different way.
+    /// Both sides changed the file, in different ways.
     ChangedTwice,
 }
 

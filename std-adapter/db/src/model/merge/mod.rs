@@ -85,9 +85,9 @@ impl Merge<'_> {
         ours: &TreeDir,
         theirs: &TreeDir,
     ) -> Result<()> {
-        // Inside a directory that both sides have, a file on one side can conflict with a directory
-        // on the other side even if one side has not changed. If only one side has the directory,
-        // no such conflict is possible.
+        // If both sides have the directory, compare its entries even if one side has not changed
+        // it, because a file on one side can conflict with a directory on the other side. If only
+        // one side has the directory, no such conflict is possible.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());

@@ -108,8 +108,8 @@ fn merges_large_and_deep_directories() {
     assert_eq!(merge(&objects, &base, &changed, &base).unwrap().tree, changed);
 }
 
-/// Changed directories are written, dropped and compared recursively. To avoid a stack overflow,
-/// their depth must be limited.
+/// Changed directories are written, dropped and compared recursively, so their depth must be
+/// limited to avoid a stack overflow.
 #[test]
 fn refuses_depth_before_the_stack_overflows() {
     let deeper = |levels: usize| {

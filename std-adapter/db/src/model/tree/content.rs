@@ -60,8 +60,8 @@ impl FileContent {
         }
     }
 
-    /// Returns a mutable reference to the bytes and charges them to `space`. If the content is a
-    /// blob, loads it into memory first.
+    /// Returns a mutable reference to the bytes and charges them to `space`. A blob is first loaded
+    /// into memory.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the blob is missing or cannot be read. Returns
@@ -96,7 +96,7 @@ impl FileContent {
         }
     }
 
-    /// Returns the hash of the content, even if it is not in the store.
+    /// Returns the hash of the content, even if the content is not in the store.
     ///
     /// # Errors
     /// Returns [`Error::NoMemory`] if there is not enough memory for a copy. Returns

@@ -65,7 +65,7 @@ impl TreeNode {
         TreeNode::File(TreeFile { mode, content: FileContent::of(&content.into()) })
     }
 
-    /// Returns the mode that the node has as a tree entry.
+    /// Returns the mode of the node's entry in its parent tree.
     #[must_use]
     pub fn mode(&self) -> EntryMode {
         match self {
@@ -107,7 +107,7 @@ impl TreeDir {
         Ok(list)
     }
 
-    /// Calls `see` with each entry, in the byte order of the names.
+    /// Calls `see` with each entry, sorted by the bytes of the names.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if the directory is missing from the store or cannot be read.
@@ -154,8 +154,8 @@ impl TreeDir {
         }
     }
 
-    /// Returns approximately how many bytes of memory uncommitted names use, and the total length
-    /// of uncommitted files. Both numbers include all subdirectories.
+    /// Returns the approximate number of bytes of memory used by uncommitted names, and the total
+    /// length of uncommitted files. Both numbers include all subdirectories.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];
@@ -191,7 +191,8 @@ impl TreeDir {
         }
     }
 
-    /// Encodes the directory and everything below it, as [`Tree::write`](super::Tree::write) does.
+    /// Encodes the directory and everything below it, in the same way as
+    /// [`Tree::write`](super::Tree::write).
     ///
     /// # Errors
     /// Returns [`Error::NoMemory`] if there is not enough memory for a copy of a file. Returns

@@ -86,7 +86,7 @@ impl EditedDir {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
 
-    /// Calls `see` with each entry, in the byte order of the names.
+    /// Calls `see` with each entry, in bytewise order of the names.
     pub(crate) fn each(&self, see: &mut dyn FnMut(&Name, TreeNode)) {
         let before = self.before.by_name();
         let mut before =
@@ -100,7 +100,7 @@ impl EditedDir {
         before.for_each(|entry| see(&entry.name, TreeNode::of(entry)));
     }
 
-    /// Encodes the directory and everything below it, as [`TreeDir::write`] does.
+    /// Like [`TreeDir::write`], encodes the directory and everything below it.
     pub(crate) fn write(&self, batch: &mut NewObjects) -> Result<(Id, Object)> {
         let mut changed = Vec::with_capacity(self.changes.len());
         for (name, node) in self.changed() {

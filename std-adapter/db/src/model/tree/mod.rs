@@ -141,8 +141,8 @@ impl Tree {
         empty
     }
 
-    /// Creates a directory at `path` and any missing parent directories. If there is a file at
-    /// `path` or at the path of a parent, returns `false` and creates nothing.
+    /// Creates a directory at `path` and any missing parent directories. Returns `false` without
+    /// creating anything if there is a file at `path` or at the path of one of its ancestors.
     ///
     /// # Errors
     /// Returns [`Error::TooDeep`] if the path has too many components. Returns [`Error::Broken`] if
@@ -164,8 +164,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// Returns approximately how many more bytes of memory the parent directories use after the
-    /// node at `path` has been changed.
+    /// Returns the approximate number of additional bytes of memory that the parent directories use
+    /// once the node at `path` has been changed.
     ///
     /// # Errors
     /// Returns [`Error::Broken`] if a directory cannot be read.

@@ -15,7 +15,7 @@ use gix_ref::FullName;
 /// Reads the settings of the repository at `dir`.
 ///
 /// The user's and the system's settings are ignored, so that the server behaves the same for all
-/// users and on all machines. Files that the settings include are ignored too.
+/// users and on all machines. Files included by the repository's settings are ignored too.
 pub(super) fn of_repository(dir: &Path) -> Result<File> {
     let mut config = read([(Source::Local, dir.join("config"))])?;
     if is_set(&config, "extensions.worktreeConfig", false) {
@@ -24,8 +24,8 @@ pub(super) fn of_repository(dir: &Path) -> Result<File> {
     Ok(config)
 }
 
-/// Reads the settings that `git` uses in the repository at `dir`: those of the system, the user,
-/// the repository and the environment.
+/// Reads the system, user, repository and environment settings that `git` uses in the repository at
+/// `dir`.
 pub(super) fn of_user(dir: &Path) -> Result<File> {
     let location = |source: Source| source.storage_location(&mut |name| env::var_os(name));
     let sources = [Source::System, Source::Git, Source::User];
@@ -50,14 +50,15 @@ pub(super) fn is_set(config: &File, key: &str, default: bool) -> bool {
     config.boolean(key).ok().flatten().unwrap_or(default)
 }
 
-/// Reads files, in ascending order of precedence. Ignores files that are missing or cannot be read.
+/// Reads configuration files, which must be in ascending order of precedence. Ignores files that
+/// are missing or cannot be read.
 fn read(files: impl IntoIterator<Item = (Source, PathBuf)>) -> Result<File> {
     let mut files = files.into_iter().map(|(source, path)| Metadata::from(source).at(path));
     let found = File::from_paths_metadata_buf(&mut files, &mut Vec::new(), false, options())?;
     Ok(found.unwrap_or_default())
 }
 
-/// Returns options for reading files without the files that they include.
+/// Returns options for reading configuration files without following their includes.
 fn options() -> Options<'static> {
     Options { ignore_io_errors: true, ..Options::default() }
 }

@@ -18,8 +18,8 @@ pub enum Fsync {
     /// Syncs files and directories. No acknowledged commit is lost in a power failure.
     #[default]
     All,
-    /// Syncs files before they are renamed to their final names, as `git` does. The latest commits
-    /// can be lost in a power failure, but no commit is ever left incomplete.
+    /// Like `git`, syncs files before they are renamed to their final names. The latest commits can
+    /// be lost in a power failure, but no commit is ever left incomplete.
     Files,
     /// Syncs nothing. After a power failure, the latest commits can be lost, and branches can point
     /// to missing objects.
@@ -166,8 +166,8 @@ impl FilePolicy {
 }
 
 impl Sharing {
-    /// Parses the value of `core.sharedRepository` as `git` does. The value can be a word, a
-    /// number, or a mode in octal.
+    /// Parses the value of `core.sharedRepository` in the same way as `git`. The value can be a
+    /// word, a number, or a mode in octal.
     fn parse(text: &str) -> Option<Sharing> {
         match text.to_ascii_lowercase().as_str() {
             "umask" | "false" | "no" | "off" | "0" | "" => return Some(Sharing::Umask),
@@ -190,8 +190,9 @@ impl Sharing {
     }
 }
 
-/// Adds search permission to a directory for everyone who has read permission. If the group has
-/// access, also adds the setgid bit, so that new files inherit the directory's group.
+/// Returns a directory's mode with search permission added for everyone who has read permission. If
+/// the group has access, the setgid bit is added too, so that new files inherit the directory's
+/// group.
 fn directory_mode(mode: u32) -> u32 {
     let mode = mode | (mode & 0o444) >> 2;
     if mode & 0o060 == 0 { mode } else { mode | 0o2000 }

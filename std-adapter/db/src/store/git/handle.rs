@@ -1,4 +1,4 @@
-//! A pool of handles for one repository.
+//! A pool of handles to one repository.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -11,8 +11,8 @@ use super::object_lookup::retry_while_repacking;
 use super::repository::Repository;
 use crate::Result;
 
-/// A pool of handles for threads that use a repository. An idle handle keeps the data that it has
-/// read from disk, so the next thread does not have to read the data again.
+/// A pool from which threads take handles to a repository. An idle handle keeps the data that it
+/// has read from disk, so the next thread does not have to read the data again.
 pub(super) struct HandlePool {
     repository: Mutex<Repository>,
     idle: Mutex<Vec<IdleHandle>>,
@@ -26,7 +26,8 @@ struct IdleHandle {
     loose: LooseWriter,
 }
 
-/// A handle that a thread has taken from the pool. Dropping it returns it to the pool.
+/// A handle that a thread has taken from the pool. Dropping the `PooledHandle` returns it to the
+/// pool.
 pub(super) struct PooledHandle<'p> {
     pool: &'p HandlePool,
     inner: Option<IdleHandle>,
@@ -47,8 +48,8 @@ impl HandlePool {
     }
 
     fn create(&self) -> IdleHandle {
-        // Read the generation before the repository. Otherwise, a handle to the old repository
-        // could be tagged with the new generation and stay in the pool.
+        // Read the generation before cloning the repository. Otherwise, a handle to the old
+        // repository could be tagged with the new generation and stay in the pool.
         let generation = self.generation.load(Ordering::Acquire);
         let repository = self.repository.lock().clone();
         let loose = LooseWriter::new(repository.objects_dir());

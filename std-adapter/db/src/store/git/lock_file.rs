@@ -28,15 +28,15 @@ pub(super) struct LockFile {
 /// An error returned by [`LockFile::acquire`].
 #[derive(Debug)]
 pub(super) enum LockError {
-    /// This path is a file, but a directory is required.
+    /// There is a file at this path, but a directory is required.
     NotADirectory(PathBuf),
-    /// Another program held the lock file at this path until the deadline.
+    /// Another program still held the lock file at this path when the deadline passed.
     Timeout(PathBuf),
     /// A system call failed.
     Io(io::Error),
 }
 
-/// A series of retries with increasing delays until a deadline.
+/// Schedules retries with increasing delays until a deadline.
 pub(super) struct Backoff {
     deadline: Instant,
     pause: Duration,
@@ -108,8 +108,8 @@ impl LockFile {
         }
     }
 
-    /// Releases the lock by renaming the lock file to its target. If the target's path is a
-    /// directory that contains only empty directories, removes that directory first.
+    /// Releases the lock by renaming the lock file to its target. If the target's path is occupied
+    /// by a directory that contains only empty directories, that directory is removed first.
     pub(super) fn commit(&mut self, deadline: Instant) -> io::Result<()> {
         let mut backoff = Backoff::until(deadline);
         loop {

@@ -112,7 +112,7 @@ impl LooseWriter {
         write()
     }
 
-    /// Writes and syncs objects. Adds the directories that must be synced afterwards to `dirs`.
+    /// Writes and syncs objects. Adds to `dirs` the directories that must be synced afterwards.
     fn write_batch(
         &self,
         policy: &FilePolicy,
@@ -167,7 +167,7 @@ impl LooseWriter {
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
         match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
-            // The object directory does not exist, because no object was ever written to it or
+            // The object directory does not exist, because no object has ever been written to it or
             // because `git gc` has packed all of its objects.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
                 policy.create_dir(dir)?;
@@ -208,8 +208,8 @@ pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the I/O error that caused a gix error. If the cause is not an I/O error, returns one
-/// with the same text as the gix error.
+/// Returns the I/O error that caused a gix error. Any other gix error is converted to an I/O error
+/// with the same text.
 fn io_cause(error: &gix_error::Error) -> io::Error {
     match error.downcast_any_ref::<io::Error>() {
         Some(cause) => io::Error::new(cause.kind(), cause.to_string()),

@@ -32,7 +32,7 @@ use crate::{Error, Id, Result};
 const MAX_LOOKUPS: u32 = 64;
 
 /// The minimum age at which a modification time is reliable enough to detect changes. A more recent
-/// one is unreliable, because the file system's clock ticks only every few milliseconds and a
+/// modification time is unreliable: the file system's clock ticks only every few milliseconds, so a
 /// second change within the same tick leaves the modification time unchanged.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 

@@ -90,7 +90,7 @@ impl<'p> PackedRefsLock<'p> {
         Ok(PackedRefsLock { path, policy, _lock: lock })
     }
 
-    /// Removes the refs in `remove` and sets the ref in `set`, atomically. Does not rewrite the file
+    /// Atomically removes the refs in `remove` and sets the ref in `set`. Does not rewrite the file
     /// if no refs change.
     pub(super) fn change(&self, remove: &[&[u8]], set: Option<(&[u8], Id)>) -> io::Result<()> {
         let text = match fs::read(&self.path) {
@@ -134,7 +134,8 @@ impl<'p> PackedRefsLock<'p> {
     }
 }
 
-/// Parses the content of `packed-refs`. Returns the rewritten file's header and each ref's lines.
+/// Parses the content of `packed-refs`. Returns the header to use when the file is rewritten, and
+/// the lines of each ref.
 fn parse(text: &[u8]) -> io::Result<(String, RefLines<'_>)> {
     let invalid = |line: &[u8]| {
         io::Error::new(

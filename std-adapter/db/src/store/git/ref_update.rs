@@ -39,8 +39,8 @@ impl Refs<'_> {
     /// its expected commit.
     ///
     /// The `write` function must store the objects and sync the files that it receives. These files
-    /// are the lock files with the new values of the refs. If any branch is not at its expected
-    /// commit, `write` is not called.
+    /// are the lock files, which contain the new values of the refs. If any branch is not at its
+    /// expected commit, `write` is not called.
     pub(super) fn update(
         &self,
         updates: &[RefUpdate<'_>],
@@ -234,7 +234,7 @@ impl Refs<'_> {
     }
 
     /// Removes refs and their reflogs. The caller must hold the locks on the refs, unless nothing
-    /// else uses them.
+    /// else uses the refs.
     pub(super) fn remove_all(&self, names: &[&[u8]], deadline: Instant) -> Result<()> {
         if names.is_empty() {
             return Ok(());
@@ -262,8 +262,8 @@ impl Refs<'_> {
     fn remove_loose(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            // Ignore the error if the ref has no loose file, because it may be packed. There can
-            // even be a directory at the path of a packed ref.
+            // Ignore the error if the ref has no loose file, because the ref may be packed. There
+            // can even be a directory at the path of a packed ref.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
                 Err(Error::io(name.as_bstr(), error))
             }

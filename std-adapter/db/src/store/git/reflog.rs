@@ -66,7 +66,7 @@ fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
 }
 
 impl Refs<'_> {
-    /// Adds an entry to the reflog of ref `name`, which is about to change.
+    /// Adds an entry to the reflog of the ref `name` before the ref changes.
     pub(super) fn log_update(
         &self,
         name: &[u8],
@@ -89,8 +89,8 @@ impl Refs<'_> {
         self.log(new, Some(head), head, || (reason.signature(), message.into()))
     }
 
-    /// Appends an entry to the reflog of a ref. If `HEAD` points to the ref, also appends the entry
-    /// to the reflog of `HEAD`.
+    /// Appends an entry to the reflog of a ref. If `HEAD` points to the ref, the entry is also
+    /// appended to the reflog of `HEAD`.
     fn log(
         &self,
         name: &[u8],
@@ -120,7 +120,7 @@ impl Refs<'_> {
         own.into_iter().chain(head).try_for_each(|mut log| log.write_all(&line))
     }
 
-    /// Returns which refs get a new reflog when they are updated.
+    /// Determines which refs get a new reflog when they are updated.
     fn new_logs(&self) -> WriteReflog {
         let (config, key) = (self.repository.config(), "core.logAllRefUpdates");
         if config.string(key).is_some_and(|value| value.eq_ignore_ascii_case(b"always")) {
@@ -130,8 +130,8 @@ impl Refs<'_> {
         if is_set(config, key, has_work_tree) { WriteReflog::Normal } else { WriteReflog::Disable }
     }
 
-    /// Opens the reflog of a ref, or creates it if the configuration requires one. Returns `None`
-    /// if there is no reflog.
+    /// Opens the reflog of a ref, creating it if it is missing and the configuration requires it.
+    /// Returns `None` if there is no reflog.
     fn open_log(&self, logs: &Path, path: &Path, name: &[u8]) -> io::Result<Option<File>> {
         let create = match self.new_logs() {
             WriteReflog::Disable => false,
@@ -145,8 +145,8 @@ impl Refs<'_> {
             Err(_) if !create => Ok(None),
             Err(error) => {
                 if error.kind() == io::ErrorKind::IsADirectory {
-                    // The path of the reflog is a directory that contains only empty directories.
-                    // Such directories are left behind when branches are removed.
+                    // The reflog's path may be occupied by a directory that contains only empty
+                    // directories. Such directories are left behind when branches are removed.
                     remove_empty_dirs(path);
                 }
                 self.policy.create_dir(logs)?;

@@ -192,7 +192,7 @@ impl Refs<'_> {
     }
 
     /// Returns the name of the ref that prevents the creation of `name`. For example, `a` and `a/b`
-    /// cannot coexist. Ignores ref `except`, which is about to be removed.
+    /// cannot coexist. Ignores the ref `except`, which is about to be removed.
     pub(super) fn conflicting_ref(
         &self,
         name: &[u8],
@@ -223,7 +223,7 @@ fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     slashes.skip(2).filter_map(|at| name.get(..at))
 }
 
-/// Returns the sorted names of the files below a directory, with `prefix` added to each name.
+/// Returns the sorted names of the files below a directory, with `prefix` prepended to each name.
 /// Leaves out lock files.
 fn loose_names(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
     let (mut names, mut dirs) = (Vec::new(), vec![(dir.to_owned(), prefix.to_vec())]);
@@ -247,7 +247,8 @@ fn is_ref_name(name: &[u8]) -> bool {
 }
 
 /// Returns whether an error indicates that a loose ref does not exist. This is the case if the file
-/// is missing, a parent directory is a file, or the ref's path is a directory.
+/// is missing, if there is a file in place of a parent directory, or if there is a directory at the
+/// ref's path.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

@@ -48,8 +48,8 @@ impl Refs<'_> {
         self.forget_remotes(|name| name.trim_end_matches('+') == remote)
     }
 
-    /// Removes the refs of remotes left behind by killed servers. The names of such remotes have
-    /// the form `datakit-PID-NUMBER`.
+    /// Removes the refs of remotes left behind by killed servers. Servers name their remotes
+    /// `datakit-PID-NUMBER`.
     pub(super) fn forget_stale_remotes(&self) -> Result<()> {
         let is_number =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -16,7 +16,7 @@ use super::config;
 use crate::{Error, Result};
 
 /// The maximum number of packs. While another program repacks the repository, both the old and the
-/// new packs count.
+/// new packs count towards this limit.
 const MAX_PACKS: u16 = 4096;
 
 /// A handle to an open repository. Only one thread can use a handle at a time.
@@ -67,7 +67,7 @@ impl Repository {
         self.objects.store_ref().path()
     }
 
-    /// Opens the commit-graph. Returns `None` if there is none or if the settings disable it.
+    /// Opens the commit-graph. Returns `None` if it does not exist or if the settings disable it.
     pub(super) fn commit_graph(&self) -> gix_error::Result<Option<gix_commitgraph::Graph>> {
         if !config::is_set(&self.config, "core.commitGraph", true) {
             return Ok(None);
@@ -108,7 +108,7 @@ fn write_files(dir: &Path) -> io::Result<()> {
     write("HEAD", "ref: refs/heads/master\n")
 }
 
-/// Returns the settings of a new repository on a file system.
+/// Returns the settings for a new repository on a file system with these capabilities.
 fn new_config(file_system: &Capabilities) -> String {
     let Capabilities { precompose_unicode, ignore_case, executable_bit, symlink } = file_system;
     format!(

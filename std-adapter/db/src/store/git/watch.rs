@@ -77,8 +77,8 @@ impl RefPaths {
         let Ok(event) = event else { return Some(RefChanges::Any) };
         match event.kind {
             _ if event.need_rescan() => return Some(RefChanges::Any),
-            // Ignore read events, because the watcher reads the branches itself and would trigger
-            // itself in an endless loop.
+            // Ignore read events, because the watcher reads the branches itself and would otherwise
+            // trigger itself in an endless loop.
             EventKind::Access(_) => return None,
             // Report a possible change to every branch, because files may have been created in a
             // new directory before it was watched.
@@ -112,7 +112,7 @@ struct Poller {
 }
 
 impl Poller {
-    /// Calls `changed` until the sender is dropped.
+    /// Calls `changed` after events and at regular intervals until the sender is dropped.
     fn run(&self, events: &Receiver<RefChanges>) {
         let start = Instant::now();
         let (mut last_full, mut last_poll) = (start, start);

@@ -1,4 +1,4 @@
-//! Updates the work trees in which a branch is checked out, as `git` does with
+//! Updates the work trees in which a branch is checked out, in the same way as `git` with
 //! `receive.denyCurrentBranch=updateInstead`.
 //!
 //! Updating only the branch would leave the index out of date, and the next `git commit` in the
@@ -45,7 +45,7 @@ enum BranchUse {
     Bisected,
 }
 
-/// An update to a work tree that accompanies an update to its branch.
+/// A work tree update that accompanies an update to the work tree's branch.
 #[derive(Debug)]
 pub(super) struct WorkTreeUpdate {
     git_dir: PathBuf,
@@ -97,8 +97,9 @@ impl Refs<'_> {
         (bisected && tree.git_dir.join("BISECT_LOG").exists()).then_some(BranchUse::Bisected)
     }
 
-    /// Returns the branch to which a work tree's `HEAD` points. If the branch is symbolic, also
-    /// returns the branches to which it points. If `HEAD` is detached, the result is empty.
+    /// Returns the branch to which a work tree's `HEAD` points. If the branch is symbolic, the
+    /// result also contains the branches to which it points. If `HEAD` is detached, the result is
+    /// empty.
     fn head_chain(&self, tree: &WorkTree) -> Vec<Vec<u8>> {
         let text = fs::read(tree.git_dir.join("HEAD")).unwrap_or_default();
         let mut chain: Vec<Vec<u8>> = Vec::new();
@@ -113,7 +114,7 @@ impl Refs<'_> {
         chain
     }
 
-    /// Returns the updates to work trees that must accompany an update to a branch.
+    /// Returns the work tree updates that must accompany an update to a branch.
     ///
     /// # Errors
     /// Returns [`Error::Refused`] if a work tree does not allow the branch to be updated.
@@ -269,8 +270,8 @@ impl WorkTreeUpdate {
         })
     }
 
-    /// Returns an error whose message states the reason before the path. The end of a long message
-    /// does not fit into a 9P error reply.
+    /// Returns an error whose message states the reason before the path, because the end of a long
+    /// message may not fit into a 9P error reply.
     fn refusal(&self, reason: &str, failure: &str) -> Error {
         let texts = [reason, failure].into_iter().filter(|text| !text.is_empty());
         let text = texts.collect::<Vec<_>>().join(": ");

@@ -49,7 +49,7 @@ impl Committer {
         Ok(Self { drivers, ready, made: 0 })
     }
 
-    /// Repeatedly commits a new version of `path` for the duration `length`. Returns the combined
+    /// Repeatedly commits a new version of `path` until `length` has elapsed. Returns the combined
     /// rate of all clients, in commits per second.
     pub(crate) fn rate(&mut self, length: Duration, path: &str) -> Res<f64> {
         let (begin, before) = (Instant::now(), self.made);

@@ -90,8 +90,8 @@ pub(crate) fn enter_mount_namespace() {
     }
 }
 
-/// Runs a program and discards its standard output. If the program fails, returns its standard
-/// error output as the error.
+/// Runs a program and discards its standard output. If the program fails, the returned error is its
+/// standard error output.
 fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Res<()> {
     let done = Command::new(program).args(args).output().map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!("{program} is not installed"),

@@ -37,9 +37,9 @@ impl Watchers {
         Ok(watchers)
     }
 
-    /// Calls `change`, which makes a commit and returns the time at which it was acknowledged.
-    /// Returns the delay between the acknowledgment and the delivery of the new head for each
-    /// connection. If the delivery precedes the acknowledgment, the delay is zero.
+    /// Calls `change`, which makes a commit and returns the time at which it was acknowledged. For
+    /// each connection, returns the delay between the acknowledgment and the delivery of the new
+    /// head. If the delivery precedes the acknowledgment, the delay is zero.
     pub(crate) fn after(&mut self, change: impl FnOnce() -> Res<Instant>) -> Res<Vec<Duration>> {
         let acknowledged = change()?;
         let came = self.wait()?;

@@ -43,7 +43,7 @@ enum Fsync {
     /// Both the server and `git` sync object files and branch files.
     Files,
     /// Both the server and `git` sync object files and branch files. The server also syncs
-    /// directories, as it does by default. `git` cannot sync directories.
+    /// directories, which it does by default. `git` cannot sync directories.
     All,
 }
 
@@ -117,8 +117,8 @@ impl DbRow {
         DbRow { name, ours, beside, ratio, budget: "", passed: false }
     }
 
-    /// Summarizes the rates measured in each round. The row passes if the median of the ratios
-    /// between the two rates is at least `must`.
+    /// Summarizes the rates measured in each round. The row passes if the median ratio of the first
+    /// rate to the second is at least `must`.
     fn rates(
         name: &'static str,
         rounds: &[(f64, f64)],
@@ -219,7 +219,7 @@ impl Bench<'_> {
 
     /// Reads 1 KiB blobs under `snapshots/HASH/ro`. Each blob requires a walk, an open, a read and
     /// a clunk. If only one blob is in flight at a time, the client sends all four messages
-    /// together, so each blob takes one round trip, as it does with `git`.
+    /// together, so each blob takes one round trip, as with `git`.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -258,7 +258,7 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
     }
 
-    /// Measures the delay from the reply to a commit until 1000 connections have received the new
+    /// Measures the time from the reply to a commit until 1000 connections have received the new
     /// head. Each connection reads the head from `head.live`.
     fn live(&self, name: &'static str) -> Res<DbRow> {
         const WATCHERS: usize = 1000;

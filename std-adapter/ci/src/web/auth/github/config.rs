@@ -17,7 +17,7 @@ pub(in crate::web::auth) struct GithubConfig {
     pub(in crate::web::auth) client_secret: String,
     /// The URL to which GitHub redirects users after the login.
     pub(in crate::web::auth) callback: String,
-    /// The root URL of the GitHub web site.
+    /// The root URL of the GitHub website.
     #[serde(default = "default_web_url")]
     pub(in crate::web::auth) web_url: String,
     /// The root URL of the GitHub API.
@@ -45,7 +45,7 @@ impl GithubConfig {
         }
     }
 
-    /// Reads the content of the file.
+    /// Parses the content of `github.json`.
     ///
     /// # Errors
     /// Returns an error message if the content is malformed or if logins cannot work with these
@@ -59,7 +59,7 @@ impl GithubConfig {
     /// Checks that logins can work with these settings.
     ///
     /// # Errors
-    /// Returns the reason if they cannot.
+    /// Returns an error message if they cannot.
     pub(in crate::web::auth) fn check(&self) -> Result<(), String> {
         for (name, text) in [("client id", &self.client_id), ("client secret", &self.client_secret)]
         {

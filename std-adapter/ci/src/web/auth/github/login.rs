@@ -87,7 +87,8 @@ fn authorize_url(
     let challenge = PkceCodeChallenge::from_code_verifier_sha256(&state.verifier(&id));
     let client = client(config)?;
     let mut request = client.authorize_url(|| CsrfToken::new(sealed)).set_pkce_challenge(challenge);
-    // GitHub has no scope for reading private repositories. The token is dropped after the login.
+    // GitHub has no scope that grants read-only access to private repositories. The token is
+    // dropped after the login.
     if !questions(session).repos.is_empty() {
         request = request.add_scope(Scope::new("repo".to_owned()));
     }

@@ -21,11 +21,11 @@ const IDLE: Duration = Duration::from_secs(24 * 3600);
 /// The maximum lifetime of a local user's session after the login.
 pub(super) const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The maximum lifetime of a GitHub user's session. It is shorter because GitHub permissions are
-/// read only at login.
+/// The maximum lifetime of a GitHub user's session. It is shorter than the lifetime of other
+/// sessions, because GitHub permissions are read only at login.
 const GITHUB_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// Where sessions are stored. The default is memory.
+/// Where sessions are stored. By default, they are kept in memory.
 ///
 /// ```
 /// # use datakit_ci::web::auth::SessionsBackend;
@@ -64,7 +64,7 @@ impl FromStr for SessionsBackend {
         }
         let mut url = redis::parse_redis_url(text).ok_or(InvalidBackend)?;
         let client = redis::Client::open(url.clone()).map_err(|_| InvalidBackend)?;
-        // The URL of a socket can contain the password in the query.
+        // The URL of a Unix socket can contain the password in its query.
         url.set_query(None);
         if url.password().is_some() {
             url.set_password(Some("***")).map_err(|()| InvalidBackend)?;

@@ -22,15 +22,16 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// A Redis client with a single connection.
 pub(in crate::web::auth) struct Redis {
     client: Client,
-    /// The URL for error messages.
+    /// The URL to show in error messages.
     url: String,
-    /// The connection. `None` if it has to be opened first.
+    /// The connection, or `None` if it has not been opened yet or has been closed.
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
 impl Redis {
     pub(super) fn new(server: &RedisServer) -> Redis {
-        // `redis` uses the TLS provider of the process. The call fails if one is already installed.
+        // `redis` uses the TLS provider of the process. The call fails if a provider is already
+        // installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Redis {
             client: server.client.clone(),
@@ -87,7 +88,7 @@ impl Redis {
     }
 
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        // `call` limits the time.
+        // `call` enforces a time limit.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         self.client.get_multiplexed_async_connection_with_config(&config).await

@@ -168,8 +168,8 @@ async fn an_error_of_redis_is_reported_with_the_address() {
     assert!(error.unwrap_err().to_string().starts_with("redis+unix:///nonexistent/redis.sock: "));
 }
 
-/// The root certificates are a setting of the process, so the test starts itself with this variable
-/// to connect.
+/// The name of an environment variable. The root certificates are set for a whole process, so the
+/// test connects from a new process, to which it passes the URL in this variable.
 const URL: &str = "DATAKIT_CI_TEST_REDIS";
 
 #[tokio::test]

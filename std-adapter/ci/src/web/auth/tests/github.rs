@@ -22,7 +22,7 @@ struct Fake {
     codes: Mutex<HashMap<String, String>>,
     /// The paths of calls that were made with a token.
     calls: Mutex<Vec<String>>,
-    /// Responses that override the default ones of the token endpoint and the API.
+    /// Responses that replace the default responses of the token endpoint and the API.
     broken: Mutex<Option<(StatusCode, String)>>,
 }
 

@@ -13,7 +13,7 @@ use super::*;
 use crate::web::server::{Limits, serve};
 use crate::web::tls::Tls;
 
-/// A client with one cookie that opens a new connection for each request.
+/// A client that keeps one cookie and opens a new connection for each request.
 struct Client {
     address: SocketAddr,
     connector: TlsConnector,

@@ -27,7 +27,7 @@ async fn the_one_time_url_works_in_one_browser_only() {
     let wrong = first.get("/auth/intro/wrong").await;
     assert_eq!(wrong.status, StatusCode::FORBIDDEN);
     assert_eq!(first.get("/auth/setup").await.status, StatusCode::FORBIDDEN);
-    // A HEAD request, such as for a link preview, does not use up the link.
+    // A HEAD request, for example one sent for a link preview, does not use up the link.
     let head = second.send(Request::head(&intro), String::new()).await;
     assert_eq!(head.status, StatusCode::NO_CONTENT);
     assert_eq!(first.get(&intro).await.location(), "/auth/setup");

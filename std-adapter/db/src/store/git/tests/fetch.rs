@@ -274,8 +274,8 @@ fn a_slow_server_does_not_time_out() {
 /// packs.
 const WITH_PACK_HOOK: &str = "git -c uploadpack.packObjectsHook=$here/hook upload-pack $there/.git";
 
-/// Makes the remote send the output of `script` instead of a pack. After a file named `good` has
-/// been created, the remote sends packs again.
+/// Makes the remote send the output of `script` instead of a pack. Once a file named `good` exists,
+/// the remote sends packs again.
 fn replace_pack(pair: &SshPair, script: &str) {
     let good = pair.here.0.join("good");
     let script = format!("if [ -e {} ]; then exec \"$@\"; fi\n{script}", good.display());

@@ -1,4 +1,4 @@
-//! Tests for changes to packs, alternates, refs, and the list of shallow commits while a store has
+//! Tests in which packs, alternates, refs, or the list of shallow commits change while a store has
 //! the repository open.
 
 use super::*;
