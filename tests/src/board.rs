@@ -295,7 +295,7 @@ impl Board {
     }
 
     /// Waits for `time` and returns, in order, the numbers of the exceptions and interrupts that
-    /// the processor takes during the wait. The number of interrupt N is N + 16.
+    /// the processor takes during the wait. Interrupt N has the exception number N + 16.
     ///
     /// # Panics
     /// Panics if QEMU cannot write its log.

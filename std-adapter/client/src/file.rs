@@ -181,7 +181,7 @@ impl File {
     }
 
     /// Reads one page of the listing of an open directory, starting at `offset`. Returns the page's
-    /// entries and the offset of the next page, or `None` at the end of the directory.
+    /// entries and the offset of the next page. Returns `None` at the end of the directory.
     ///
     /// A listing begins at offset 0 and continues at the offset that the previous read returned. In
     /// 9P2000.L, a listing can also continue after any [`DirEntry`], at the offset in its `next`

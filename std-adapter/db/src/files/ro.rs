@@ -17,7 +17,7 @@ use datakit_server::tree::{
     BoxFuture, Directory, Entry, EntryList, Leaf, Listing, OpenBytes, OpenLeaf, ready,
 };
 
-use super::stored_listing::StoredListing;
+use super::stored_listing::{EntrySource, StoredListing};
 
 /// A function that returns the tree to show and, if known, the tree's modification time. The
 /// function is called on every access.
@@ -104,10 +104,10 @@ impl RoTree {
 struct RoDir(Arc<DirRef>);
 
 /// The location of a directory, shared by the directory's entries.
-pub(super) struct DirRef {
+struct DirRef {
     database: Database,
     lookup: Lookup,
-    pub(super) path: Vec<u8>,
+    path: Vec<u8>,
     /// The inode number of the directory.
     number: u64,
     attributes: Attributes,
@@ -123,7 +123,7 @@ struct Attributes {
 }
 
 impl DirRef {
-    pub(super) fn objects(&self) -> &ObjectCache {
+    fn objects(&self) -> &ObjectCache {
         self.database.objects()
     }
 
@@ -164,23 +164,18 @@ impl DirRef {
         }
     }
 
-    /// Returns the entry for a node. Reads no objects below the node. A missing object therefore
-    /// affects only clients that read it. Returns `None` for a submodule and for a name that
-    /// exceeds the maximum file name length.
-    pub(super) fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
-        let (_, number) = self.kind_and_number(&name, node.mode())?;
-        match node {
-            TreeNode::Submodule(_) => None,
-            TreeNode::Dir(dir) => {
-                let place = self.below(&name, &dir, number);
-                Some(Entry::dir_with_ino(name, number, RoDir(Arc::new(place))))
-            }
-            TreeNode::File(file) => Some(self.file(name, file, number)),
-        }
+    fn file(self: &Arc<DirRef>, name: NodeName, file: TreeFile, number: u64) -> Entry {
+        let link = file.mode == EntryMode::Link;
+        let lookup = match &self.lookup {
+            Lookup::Found(_) => FileLookup::Found(file),
+            Lookup::Path(..) => FileLookup::ByName,
+        };
+        Entry::file_with_ino(name.clone(), number, RoFile { dir: self.clone(), name, lookup, link })
     }
+}
 
-    /// Returns the file type and the inode number of an entry, or `None` if it is not shown.
-    pub(super) fn kind_and_number(&self, name: &[u8], mode: EntryMode) -> Option<(FileType, u64)> {
+impl EntrySource for Arc<DirRef> {
+    fn kind_and_number(&self, name: &[u8], mode: EntryMode) -> Option<(FileType, u64)> {
         let (kind, letter) = match mode {
             _ if name.len() > NAME_MAX => return None,
             EntryMode::Submodule => return None,
@@ -191,13 +186,17 @@ impl DirRef {
         Some((kind, inode_numbers::hash_of_child(self.number, letter, name)))
     }
 
-    fn file(self: &Arc<DirRef>, name: NodeName, file: TreeFile, number: u64) -> Entry {
-        let link = file.mode == EntryMode::Link;
-        let lookup = match &self.lookup {
-            Lookup::Found(_) => FileLookup::Found(file),
-            Lookup::Path(..) => FileLookup::ByName,
-        };
-        Entry::file_with_ino(name.clone(), number, RoFile { dir: self.clone(), name, lookup, link })
+    /// Reads no objects below the node, so a missing object affects only clients that read it.
+    fn entry(&self, name: NodeName, node: TreeNode) -> Option<Entry> {
+        let (_, number) = self.kind_and_number(&name, node.mode())?;
+        match node {
+            TreeNode::Submodule(_) => None,
+            TreeNode::Dir(dir) => {
+                let place = self.below(&name, &dir, number);
+                Some(Entry::dir_with_ino(name, number, RoDir(Arc::new(place))))
+            }
+            TreeNode::File(file) => Some(self.file(name, file, number)),
+        }
     }
 }
 
@@ -226,7 +225,11 @@ impl Directory for RoDir {
     fn open(&self) -> BoxFuture<'_, Box<dyn Listing>> {
         Box::pin(async {
             let listing: Box<dyn Listing> = match self.0.dir()? {
-                TreeDir::Stored(id) => Box::new(StoredListing::new(&self.0, id)?),
+                TreeDir::Stored(id) => {
+                    let entries = self.0.objects().tree(id);
+                    let entries = entries.map_err(|error| error.at(&self.0.path))?;
+                    Box::new(StoredListing::new(self.0.clone(), entries))
+                }
                 TreeDir::Edited(_) => Box::new(EntryList::from(self.list().await?)),
             };
             Ok(listing)

@@ -2,39 +2,42 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Id as QidId, NAME_MAX};
+use datakit_core::vfs::{FileType, Id, NAME_MAX};
 use datakit_server::tree::{Entry, Listing};
 
-use super::ro::DirRef;
-use crate::Id;
-use crate::model::tree::TreeNode;
+use crate::model::tree::{Name, TreeNode};
 use crate::model::tree_entry::{EntryMode, TreeEntry};
 use crate::model::tree_text::TreeEntries;
 
+/// A directory that can create the entries of its listing.
+pub(super) trait EntrySource: Send + Sync {
+    /// Returns the file type and the inode number of an entry. Returns `None` for a submodule and
+    /// for a name that exceeds the maximum file name length, because these are not shown.
+    fn kind_and_number(&self, name: &[u8], mode: EntryMode) -> Option<(FileType, u64)>;
+
+    /// Creates the entry for a node, or returns `None` if the node is not shown.
+    fn entry(&self, name: Name, node: TreeNode) -> Option<Entry>;
+}
+
 /// The entries of a stored directory, sorted by the bytes of their names. The listing shares the
 /// decoded tree with the cache.
-pub(super) struct StoredListing {
-    dir: Arc<DirRef>,
+pub(super) struct StoredListing<D> {
+    dir: D,
     entries: Arc<TreeEntries>,
     /// The indices of the entries that are shown.
     order: Box<[u32]>,
 }
 
-impl StoredListing {
-    /// Lists the tree `id`, which is the current content of `dir`.
-    ///
-    /// # Errors
-    /// Returns [`Error::Broken`](crate::Error::Broken) if the tree is missing from the store or
-    /// cannot be read.
-    pub(super) fn new(dir: &Arc<DirRef>, id: Id) -> crate::Result<StoredListing> {
-        let entries = dir.objects().tree(id).map_err(|error| error.at(&dir.path))?;
+impl<D: EntrySource> StoredListing<D> {
+    /// Lists `entries`, the current content of `dir`.
+    pub(super) fn new(dir: D, entries: Arc<TreeEntries>) -> StoredListing<D> {
         let is_shown =
             |entry: &TreeEntry| entry.mode != EntryMode::Submodule && entry.name.len() <= NAME_MAX;
         let shown = (0..).zip(entries.iter()).filter(|(_, entry)| is_shown(entry));
         let mut order: Vec<(u32, &TreeEntry)> = shown.collect();
         TreeEntries::sort_by_name(&mut order, |(_, entry)| entry);
         let order = order.into_iter().map(|(index, _)| index).collect();
-        Ok(StoredListing { dir: dir.clone(), entries, order })
+        StoredListing { dir, entries, order }
     }
 
     fn get(&self, index: usize) -> Option<&TreeEntry> {
@@ -42,12 +45,12 @@ impl StoredListing {
     }
 }
 
-impl Listing for StoredListing {
-    fn describe(&self, index: usize, with: &mut dyn FnMut(&[u8], QidId)) {
+impl<D: EntrySource> Listing for StoredListing<D> {
+    fn describe(&self, index: usize, with: &mut dyn FnMut(&[u8], Id)) {
         if let Some(entry) = self.get(index)
             && let Some((kind, ino)) = self.dir.kind_and_number(&entry.name, entry.mode)
         {
-            with(&entry.name, QidId { ino, kind, version: 0 });
+            with(&entry.name, Id { ino, kind, version: 0 });
         }
     }
 

@@ -51,8 +51,8 @@ struct CacheState {
 
 type ValueCache = Cache<Id, CachedValue, Weight>;
 
-/// A value in a cache. Each cache contains values of one kind. All caches have the same type,
-/// because the cache's code would otherwise be compiled once for each kind.
+/// A value in a cache. Each cache contains values of one kind. All caches share one type, because
+/// the cache's code would otherwise be compiled once for each kind of value.
 #[derive(Clone)]
 enum CachedValue {
     Tree(Arc<TreeEntries>),
