@@ -16,7 +16,7 @@ use crate::{Database, Error, Id, Result};
 /// fails only if another program changes the branch at the same time.
 const MAX_RETRIES: u32 = 1000;
 
-/// What a commit does if the branch has moved since the transaction began.
+/// The policy for a commit to a branch that has moved since the transaction began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MergePolicy {

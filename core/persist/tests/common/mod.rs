@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// What the flash contains after a power cut has interrupted an operation.
+/// The damage that a power cut causes in the flash when it interrupts an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damage {
     /// An interrupted erase has erased the first bytes of the page. No word is partly written.

@@ -123,8 +123,8 @@ fn transfer<const OPENS: usize, const TEXT: usize>(
     poll_fn(move |cx| poll_transfer(files, open, &mut waiting, cx, transfer.reborrow()))
 }
 
-/// What a transfer is waiting for: an event from a file, or the completion of a request started by
-/// an [`AsyncFile`](crate::vfs::AsyncFile).
+/// A transfer that is waiting for an event from a file, or for the completion of a request started
+/// by an [`AsyncFile`](crate::vfs::AsyncFile).
 #[derive(Default)]
 struct WaitingTransfer {
     waiter: Waiter,

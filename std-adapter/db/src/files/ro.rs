@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, FileType, NAME_MAX, Name, OpenMode, Result, Time};
+use datakit_core::vfs::{Error, FileStat, FileType, Name, OpenMode, Result, Time};
 
 use crate::model::commit::Commit;
 use crate::model::object_cache::ObjectCache;
@@ -17,7 +17,7 @@ use datakit_server::tree::{
     BoxFuture, Directory, Entry, EntryList, Leaf, Listing, OpenBytes, OpenLeaf, ready,
 };
 
-use super::stored_listing::{EntrySource, StoredListing};
+use super::stored_listing::{EntrySource, StoredListing, is_shown};
 
 /// A function that returns the tree to show and, if known, the tree's modification time. The
 /// function is called on every access.
@@ -175,20 +175,21 @@ impl DirRef {
 }
 
 impl EntrySource for Arc<DirRef> {
-    fn kind_and_number(&self, name: &[u8], mode: EntryMode) -> Option<(FileType, u64)> {
+    fn kind_and_number(&self, name: &[u8], mode: EntryMode) -> (FileType, u64) {
         let (kind, letter) = match mode {
-            _ if name.len() > NAME_MAX => return None,
-            EntryMode::Submodule => return None,
             EntryMode::Dir => (FileType::Dir, b'D'),
             EntryMode::Link => (FileType::Symlink, b'L'),
-            EntryMode::Normal | EntryMode::Exec => (FileType::File, b'F'),
+            _ => (FileType::File, b'F'),
         };
-        Some((kind, inode_numbers::hash_of_child(self.number, letter, name)))
+        (kind, inode_numbers::hash_of_child(self.number, letter, name))
     }
 
     /// Reads no objects below the node, so a missing object affects only clients that read it.
     fn entry(&self, name: NodeName, node: TreeNode) -> Option<Entry> {
-        let (_, number) = self.kind_and_number(&name, node.mode())?;
+        if !is_shown(&name, node.mode()) {
+            return None;
+        }
+        let (_, number) = self.kind_and_number(&name, node.mode());
         match node {
             TreeNode::Submodule(_) => None,
             TreeNode::Dir(dir) => {

@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Create, CreateKind, Error, NAME_MAX, Name, Result, Time};
+use datakit_core::vfs::{Create, CreateKind, Error, Name, Result, Time};
 
 use super::file::RwFile;
 use super::inodes::Inode;
 use super::{RwTree, entry, file_mode, gone, home, remove};
 use crate::files::ro::DIRECTORY;
+use crate::files::stored_listing::is_shown;
 use crate::model::tree::{TreeFile, TreeNode, join};
 use crate::model::tree_entry::EntryMode;
 use datakit_server::clock::now;
@@ -35,11 +36,7 @@ impl RwDir {
             .dir(objects, &path)?
             .list(objects)
             .map_err(|error| error.at(&path))?;
-        // Hide names that exceed the maximum file name length.
-        let can_be_shown = |name: &[u8], node: &TreeNode| {
-            name.len() <= NAME_MAX && !matches!(node, TreeNode::Submodule(_))
-        };
-        let shown = list.iter().filter(|(name, node)| can_be_shown(name, node));
+        let shown = list.iter().filter(|(name, node)| is_shown(name, node.mode()));
         let inodes: Vec<_> = shown
             .map(|(name, node)| {
                 names.inode(&self.0, &join(&path, name), name, matches!(node, TreeNode::Dir(_)))
