@@ -7,7 +7,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Lit, LitStr, RangeLimits, Result, Type, UnOp};
 
-use crate::kind::{Leaf, Shape, ValueType};
+use crate::value_type::{Leaf, Shape, ValueType};
 
 /// Converts a value, such as a default, to a constant expression.
 ///

@@ -7,8 +7,8 @@ use syn::{Attribute, Error, Expr, Ident, Result, Type, Visibility};
 
 use crate::attributes::{ContainerAttributes, ParamAttributes};
 use crate::constant::{Bounds, Number, single, value};
-use crate::kind::{Leaf, Shape, ValueType};
 use crate::names::{Name, description};
+use crate::value_type::{Leaf, Shape, ValueType};
 
 /// The maximum number of digits in a step.
 const STEP_MAX: i128 = u16::MAX as i128;

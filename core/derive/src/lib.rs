@@ -5,11 +5,11 @@ mod attributes;
 mod choice;
 mod constant;
 mod field;
-mod kind;
 mod names;
 mod params;
 #[cfg(test)]
 mod tests;
+mod value_type;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};

@@ -2,8 +2,12 @@
 //! parameter, and a [`Param`] is the file through which clients read and set it. The type of the
 //! value implements [`ParamType`].
 //!
-//! To add a parameter type, implement [`ParamType`] for the type of its value. To add a parameter,
-//! put a [`Param`] into a [`Dir`](crate::vfs::Dir).
+//! To add a parameter, put a [`Param`] into a [`Dir`](crate::vfs::Dir). To add a parameter type,
+//! implement [`ParamType`] for the type of its value, and add the type to:
+//!
+//! - `core/derive/src/value_type.rs`, so that the derive macro recognizes it
+//! - `core/docs/params.schema.json` and `core/docs/parameters.md`, which describe the schema
+//! - `std-adapter/client/src/params/schema.rs`, so that clients check values before they send them
 
 mod array;
 mod boolean;
@@ -20,9 +24,9 @@ mod mac;
 mod number;
 mod option;
 mod outer;
+mod param_type;
 mod parameter;
 mod proposed;
-mod types;
 mod value;
 
 use core::fmt;
@@ -40,9 +44,9 @@ pub use ipv4::Ipv4;
 pub use line::Line;
 pub use mac::Mac;
 pub use outer::{Checked, Outer, Unchecked};
+pub use param_type::{Number, ParamType, Step};
 pub use parameter::Parameter;
 pub use proposed::{Proposed, Rule};
-pub use types::{Number, ParamType, Step};
 pub use value::Value;
 pub(super) use value::wait_for_change;
 
