@@ -3,6 +3,7 @@
 mod config;
 mod discover;
 mod file_policy;
+mod fsync;
 mod handle;
 mod lock_file;
 mod loose_writer;
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 use gix_object::{Find, FindHeader};
 
-pub use file_policy::Fsync;
+pub use fsync::Fsync;
 
 use super::{CommitGraph, RefChanges, RefUpdate, Store, WatchGuard};
 use crate::model::identity::Identity;

@@ -11,7 +11,8 @@ use gix_hash::Kind::Sha1;
 use gix_object::Write;
 use gix_odb::loose::Store;
 
-use super::file_policy::{FilePolicy, sync_all};
+use super::file_policy::FilePolicy;
+use super::fsync::sync_all;
 use crate::model::object::{Object, object_id};
 use crate::{Error, Id, Result};
 

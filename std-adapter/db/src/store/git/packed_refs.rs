@@ -13,7 +13,8 @@ use bstr::ByteSlice;
 use gix_ref::packed::Buffer;
 use parking_lot::Mutex;
 
-use super::file_policy::{FilePolicy, sync_dir};
+use super::file_policy::FilePolicy;
+use super::fsync::sync_dir;
 use super::lock_file::{LockError, LockFile, with_suffix};
 use crate::Id;
 

@@ -12,7 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::file_policy::{FilePolicy, sync_dir};
+use super::file_policy::FilePolicy;
+use super::fsync::sync_dir;
 use super::loose_writer::STAGING_PREFIX;
 use super::refs::Refs;
 use super::repository::read_config;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
 
-use super::file_policy::sync_dir;
+use super::fsync::sync_dir;
 use super::lock_file::{LockError, LockFile, remove_empty_dirs, remove_empty_parents};
 use super::packed_refs::PackedRefsLock;
 use super::reflog::ReflogReason;
