@@ -126,8 +126,8 @@ fn a_commit_in_several_writes_waits_for_all_its_words() {
         client.walk(0, 20, "branch/master/transactions").unwrap();
         client.create(20, "t", DMDIR | 0o755, None).unwrap();
         let head = connection.master().commit(&[("b", "1")]);
-        // The command is written byte by byte, and then in three pieces. The first two of these
-        // pieces form the shorter command `commit`.
+        // The command is written twice: first byte by byte, then in three pieces. The first two of
+        // these pieces form the shorter command `commit`.
         let bytes: Vec<_> = "commit ff-only\n".split("").collect();
         for pieces in [&bytes[..], &["com", "mit", " ff-only\n"]] {
             assert!(written(&mut client, "branch/master/transactions/t/ctl", pieces).is_err());

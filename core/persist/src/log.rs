@@ -132,7 +132,8 @@ impl<F: NorFlash> Log<F> {
         Ok(batch_end)
     }
 
-    /// Appends records that [fit](Log::fits) into the active block. The last record must be marked.
+    /// Appends records to the active block. The records must [fit](Log::fits), and the last one must
+    /// be marked.
     pub(crate) async fn append(&mut self, records: &[u8]) -> Result<(), Error> {
         // If this future is dropped, `clean` stays `false`, because part of the batch may have been
         // written.

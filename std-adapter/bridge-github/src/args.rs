@@ -14,9 +14,9 @@ use http::Uri;
 
 /// Synchronize a DataKit branch with GitHub
 ///
-/// The bridge copies the open pull requests, branches, tags and commit statuses of the monitored
-/// repositories to files of a branch, and sends changes to these files to GitHub. A repository is
-/// monitored if the branch contains USER/REPO/.monitor.
+/// The bridge copies the branches, tags, commit statuses and open pull requests of the monitored
+/// repositories to files on a branch. If a client changes one of these files, the bridge sends the
+/// change to GitHub. A repository is monitored if the branch contains USER/REPO/.monitor.
 #[derive(Parser, Debug, Clone)]
 #[command(name = "datakit-bridge-github", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {

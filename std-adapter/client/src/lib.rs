@@ -369,8 +369,8 @@ impl Client {
     /// # Errors
     /// Returns [`Error::Server`] if the file does not exist or the server refuses the request.
     pub async fn watch(&self, path: impl AsRef<[u8]>) -> Result<Watch> {
-        // The append flag makes reads of a parameter wait for the next value. A server that
-        // supports the flag only for writes may refuse to open the file.
+        // If the append flag is set, each read of a parameter waits for the next value. A server
+        // that supports the flag only for writes may refuse to open the file.
         let opened = match self.open(&path, OpenMode::READ.append()).await {
             Err(Error::Server { .. }) => self.open(&path, OpenMode::READ).await,
             opened => opened,

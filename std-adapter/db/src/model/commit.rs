@@ -10,7 +10,7 @@
 //! MESSAGE
 //! ```
 //!
-//! Commits are decoded as leniently as Git decodes them. Only the tree and the parents must be
+//! Commits are decoded as leniently as Git decodes them. Only the tree and the parents need to be
 //! valid, because the other lines of an existing commit can contain arbitrary bytes. Undecodable
 //! parts are left empty, as in `git log --format='%an %ae %aI'`.
 

@@ -54,7 +54,8 @@ pub(super) struct ReadStep {
 
 impl Defaults {
     pub(super) fn read(reader: &mut Reader<'_>, top: &Table<'_, '_>) -> Defaults {
-        // Defaults cannot refer to axes, because steps that inherit them can have different axes.
+        // Defaults cannot refer to axes, because the steps that inherit the defaults can have different
+        // axes.
         let axes = &Matrix::default();
         let image = top.value("image").and_then(|value| image(reader, value, axes));
         let env = top.value("env").map(|value| env(reader, value, axes)).unwrap_or_default();

@@ -37,8 +37,8 @@ impl Disk {
     ///
     /// Because the file system is new, earlier activity does not affect the result. Without a
     /// journal, ext4 does not reuse recently deleted inodes and scans all of them whenever it
-    /// creates a file. As a result, creating a file after a build took up to 800 µs instead of 20
-    /// µs.
+    /// creates a file. As a result, after a build it took up to 800 µs instead of 20 µs to create a
+    /// file.
     pub(crate) fn mounted() -> Res<Self> {
         let mut disk = Self::in_dir(&env::temp_dir())?;
         disk.mounted = match env::var_os(IN_NAMESPACE) {
