@@ -35,7 +35,7 @@ pub(crate) struct Proxy {
 ///
 /// A reply begins a new round trip if at least the delay has passed since the previous round trip
 /// began. Replies to concurrent requests belong to the same round trip. Periods without requests
-/// are not counted, so the count does not depend on the speed of the machine.
+/// are not counted.
 #[derive(Clone, Default)]
 struct Rounds(Arc<Mutex<(usize, Option<Instant>)>>);
 
