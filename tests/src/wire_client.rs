@@ -211,6 +211,8 @@ impl WireClient {
             match self.socket.read(&mut buf) {
                 Ok(0) => return true,
                 Ok(_) => {}
+                // A read with a timeout also ends when the process is stopped and continued.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
             }
         }
