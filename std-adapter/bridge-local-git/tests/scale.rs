@@ -12,7 +12,7 @@ use common::{Repository, Server, wait_for};
 /// slower.
 const BRANCHES: u32 = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
 /// The time limit for publishing all branches. `CHANGE` is the time limit for publishing a later
-/// change.
+/// change. It applies to the median, because other programs may delay a single change.
 const FIRST: Duration = Duration::from_secs(10);
 const CHANGE: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,7 @@ async fn many_branches_are_published_quickly() {
     let first = start.elapsed();
     wait_for(&branch, &heads).await;
 
-    let mut slowest = Duration::ZERO;
+    let mut times = Vec::new();
     for number in 0..5 {
         let path = "me/x/ref/heads/topic/7/head".parse().unwrap();
         let start = Instant::now();
@@ -59,8 +59,9 @@ async fn many_branches_are_published_quickly() {
                 break;
             }
         }
-        slowest = slowest.max(start.elapsed());
+        times.push(start.elapsed());
     }
-    println!("{BRANCHES} branches: published in {first:?}, a change in at most {slowest:?}");
-    assert!(first < FIRST && slowest < CHANGE, "{first:?} {slowest:?}");
+    times.sort_unstable();
+    println!("{BRANCHES} branches: published in {first:?}, changes in {times:?}");
+    assert!(first < FIRST && times[times.len() / 2] < CHANGE, "{first:?} {times:?}");
 }
