@@ -188,7 +188,7 @@ fn changes_by_other_programs_are_reported() {
     {
         while receiver.try_recv().is_ok() {}
         repository.git(command);
-        receiver.recv_timeout(Duration::from_secs(1)).unwrap();
+        receiver.recv_timeout(Duration::from_secs(10)).unwrap();
     }
     drop(guard);
 }

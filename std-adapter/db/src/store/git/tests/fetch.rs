@@ -219,7 +219,9 @@ fn a_timeout_kills_everything_that_git_started() {
     let (sender, receiver) = channel();
     // The read returns when all processes that inherited the FIFO have exited.
     std::thread::spawn(move || sender.send(fs::read(fifo).unwrap()));
-    assert_eq!(pair.fetch(SHORT), timed_out(SHORT));
+    // The script must start before the timeout, because the read also waits for the script.
+    let timeout = Duration::from_secs(3);
+    assert_eq!(pair.fetch(timeout), timed_out(timeout));
     receiver.recv_timeout(Duration::from_secs(10)).unwrap();
 }
 
