@@ -11,9 +11,7 @@ use datakit_server::Limits;
 use datakit_server::scratch::Scratch;
 use datakit_server::tree::{BoxFuture, Dir, Entry, Kv, Live, ReadOnlyText, Tree, Value};
 use datakit_tests::wire_client::WireClient;
-use datakit_tests::{Served, serve, within};
-
-const SECOND: Duration = Duration::from_secs(1);
+use datakit_tests::{Served, TIMEOUT, serve, within};
 
 fn served() -> (Live<u32>, Served) {
     served_with(Limits::default())
@@ -54,7 +52,7 @@ fn a_size_above_msize_closes_the_connection() {
         assert!(client.closed(), "size {size}");
     }
     assert_still_serves(&served);
-    within(SECOND, "all three are counted", || served.stats.refused_frames() == 3);
+    within(TIMEOUT, "all three are counted", || served.stats.refused_frames() == 3);
 }
 
 #[test]
@@ -76,7 +74,7 @@ fn a_peer_cannot_use_up_the_connections_of_others() {
     assert_eq!(other.version(8192, "9P2000.u").1, "9P2000.u");
     assert_eq!(served.stats.refused_connections(), 1);
     drop(first);
-    within(SECOND, "the connections ended", || served.stats.connections() == 1);
+    within(TIMEOUT, "the connections ended", || served.stats.connections() == 1);
     WireClient::attached(served.addr, Dialect::Unix, 8192);
 }
 
@@ -170,7 +168,7 @@ fn eof_in_the_middle_of_a_frame_frees_the_connection() {
     assert_eq!(live.reader_count(), 1);
     client.socket.write_all(&[23, 0, 0, 0, 116, 1]).unwrap();
     drop(client);
-    within(SECOND, "connection and stream freed", || {
+    within(TIMEOUT, "connection and stream freed", || {
         served.stats.connections() == 0 && live.reader_count() == 0
     });
     assert_still_serves(&served);
@@ -188,7 +186,7 @@ fn p20_a_client_that_vanishes_while_it_waits_frees_its_streams() {
     }
     assert_eq!(live.reader_count(), 20);
     drop(client);
-    within(SECOND, "connection and streams freed", || {
+    within(TIMEOUT, "connection and streams freed", || {
         served.stats.connections() == 0 && live.reader_count() == 0
     });
 }
@@ -282,7 +280,7 @@ fn orclose_files_are_removed_when_the_client_disconnects() {
     let mut other = WireClient::attached(served.addr, Dialect::Unix, 8192);
     other.walk(0, 1, "temporary").unwrap();
     drop(client);
-    within(SECOND, "the connection ended", || served.stats.connections() == 1);
+    within(TIMEOUT, "the connection ended", || served.stats.connections() == 1);
     assert_eq!(other.walk(0, 2, "temporary").unwrap_err().1, 2);
 }
 

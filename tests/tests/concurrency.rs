@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::io::Write;
-use std::time::Duration;
 
 use datakit_core::vfs::{Create, FileStat, Name, OpenMode};
 use datakit_core::wire::{
@@ -16,10 +15,8 @@ use datakit_server::tree::{
     BoxFuture, Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, ready,
 };
 use datakit_tests::wire_client::WireClient;
-use datakit_tests::{Served, serve, within};
+use datakit_tests::{Served, TIMEOUT, serve, within};
 use tokio::sync::watch;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// A gate at which futures wait until it is opened.
 #[derive(Clone)]
@@ -151,7 +148,7 @@ fn a_fid_clunked_while_its_open_waits_stays_clunked() {
     let mut client = client(&world);
     client.walk(0, 5, "gated").unwrap();
     client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
-    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    within(TIMEOUT, "the open waits", || world.gate.waiting() == 1);
     client.clunk(5).unwrap();
     world.gate.open();
     let (tag, reply) = client.reply();
@@ -166,7 +163,7 @@ fn a_fid_number_reused_while_an_open_waits_is_a_new_fid() {
     let mut client = client(&world);
     client.walk(0, 5, "gated").unwrap();
     client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
-    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    within(TIMEOUT, "the open waits", || world.gate.waiting() == 1);
     client.clunk(5).unwrap();
     client.walk(0, 5, "text").unwrap();
     world.gate.open();
@@ -184,7 +181,7 @@ fn newfid_is_reserved_before_the_walk_waits() {
     let names = [Str::from("text")];
     let walk = T::Walk { fid: Fid(1), newfid: Fid(5), wnames: List::from(&names[..]) };
     client.send(Tag(10), &walk);
-    within(SECOND, "the walk waits", || world.gate.waiting() == 1);
+    within(TIMEOUT, "the walk waits", || world.gate.waiting() == 1);
     assert_eq!(client.walk(0, 5, "text").unwrap_err().0, "Fid 5 already in use");
     assert_eq!(client.clunk(5).unwrap_err().0, "Unknown fid 5");
     // Flushing a walk frees its newfid.
@@ -198,7 +195,7 @@ fn a_flushed_open_leaves_nothing_open() {
     let mut client = client(&world);
     client.walk(0, 5, "gated").unwrap();
     client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
-    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    within(TIMEOUT, "the open waits", || world.gate.waiting() == 1);
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
     assert_eq!((world.gate.waiting(), world.live.reader_count()), (0, 0));
     world.gate.open();
@@ -286,7 +283,7 @@ fn tversion_while_an_open_waits_leaves_nothing_open() {
     let mut client = client(&world);
     client.walk(0, 5, "gated").unwrap();
     client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
-    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    within(TIMEOUT, "the open waits", || world.gate.waiting() == 1);
     client.version(8192, "9P2000.u");
     assert_eq!(world.gate.waiting(), 0);
     world.gate.open();
@@ -426,7 +423,7 @@ fn a_fid_walked_onto_itself_while_its_open_waits_is_a_new_fid() {
     let names = [Str::from("gated")];
     client.rpc(&T::Walk { fid: Fid(5), newfid: Fid(5), wnames: List::from(&names[..]) }).unwrap();
     client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
-    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    within(TIMEOUT, "the open waits", || world.gate.waiting() == 1);
     client.walk(5, 5, "").unwrap();
     world.gate.open();
     let (tag, reply) = client.reply();
@@ -448,7 +445,7 @@ fn a_flushed_create_leaves_the_fid_a_directory() {
         extension: Extension(None),
     };
     client.send(Tag(10), &create);
-    within(SECOND, "the open of the new file waits", || world.gate.waiting() == 1);
+    within(TIMEOUT, "the open of the new file waits", || world.gate.waiting() == 1);
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
     client.stat(5, |stat| assert_eq!(stat.name, "making"));
     world.gate.open();

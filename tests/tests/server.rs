@@ -14,10 +14,8 @@ use datakit_core::wire::{Dialect, Fid, Tag, Tmessage as T};
 use datakit_server::tree::{BoxFuture, Dir, Entry, Leaf, Live, OpenLeaf, Status, Tree, ready};
 use datakit_server::{Limits, Scratch, Server, Url};
 use datakit_tests::wire_client::WireClient;
-use datakit_tests::{serve, within};
+use datakit_tests::{TIMEOUT, serve, within};
 use tokio::io::AsyncWriteExt;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs a future to completion in a new runtime on the current thread.
 fn block_on<X>(future: impl Future<Output = X>) -> X {
@@ -63,7 +61,7 @@ fn dropping_the_server_ends_its_connections() {
             _ = server.serve(move |_| tree.clone(), pending()) => panic!("the server stopped by itself"),
         };
         assert!(client.closed());
-        within(SECOND, "the connection ended", || stats.connections() == 0);
+        within(TIMEOUT, "the connection ended", || stats.connections() == 0);
     });
 }
 
@@ -114,7 +112,7 @@ fn a_removal_that_hangs_does_not_keep_files_open() {
     (1..=20).for_each(|fid| client.open_path(fid, "unremovable", 0x40));
     assert_eq!(live.reader_count(), 20);
     drop(client);
-    within(SECOND, "all files are closed", || {
+    within(TIMEOUT, "all files are closed", || {
         live.reader_count() == 0 && served.stats.connections() == 0
     });
 }
@@ -137,12 +135,12 @@ fn replies_are_sent_before_the_server_stops() {
     // Send all requests with a single write so that the server has received all of them before it
     // answers the first one.
     client.socket.write_all(&requests).unwrap();
-    within(SECOND, "the first is answered", || {
+    within(TIMEOUT, "the first is answered", || {
         served.stats.requests().any(|(kind, ..)| kind == 116)
     });
     let addr = served.addr;
     let stopping = std::thread::spawn(move || drop(served));
-    within(SECOND, "the server stops", || TcpStream::connect(addr).is_err());
+    within(TIMEOUT, "the server stops", || TcpStream::connect(addr).is_err());
     let mut replies = 0;
     while let Ok(frame) = client.receive() {
         assert_eq!(frame.len(), 20_011);
