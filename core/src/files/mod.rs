@@ -81,7 +81,7 @@ pub(crate) use {
     param::Staging,
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
     render::{Count, render},
-    stream::{End, StreamSource, poll_stream, write_lost},
+    stream::{End, Lost, StreamSource, poll_stream, write_lost},
 };
 
 #[cfg(test)]

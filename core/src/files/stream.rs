@@ -12,7 +12,8 @@ use read::Changing;
 pub(crate) use read::{StreamSource, open_stream, poll_stream, write_lost};
 #[cfg(feature = "params")]
 pub(crate) use ring::End;
-use ring::{Lost, Ring, Slot};
+pub(crate) use ring::Lost;
+use ring::{Ring, Slot};
 
 /// The latest value, which clients read as a stream. The first read of an open file returns the
 /// value that was current when the file was opened. A later value is returned only if its text

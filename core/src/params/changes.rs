@@ -1,29 +1,30 @@
 //! The stream of all parameter changes.
 
-use core::cell::RefCell;
+use core::cell::Cell;
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use critical_section::Mutex;
 
-use super::set::line_too_long;
+use super::client_name::ClientName;
 use super::{Observer, ParamSet, Parameter};
 use crate::Decimal;
-use crate::files::{End, Flags, StreamSource, poll_stream, write_lost};
-use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Text, Waiters, Window};
+use crate::files::{End, Flags, Lost, StreamSource, poll_stream, write_lost};
+use crate::vfs::{Client, Error, File, FilePath, FileStat, OpenFile, OpenMode, Result};
+use crate::vfs::{Text, Waiters, Window};
 
 /// A stream with a `SEQ WHO PATH VALUE` line for each parameter change, for example `17
 /// 10.0.2.2:4711 blink/period 500`. The stream contains every change made after the file is opened.
 ///
 /// - `SEQ` is the number of the change, modulo 2^32. The first change after the program starts is
 ///   number 0.
-/// - `WHO` is the client's [name](ParamSet::client_name), or `program`.
+/// - `WHO` is the client's [name](ParamSet::client_name) at the time of the change, or `program`.
 /// - `PATH` is the parameter's path.
-/// - `VALUE` is the value. A value longer than `VALUE` bytes is truncated and ends with `...`. The
-///   value of a write-only parameter is shown as `*`.
+/// - `VALUE` is the value. The value of a write-only parameter is shown as `*`.
 ///
-/// The stream keeps the last `N` changes. If a reader is too slow, it reads a line such as `lost 3`
-/// in place of the changes that were dropped. If a value changes twice before the first change has
+/// The stream keeps the lines of the last `N` changes. A line that would be longer than `LINE` bytes
+/// is truncated and ends with `...`. If a reader is too slow, it reads a line such as `lost 3` in
+/// place of the changes that were dropped. If a value changes twice before the first change has
 /// been recorded, both lines show the second value.
 ///
 /// The stream receives changes only after its entry has been passed to [`observe`](super::observe).
@@ -41,189 +42,139 @@ use crate::vfs::{Client, File, FileStat, OpenFile, OpenMode, Result, Text, Waite
 /// static OBSERVER: ObserverEntry = ObserverEntry::new(&CHANGES);
 /// observe(&OBSERVER);
 /// ```
-pub struct Changes<const N: usize, const VALUE: usize = 24> {
+pub struct Changes<const N: usize, const LINE: usize = 64> {
     set: &'static ParamSet,
-    memory: &'static ChangeMemory<N, VALUE>,
+    memory: &'static ChangeMemory<N, LINE>,
 }
 
-/// The memory for [`Changes`], with room for `N` changes, each with a value of at most `VALUE`
-/// bytes. It is a separate item that initially contains only zeros, so it takes up no flash.
-pub struct ChangeMemory<const N: usize, const VALUE: usize = 24> {
-    log: CriticalSectionMutex<RefCell<Log<N, VALUE>>>,
+/// The memory for [`Changes`], with room for `N` changes, each with a line of at most `LINE` bytes.
+/// It is a separate item that initially contains only zeros, so it takes up no flash.
+pub struct ChangeMemory<const N: usize, const LINE: usize = 64> {
+    end: Mutex<End>,
+    lines: [Mutex<Cell<Line<LINE>>>; N],
     waiters: Waiters,
 }
 
-/// A ring buffer of the most recent changes.
-struct Log<const N: usize, const VALUE: usize> {
-    end: End,
-    changes: [Change<VALUE>; N],
-}
-
-/// A parameter change.
+/// The line for a parameter change.
 #[derive(Clone, Copy)]
-struct Change<const VALUE: usize> {
-    origin: Origin,
-    value: [u8; VALUE],
-}
-
-/// The part of a [`Change`] whose size does not depend on `VALUE`.
-#[derive(Clone, Copy)]
-struct Origin {
-    ordinal: u16,
-    client: Client,
-    /// Whether the client's connection has ended. The client's number may then belong to another
-    /// connection, so the client is shown without its name.
-    left: bool,
-    /// The number of bytes in the value.
+struct Line<const LINE: usize> {
     len: u8,
+    bytes: [u8; LINE],
 }
 
-impl<const VALUE: usize> Change<VALUE> {
-    /// An unused entry in a log.
-    const NONE: Self = Change {
-        origin: Origin { ordinal: 0, client: Client(0), left: false, len: 0 },
-        value: [0; VALUE],
-    };
+impl<const LINE: usize> Line<LINE> {
+    const EMPTY: Self = Line { len: 0, bytes: [0; LINE] };
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or_default()
+    }
 }
 
-impl<const N: usize, const VALUE: usize> ChangeMemory<N, VALUE> {
-    /// Creates memory that contains no changes. `VALUE` must be between 4 and 255.
+impl<const N: usize, const LINE: usize> ChangeMemory<N, LINE> {
+    /// Creates memory that contains no changes. `LINE` must be between 4 and 255.
     #[must_use]
-    pub const fn new() -> ChangeMemory<N, VALUE> {
-        const { assert!(VALUE >= 4 && VALUE <= 255, "VALUE must be between 4 and 255") };
-        let log = Log { end: End::new(0), changes: [Change::NONE; N] };
-        ChangeMemory { log: CriticalSectionMutex::new(RefCell::new(log)), waiters: Waiters::new() }
+    pub const fn new() -> ChangeMemory<N, LINE> {
+        const { assert!(LINE >= 4 && LINE <= 255, "LINE must be between 4 and 255") };
+        let lines = [const { Mutex::new(Cell::new(Line::EMPTY)) }; N];
+        ChangeMemory { end: Mutex::new(End::new(0)), lines, waiters: Waiters::new() }
     }
 
-    fn with_log<R>(&self, with: impl FnOnce(&mut Log<N, VALUE>) -> R) -> R {
-        // The borrow cannot fail: the log is borrowed only in critical sections, which do not call
-        // code that uses the log.
-        self.log.lock(|log| with(&mut log.borrow_mut()))
+    /// Returns the number of the next change.
+    fn next_number(&self) -> u32 {
+        critical_section::with(|cs| self.end.borrow(cs).start(false))
+    }
+
+    /// Appends the line for the change with this number. Returns `false` if another change already
+    /// has the number.
+    fn push(&self, number: u32, line: &Line<LINE>) -> bool {
+        critical_section::with(|cs| {
+            let end = self.end.borrow(cs);
+            let is_next = end.start(false) == number;
+            if is_next && let Some(oldest) = self.lines.get(end.push(N)) {
+                oldest.borrow(cs).set(*line);
+            }
+            is_next
+        })
     }
 }
 
-impl<const N: usize, const VALUE: usize> Default for ChangeMemory<N, VALUE> {
+impl<const N: usize, const LINE: usize> Default for ChangeMemory<N, LINE> {
     fn default() -> Self {
         ChangeMemory::new()
     }
 }
 
-impl<const N: usize, const VALUE: usize> fmt::Debug for ChangeMemory<N, VALUE> {
+impl<const N: usize, const LINE: usize> fmt::Debug for ChangeMemory<N, LINE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChangeMemory").field("capacity", &N).finish_non_exhaustive()
     }
 }
 
-impl<const N: usize, const VALUE: usize> Changes<N, VALUE> {
+impl<const N: usize, const LINE: usize> Changes<N, LINE> {
     /// Creates a stream of the changes to the parameters in `set`. The changes are kept in
     /// `memory`.
     #[must_use]
     pub const fn new(
         set: &'static ParamSet,
-        memory: &'static ChangeMemory<N, VALUE>,
-    ) -> Changes<N, VALUE> {
+        memory: &'static ChangeMemory<N, LINE>,
+    ) -> Changes<N, LINE> {
         Changes { set, memory }
     }
 
     /// Returns the number of changes that readers have lost so far, summed over all readers.
     pub fn overruns(&self) -> u32 {
-        self.memory.with_log(|log| log.end.overruns())
-    }
-
-    /// Appends a change with the current value of `parameter`.
-    fn record(&self, ordinal: u16, parameter: &dyn Parameter, client: Client) {
-        let origin = Origin { ordinal, client, left: false, len: 0 };
-        let mut change = Change { origin, value: [0; VALUE] };
-        // The value is rendered outside the critical section, because rendering may take a long
-        // time. If the value is set again in the meantime, it is rendered again. Otherwise, an old
-        // value could be recorded after a newer one.
-        loop {
-            let version = parameter.version();
-            change.origin.len = render_value(parameter, &mut change.value);
-            let recorded = self.memory.with_log(|log| {
-                let is_current = parameter.version() == version;
-                if is_current && let Some(oldest) = log.changes.get_mut(log.end.push(N)) {
-                    *oldest = change;
-                }
-                is_current
-            });
-            if recorded {
-                return self.memory.waiters.wake();
-            }
-        }
+        critical_section::with(|cs| self.memory.end.borrow(cs).overruns())
     }
 }
 
-/// Writes the value to `value` and returns its length. A value that does not fit is truncated.
-#[inline(never)]
-fn render_value(parameter: &dyn Parameter, value: &mut [u8]) -> u8 {
-    let mut window = Window::new(0, value);
-    let rendered = match parameter.flags().contains(Flags::WRITE_ONLY) {
-        true => window.write_str("*"),
-        false => parameter.render(&mut window),
+/// Writes the line for a change to `line` and returns its length. A line that does not fit is
+/// truncated.
+fn render_line(
+    number: u32,
+    who: ClientName,
+    path: &FilePath<'_>,
+    parameter: &dyn Parameter,
+    line: &mut [u8],
+) -> u8 {
+    let mut window = Window::new(0, line);
+    let mut render = || {
+        write!(window, "{} {who} {path} ", Decimal::from(number))?;
+        match parameter.flags().contains(Flags::WRITE_ONLY) {
+            true => window.put(b'*'),
+            false => parameter.render(&mut window),
+        }?;
+        window.put(b'\n')
     };
-    let len = window.filled();
-    // The cast is lossless, because the value is at most 255 bytes long.
-    (if rendered.is_ok() { len } else { cut(value) }) as u8
+    let rendered = render();
+    let len = window.length();
+    // The cast is lossless, because the line is at most 255 bytes long.
+    (if rendered.is_ok() { len } else { cut(line) }) as u8
 }
 
-/// Replaces the last characters of a string with `...` and returns the length of the string.
-fn cut(text: &mut [u8]) -> usize {
-    const MARK: &[u8; 3] = b"...";
-    let mut len = text.len().saturating_sub(MARK.len());
-    while text.get(len).is_some_and(|byte| byte & 0xc0 == 0x80) {
+/// Replaces the last characters of a line with `...` and returns the length of the line.
+fn cut(line: &mut [u8]) -> usize {
+    const MARK: &[u8; 4] = b"...\n";
+    let mut len = line.len().saturating_sub(MARK.len());
+    while line.get(len).is_some_and(|byte| byte & 0xc0 == 0x80) {
         len -= 1;
     }
-    if let Some(end) = text.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
+    if let Some(end) = line.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
         *end = *MARK;
     }
     len.saturating_add(MARK.len())
 }
 
-/// Replaces the text with the line for the change with this sequence number.
-#[inline(never)]
-fn render_line(
-    set: &ParamSet,
-    text: &mut dyn Text,
-    number: u32,
-    origin: &Origin,
-    value: &[u8],
-) -> Result<()> {
-    let mut result = Ok(());
-    let _ = set.visit(&mut |ordinal, path, _| {
-        if ordinal != origin.ordinal {
-            return Ok(());
-        }
-        let mut who = set.client_name(origin.client);
-        if origin.left {
-            who.name = None;
-        }
-        let rendered = write!(text, "{} {who} {path} ", Decimal::from(number));
-        let value = value.get(..origin.len.into()).unwrap_or_default();
-        if rendered.is_err() || text.extend(value).is_err() || text.extend(b"\n").is_err() {
-            result = Err(line_too_long(path));
-        }
-        Err(fmt::Error)
-    });
-    result
-}
-
-impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
+impl<const N: usize, const LINE: usize> StreamSource for Changes<N, LINE> {
     fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()> {
         text.truncate(0);
-        let mut change = Change::<VALUE>::NONE;
-        let next = self.memory.with_log(|log| {
-            let index = log.end.advance(N, at, false)?;
-            if let Some(next) = log.changes.get(index) {
-                change = *next;
-            }
+        let mut line = Line::EMPTY;
+        let next = critical_section::with(|cs| {
+            let index = self.memory.end.borrow(cs).advance(N, at, false)?;
+            line = self.memory.lines.get(index).ok_or(Lost(0))?.borrow(cs).get();
             Ok(())
         });
         match next {
-            Ok(()) => {
-                let number = at.wrapping_sub(1);
-                render_line(self.set, text, number, &change.origin, &change.value)
-            }
+            Ok(()) => text.extend(line.bytes()).map_err(|_| Error::TextTooLong),
             Err(lost) => write_lost(text, lost),
         }
     }
@@ -233,33 +184,36 @@ impl<const N: usize, const VALUE: usize> StreamSource for Changes<N, VALUE> {
     }
 }
 
-impl<const N: usize, const VALUE: usize> Observer for Changes<N, VALUE> {
+impl<const N: usize, const LINE: usize> Observer for Changes<N, LINE> {
     fn changed(&self, address: usize, client: Client) {
-        let _ = self.set.visit(&mut |ordinal, _, parameter| {
+        let _ = self.set.visit(&mut |_, path, parameter| {
             if parameter.address() != address {
                 return Ok(());
             }
-            self.record(ordinal, parameter, client);
-            Err(fmt::Error)
-        });
-    }
-
-    fn left(&self, client: Client) {
-        self.memory.with_log(|log| {
-            for change in &mut log.changes {
-                change.origin.left |= change.origin.client == client;
+            let mut line = Line::EMPTY;
+            // The line is rendered outside the critical section, because rendering may take a long
+            // time. If another change is recorded in the meantime, the line is rendered again.
+            // Otherwise, an old value could be recorded after a newer one.
+            loop {
+                let number = self.memory.next_number();
+                let who = self.set.client_name(client);
+                line.len = render_line(number, who, path, parameter, &mut line.bytes);
+                if self.memory.push(number, &line) {
+                    self.memory.waiters.wake();
+                    return Err(fmt::Error);
+                }
             }
         });
     }
 }
 
-impl<const N: usize, const VALUE: usize> File for Changes<N, VALUE> {
+impl<const N: usize, const LINE: usize> File for Changes<N, LINE> {
     fn stat(&self) -> FileStat {
         FileStat::new(0).read_only()
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
-        open.state.next = self.memory.with_log(|log| log.end.start(false));
+        open.state.next = self.memory.next_number();
         Ok(())
     }
 
@@ -282,7 +236,7 @@ impl<const N: usize, const VALUE: usize> File for Changes<N, VALUE> {
     }
 }
 
-impl<const N: usize, const VALUE: usize> fmt::Debug for Changes<N, VALUE> {
+impl<const N: usize, const LINE: usize> fmt::Debug for Changes<N, LINE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Changes").field("capacity", &N).finish_non_exhaustive()
     }
@@ -358,18 +312,18 @@ mod tests {
             write_as(tree, Client(1), "blink/period", "600").unwrap();
             PERIOD.set(700);
             client_left(Client(1));
-            assert_eq!(line().unwrap(), "4 client-1 blink/period 600\n");
+            assert_eq!(line().unwrap(), "4 10.0.2.2:4711 blink/period 600\n");
             assert_eq!(line().unwrap(), "5 program blink/period 700\n");
         });
     }
 
     #[test]
-    fn long_values_are_cut_at_a_character() {
+    fn long_lines_are_cut_at_a_character() {
         static TEXT: Value<Line<32>> = Value::new(Line::new());
         static FILE: Param<Line<32>> = Param::new(&TEXT);
         static SET: ParamSet = ParamSet::new(&PARAMS);
-        static MEMORY: ChangeMemory<4, 8> = ChangeMemory::new();
-        static CHANGES: Changes<4, 8> = Changes::new(&SET, &MEMORY);
+        static MEMORY: ChangeMemory<4, 24> = ChangeMemory::new();
+        static CHANGES: Changes<4, 24> = Changes::new(&SET, &MEMORY);
         static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
         static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("text", &FILE)]);
         observe(&ENTRY);
@@ -415,8 +369,8 @@ mod tests {
         static VALUE: Value<Line<60>> = Value::new(Line::new());
         static FILE: Param<Line<60>> = Param::new(&VALUE);
         static SET: ParamSet = ParamSet::new(&PARAMS);
-        static MEMORY: ChangeMemory<2, 60> = ChangeMemory::new();
-        static CHANGES: Changes<2, 60> = Changes::new(&SET, &MEMORY);
+        static MEMORY: ChangeMemory<2, 80> = ChangeMemory::new();
+        static CHANGES: Changes<2, 80> = Changes::new(&SET, &MEMORY);
         static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
         static PARAMS: Dir = Dir::new(&[file("changes", &CHANGES), file("text", &FILE)]);
         observe(&ENTRY);
@@ -425,7 +379,7 @@ mod tests {
             VALUE.set("x".repeat(60).as_str().try_into().unwrap());
             VALUE.set("x".try_into().unwrap());
             let error = tree.read(open, 0, &mut [0; 64]).await.unwrap_err();
-            assert_eq!(error.to_string(), "the line of text is too long");
+            assert_eq!(error.to_string(), "the text is longer than an open file has room for");
             assert_eq!(next_line(tree, open, &mut 0).unwrap(), "1 program text x\n");
         });
     }

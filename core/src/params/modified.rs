@@ -3,10 +3,9 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use super::set::line_too_long;
 use super::{ParamSet, Parameter};
 use crate::files::{Count, Flags, render};
-use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, Window};
+use crate::vfs::{Error, File, FilePath, FileStat, OpenFile, Result, Window};
 
 /// A file with a `PATH VALUE` line for each parameter whose value differs from its default.
 /// Parameters without a default, read-only parameters and write-only parameters are left out, so
@@ -111,6 +110,12 @@ fn deliver(open: &mut OpenFile<'_>, window: &mut Window<'_>) -> bool {
     open.state.taken = open.state.taken.wrapping_add(count as u16);
     open.state.delivered = open.state.delivered.wrapping_add(count as u64);
     fits
+}
+
+/// Returns the error for a parameter whose line does not fit into the buffer of an open file.
+#[cold]
+fn line_too_long(path: &FilePath<'_>) -> Error {
+    Error::TextTooLong.with_message(format_args!("the line of {path} is too long"))
 }
 
 #[cfg(test)]

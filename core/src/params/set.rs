@@ -179,12 +179,6 @@ fn trim_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// Returns the error for a parameter whose line does not fit into the buffer of an open file.
-#[cold]
-pub(super) fn line_too_long(path: &FilePath<'_>) -> Error {
-    Error::TextTooLong.with_message(format_args!("the line of {path} is too long"))
-}
-
 impl fmt::Debug for ParamSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParamSet").finish_non_exhaustive()

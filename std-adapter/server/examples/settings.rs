@@ -59,8 +59,8 @@ fn ordered(pool: &Pool) -> Result<(), &'static str> {
 
 static SETTINGS: SettingsParams = SettingsParams::new();
 static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(tree::client_name);
-static CHANGE_MEMORY: ChangeMemory<64, 64> = ChangeMemory::new();
-static CHANGES: Changes<64, 64> = Changes::new(&SET, &CHANGE_MEMORY);
+static CHANGE_MEMORY: ChangeMemory<64, 255> = ChangeMemory::new();
+static CHANGES: Changes<64, 255> = Changes::new(&SET, &CHANGE_MEMORY);
 static REPLIES: Replies<16> = Replies::new();
 static MEMORY: TransactionMemory<4, 16, 64> = TransactionMemory::new();
 static TRANSACTIONS: Transactions<4, 16, 64> = Transactions::new(&SET, &MEMORY);
