@@ -121,7 +121,7 @@ async fn builders_store_their_results() -> Done {
     drop((fetch, good, bad, repository));
     let lock = async {
         while let Err(error) = fixture.open().await {
-            assert!(matches!(error, GitError::InUse { .. }), "{error}");
+            assert!(matches!(error, RepositoryError::InUse { .. }), "{error}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use datakit_github::Commit;
 
-use super::url::UrlError;
+use super::url::RepositoryUrlError;
 use crate::pool::PoolError;
 
 /// The error returned if a repository operation fails.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum GitError {
+pub enum RepositoryError {
     /// The URL of the repository was rejected.
-    Url(UrlError),
+    Url(RepositoryUrlError),
     /// `git` is not installed.
     NotInstalled,
     /// A file or a directory cannot be read, written or removed, or a program cannot be started.
@@ -80,67 +80,71 @@ pub enum GitError {
     Pool(PoolError),
 }
 
-impl fmt::Display for GitError {
+impl fmt::Display for RepositoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GitError::NotInstalled => f.write_str("`git` is not installed"),
-            GitError::Io { path, .. } => write!(f, "{} cannot be used", path.display()),
-            GitError::InUse { dir } => write!(f, "{} is in use by another process", dir.display()),
-            GitError::Failed { command, message } => write!(f, "git {command}: {message}"),
-            GitError::TimedOut { command, limit, idle: true } => {
+            RepositoryError::NotInstalled => f.write_str("`git` is not installed"),
+            RepositoryError::Io { path, .. } => write!(f, "{} cannot be used", path.display()),
+            RepositoryError::InUse { dir } => {
+                write!(f, "{} is in use by another process", dir.display())
+            }
+            RepositoryError::Failed { command, message } => write!(f, "git {command}: {message}"),
+            RepositoryError::TimedOut { command, limit, idle: true } => {
                 write!(f, "git {command}: no output for {limit:?}")
             }
-            GitError::TimedOut { command, limit, idle: false } => {
+            RepositoryError::TimedOut { command, limit, idle: false } => {
                 write!(f, "git {command}: timed out after {limit:?}")
             }
-            GitError::NoCommit { commit, url } => write!(f, "{url} does not have {}", commit.hash),
-            GitError::TooLarge { path, size, max } => {
+            RepositoryError::NoCommit { commit, url } => {
+                write!(f, "{url} does not have {}", commit.hash)
+            }
+            RepositoryError::TooLarge { path, size, max } => {
                 write!(f, "{path} has {size} bytes; the limit is {max}")
             }
-            GitError::NotFile { path, mode } => {
+            RepositoryError::NotFile { path, mode } => {
                 write!(f, "{path} is not a file (mode {mode})")
             }
-            GitError::Unexpected { command, output } => {
+            RepositoryError::Unexpected { command, output } => {
                 write!(f, "git {command}: unexpected output {output:?}")
             }
-            GitError::Url(_) => f.write_str("invalid repository URL"),
-            GitError::Pool(_) => f.write_str("the repository is busy"),
+            RepositoryError::Url(_) => f.write_str("invalid repository URL"),
+            RepositoryError::Pool(_) => f.write_str("the repository is busy"),
         }
     }
 }
 
-impl std::error::Error for GitError {
+impl std::error::Error for RepositoryError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            GitError::Io { source, .. } => Some(source),
-            GitError::Url(error) => Some(error),
-            GitError::Pool(error) => Some(error),
+            RepositoryError::Io { source, .. } => Some(source),
+            RepositoryError::Url(error) => Some(error),
+            RepositoryError::Pool(error) => Some(error),
             _ => None,
         }
     }
 }
 
-impl GitError {
+impl RepositoryError {
     /// Returns a function that adds the path to an error.
-    pub(super) fn at(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> GitError {
+    pub(super) fn at(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> RepositoryError {
         let path = path.into();
-        move |source| GitError::Io { path, source }
+        move |source| RepositoryError::Io { path, source }
     }
 
     /// Returns `true` if the command might succeed later, for example after a network error.
     pub(super) fn is_temporary(&self) -> bool {
-        matches!(self, GitError::Failed { .. } | GitError::TimedOut { .. })
+        matches!(self, RepositoryError::Failed { .. } | RepositoryError::TimedOut { .. })
     }
 }
 
-impl From<PoolError> for GitError {
-    fn from(error: PoolError) -> GitError {
-        GitError::Pool(error)
+impl From<PoolError> for RepositoryError {
+    fn from(error: PoolError) -> RepositoryError {
+        RepositoryError::Pool(error)
     }
 }
 
-impl From<UrlError> for GitError {
-    fn from(error: UrlError) -> GitError {
-        GitError::Url(error)
+impl From<RepositoryUrlError> for RepositoryError {
+    fn from(error: RepositoryUrlError) -> RepositoryError {
+        RepositoryError::Url(error)
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use datakit_github::Commit;
 
-use super::{GitError, Repository};
+use super::{Repository, RepositoryError};
 use crate::Target;
 use crate::build::BuildLog;
 use crate::pool::Holder;
@@ -19,15 +19,15 @@ impl Repository {
     /// If the future is dropped, `git` is killed.
     ///
     /// # Errors
-    /// Returns [`GitError::NoCommit`] if the remote repository does not have the commit. Returns
-    /// other errors if the download fails or exceeds its limits.
+    /// Returns [`RepositoryError::NoCommit`] if the remote repository does not have the commit.
+    /// Returns other errors if the download fails or exceeds its limits.
     pub async fn fetch(
         &self,
         target: &Target,
         commit: &Commit,
         progress: &Progress,
         log: &BuildLog,
-    ) -> Result<(), GitError> {
+    ) -> Result<(), RepositoryError> {
         self.fetch_with(target, commit, Some(progress), log).await
     }
 
@@ -37,7 +37,7 @@ impl Repository {
         target: &Target,
         commit: &Commit,
         log: &BuildLog,
-    ) -> Result<(), GitError> {
+    ) -> Result<(), RepositoryError> {
         self.fetch_with(target, commit, None, log).await
     }
 
@@ -47,7 +47,7 @@ impl Repository {
         commit: &Commit,
         progress: Option<&Progress>,
         log: &BuildLog,
-    ) -> Result<(), GitError> {
+    ) -> Result<(), RepositoryError> {
         if self.contains(commit).await? {
             return self.keep(commit).await;
         }
@@ -85,22 +85,22 @@ impl Repository {
         target: &Target,
         commit: &Commit,
         log: &BuildLog,
-    ) -> Result<(), GitError> {
+    ) -> Result<(), RepositoryError> {
         self.fetch_ref(&reference(target), log).await?;
         if self.contains(commit).await? {
             return Ok(());
         }
         // The branch has moved away from the commit, for example after a force push. Servers such
         // as GitHub still provide the commit by its hash.
-        let absent = || GitError::NoCommit { commit: commit.clone(), url: self.url() };
+        let absent = || RepositoryError::NoCommit { commit: commit.clone(), url: self.url() };
         match self.fetch_ref(commit.hash.to_string().as_ref(), log).await {
             Ok(()) if self.contains(commit).await? => Ok(()),
-            Ok(()) | Err(GitError::Failed { .. }) => Err(absent()),
+            Ok(()) | Err(RepositoryError::Failed { .. }) => Err(absent()),
             Err(error) => Err(error),
         }
     }
 
-    async fn fetch_ref(&self, reference: &OsStr, log: &BuildLog) -> Result<(), GitError> {
+    async fn fetch_ref(&self, reference: &OsStr, log: &BuildLog) -> Result<(), RepositoryError> {
         log.line(&format!("$ git fetch {} {}", self.url(), reference.display()));
         // Progress reports distinguish a slow download from one that makes no progress.
         let options = ["fetch", "--progress", "--no-tags", "--no-write-fetch-head", "source"];
@@ -112,7 +112,7 @@ impl Repository {
     ///
     /// # Errors
     /// Returns an error if `git` cannot be run.
-    pub async fn contains(&self, commit: &Commit) -> Result<bool, GitError> {
+    pub async fn contains(&self, commit: &Commit) -> Result<bool, RepositoryError> {
         let object = format!("{}^{{commit}}", commit.hash);
         let found = self.local(&self.git_dir(), 0).status(&["cat-file", "-e", &object]).await?;
         Ok(found.code == Some(0))
@@ -120,7 +120,7 @@ impl Repository {
 
     /// Creates a ref that points to the commit, so that garbage collection does not remove the
     /// commit and the next fetch does not download it again.
-    async fn keep(&self, commit: &Commit) -> Result<(), GitError> {
+    async fn keep(&self, commit: &Commit) -> Result<(), RepositoryError> {
         let hash = commit.hash.to_string();
         let name = format!("{KEPT}{hash}");
         self.local(&self.git_dir(), 0).run(&["update-ref", &name, &hash]).await.map(drop)
@@ -136,7 +136,7 @@ impl Repository {
     }
 
     /// Removes the refs to the oldest commits.
-    pub(super) async fn forget_old_commits(&self) -> Result<(), GitError> {
+    pub(super) async fn forget_old_commits(&self) -> Result<(), RepositoryError> {
         let dir = self.git_dir();
         let list = ["for-each-ref", "--sort=-creatordate", "--format=%(refname)", KEPT];
         let refs = self.local(&dir, 1 << 26).run(&list).await?;

@@ -33,9 +33,9 @@ use program::{Git, RunLimits};
 use url::RemoteUrl;
 
 pub use builders::{FetchHead, FetchKey, Shell, ShellKey, ShellOptions};
-pub use error::GitError;
+pub use error::RepositoryError;
 pub use read::ChangedPaths;
-pub use url::UrlError;
+pub use url::RepositoryUrlError;
 pub use worktree::Worktree;
 
 pub(crate) use crate::command::remove_tree;
@@ -122,9 +122,12 @@ impl Repository {
     /// crashed process are removed.
     ///
     /// # Errors
-    /// Returns [`GitError::Url`] if the URL is rejected, and [`GitError::InUse`] if the directory
-    /// is in use.
-    pub async fn open_or_clone(url: &str, dir: impl Into<PathBuf>) -> Result<Repository, GitError> {
+    /// Returns [`RepositoryError::Url`] if the URL is rejected, and [`RepositoryError::InUse`] if the
+    /// directory is in use.
+    pub async fn open_or_clone(
+        url: &str,
+        dir: impl Into<PathBuf>,
+    ) -> Result<Repository, RepositoryError> {
         Repository::open_with(url, dir, RepositoryOptions::default()).await
     }
 
@@ -136,9 +139,9 @@ impl Repository {
         url: &str,
         dir: impl Into<PathBuf>,
         options: RepositoryOptions,
-    ) -> Result<Repository, GitError> {
+    ) -> Result<Repository, RepositoryError> {
         let (url, dir) = (RemoteUrl::parse(url)?, dir.into());
-        let dir = std::path::absolute(&dir).map_err(GitError::at(&dir))?;
+        let dir = std::path::absolute(&dir).map_err(RepositoryError::at(&dir))?;
         let lock = open::prepare(dir.clone()).await?;
         let shown = dir.display();
         let repository = Repository(Arc::new(RepositoryInner {

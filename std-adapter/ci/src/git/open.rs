@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::{GitError, Repository};
+use super::{Repository, RepositoryError};
 use crate::command::{remove_stale_groups, remove_tree};
 
 pub(super) const WORKTREES: &str = "worktrees";
@@ -23,33 +23,35 @@ pub(super) fn git_dir(dir: &Path) -> PathBuf {
 }
 
 /// Creates the directory, locks it, and removes everything that a crashed process left behind.
-pub(super) async fn prepare(dir: PathBuf) -> Result<File, GitError> {
+pub(super) async fn prepare(dir: PathBuf) -> Result<File, RepositoryError> {
     let blocking = tokio::task::spawn_blocking(move || prepare_blocking(&dir));
-    blocking.await.unwrap_or_else(|error| Err(GitError::at("open")(io::Error::other(error))))
+    blocking.await.unwrap_or_else(|error| Err(RepositoryError::at("open")(io::Error::other(error))))
 }
 
-fn prepare_blocking(dir: &Path) -> Result<File, GitError> {
-    fs::create_dir_all(dir).map_err(GitError::at(dir))?;
+fn prepare_blocking(dir: &Path) -> Result<File, RepositoryError> {
+    fs::create_dir_all(dir).map_err(RepositoryError::at(dir))?;
     let path = dir.join("lock");
     let lock = File::options().create(true).append(true).open(&path);
-    let lock = lock.map_err(GitError::at(&path))?;
+    let lock = lock.map_err(RepositoryError::at(&path))?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(GitError::InUse { dir: dir.to_owned() }),
-        Err(error) => return Err(GitError::at(path)(error.into())),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            return Err(RepositoryError::InUse { dir: dir.to_owned() });
+        }
+        Err(error) => return Err(RepositoryError::at(path)(error.into())),
     }
     // Processes left behind by a killed CI could still write to the directory.
     remove_stale_groups();
     let git_dir = git_dir(dir);
     for name in [dir.join(WORKTREES), dir.join(TRASH), git_dir.join("worktrees")] {
-        remove_tree(&name).map_err(GitError::at(&name))?;
+        remove_tree(&name).map_err(RepositoryError::at(&name))?;
     }
     for name in [dir.join(WORKTREES), dir.join(TRASH)] {
-        fs::create_dir_all(&name).map_err(GitError::at(&name))?;
+        fs::create_dir_all(&name).map_err(RepositoryError::at(&name))?;
     }
     let is_left = |name: &str| name.ends_with(".lock") || name == "gc.pid" || is_temporary(name);
     // No `git` process is using the directory, because this process holds its lock.
-    remove_files(&git_dir, DEPTH_MAX, &is_left).map_err(GitError::at(&git_dir))?;
+    remove_files(&git_dir, DEPTH_MAX, &is_left).map_err(RepositoryError::at(&git_dir))?;
     Ok(lock)
 }
 
@@ -91,23 +93,23 @@ fn remove_file(path: &Path) -> io::Result<()> {
 impl Repository {
     /// Removes incomplete packs left by earlier fetches, which can be large. The caller must hold
     /// the fetch lock.
-    pub(super) async fn remove_incomplete_packs(&self) -> Result<(), GitError> {
+    pub(super) async fn remove_incomplete_packs(&self) -> Result<(), RepositoryError> {
         let dir = self.git_dir().join("objects/pack");
-        let error = GitError::at(dir.clone());
+        let error = RepositoryError::at(dir.clone());
         let removed = tokio::task::spawn_blocking(move || remove_files(&dir, 0, &is_temporary));
         removed.await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(error)
     }
 
     /// Creates the bare clone if it does not exist.
-    pub(super) async fn init(&self) -> Result<(), GitError> {
+    pub(super) async fn init(&self) -> Result<(), RepositoryError> {
         let (git_dir, new) = (self.git_dir(), self.dir().join("repository.new"));
         if !git_dir.join("HEAD").exists() {
-            remove_tree(&new).map_err(GitError::at(&new))?;
-            fs::create_dir_all(&new).map_err(GitError::at(&new))?;
+            remove_tree(&new).map_err(RepositoryError::at(&new))?;
+            fs::create_dir_all(&new).map_err(RepositoryError::at(&new))?;
             let args = ["init", "--bare", "--quiet", "--template=", "--initial-branch=none"];
             self.local(&new, 0).run(&args).await?;
-            remove_tree(&git_dir).map_err(GitError::at(&git_dir))?;
-            fs::rename(&new, &git_dir).map_err(GitError::at(&git_dir))?;
+            remove_tree(&git_dir).map_err(RepositoryError::at(&git_dir))?;
+            fs::rename(&new, &git_dir).map_err(RepositoryError::at(&git_dir))?;
         }
         self.forget_old_commits().await
     }

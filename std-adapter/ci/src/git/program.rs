@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::GitError;
+use super::RepositoryError;
 use super::url::RemoteUrl;
 use crate::build::BuildLog;
 use crate::command::{Cgroup, JOIN, Limits, Process, Sink, find_program, killed_with_parent};
@@ -98,26 +98,32 @@ pub(super) struct GitOutput {
 
 impl Git<'_> {
     /// Runs the command and returns its standard output.
-    pub(super) async fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Result<GitOutput, GitError> {
+    pub(super) async fn run<A: AsRef<OsStr>>(
+        &self,
+        args: &[A],
+    ) -> Result<GitOutput, RepositoryError> {
         let output = self.status(args).await?;
         if output.code == Some(0) {
             return Ok(output);
         }
-        Err(GitError::Failed { command: name(args), message: output.message })
+        Err(RepositoryError::Failed { command: name(args), message: output.message })
     }
 
     /// Runs the command and returns its standard output even if the command fails.
-    pub(super) async fn status<A: AsRef<OsStr>>(&self, args: &[A]) -> Result<GitOutput, GitError> {
+    pub(super) async fn status<A: AsRef<OsStr>>(
+        &self,
+        args: &[A],
+    ) -> Result<GitOutput, RepositoryError> {
         if find_program("git").is_none() {
-            return Err(GitError::NotInstalled);
+            return Err(RepositoryError::NotInstalled);
         }
         // The control group of a network command also contains programs such as `ssh`. If the CI is
         // killed, these programs do not exit immediately; the next CI process kills them.
         let group = self.limits.idle.map(|_| Cgroup::create(&Limits::NONE));
         let mut command = self.command(args, group.as_ref());
         let mut process = Process::spawn(&mut command).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => GitError::NotInstalled,
-            _ => GitError::Io { path: PathBuf::from("git"), source },
+            io::ErrorKind::NotFound => RepositoryError::NotInstalled,
+            _ => RepositoryError::Io { path: PathBuf::from("git"), source },
         })?;
         let activity = Mutex::new(Instant::now());
         let mut stdout = Bytes {
@@ -128,7 +134,8 @@ impl Git<'_> {
         };
         let mut stderr =
             Messages { line: Vec::new(), tail: String::new(), git: self, activity: &activity };
-        let timed_out = |limit, idle| GitError::TimedOut { command: name(args), limit, idle };
+        let timed_out =
+            |limit, idle| RepositoryError::TimedOut { command: name(args), limit, idle };
         let ended = tokio::select! {
             ended = process.wait(&mut stdout, &mut stderr) => ended,
             limit = idle(&activity, self.limits.idle) => {
@@ -140,7 +147,7 @@ impl Git<'_> {
                 return Err(timed_out(self.limits.total, false));
             }
         };
-        let status = ended.map_err(GitError::at("git"))?;
+        let status = ended.map_err(RepositoryError::at("git"))?;
         if let Some(group) = group {
             group.end().await;
         }

@@ -2,7 +2,7 @@
 
 use datakit_github::{Commit, Hash};
 
-use super::{GitError, Repository};
+use super::{Repository, RepositoryError};
 
 /// The maximum length of a path in the output from `git`.
 const PATH_MAX: usize = 4096;
@@ -21,15 +21,15 @@ impl Repository {
     /// Returns the content of a file in a commit, or `None` if the file does not exist.
     ///
     /// # Errors
-    /// Returns [`GitError::TooLarge`] if the file is larger than `max` bytes, [`GitError::NotFile`]
-    /// if the path is a directory, a symbolic link or a submodule, and another error if the commit
-    /// has not been fetched.
+    /// Returns [`RepositoryError::TooLarge`] if the file is larger than `max` bytes,
+    /// [`RepositoryError::NotFile`] if the path is a directory, a symbolic link or a submodule, and
+    /// another error if the commit has not been fetched.
     pub async fn read_file(
         &self,
         commit: &Commit,
         path: &str,
         max: usize,
-    ) -> Result<Option<Vec<u8>>, GitError> {
+    ) -> Result<Option<Vec<u8>>, RepositoryError> {
         let (dir, hash) = (self.git_dir(), commit.hash.to_string());
         let path = path.trim_end_matches('/');
         let args = ["--literal-pathspecs", "ls-tree", "-z", "-l", "--full-tree", &hash, "--", path];
@@ -41,15 +41,17 @@ impl Repository {
         // MODE TYPE HASH SIZE<tab>PATH
         let mut fields = entry.split('\t').next().unwrap_or_default().split_whitespace();
         let (mode, blob, size) = (fields.next(), fields.nth(1), fields.next());
-        let unexpected =
-            || GitError::Unexpected { command: "ls-tree".to_owned(), output: entry.to_owned() };
+        let unexpected = || RepositoryError::Unexpected {
+            command: "ls-tree".to_owned(),
+            output: entry.to_owned(),
+        };
         let (mode, blob) = mode.zip(blob).ok_or_else(unexpected)?;
         if !mode.starts_with("100") {
-            return Err(GitError::NotFile { path: path.to_owned(), mode: mode.to_owned() });
+            return Err(RepositoryError::NotFile { path: path.to_owned(), mode: mode.to_owned() });
         }
         let size: u64 = size.and_then(|size| size.parse().ok()).ok_or_else(unexpected)?;
         if size > max as u64 {
-            return Err(GitError::TooLarge { path: path.to_owned(), size, max });
+            return Err(RepositoryError::TooLarge { path: path.to_owned(), size, max });
         }
         let content = self.local(&dir, max).run(&["cat-file", "blob", blob]).await?;
         Ok(Some(content.stdout))
@@ -68,7 +70,7 @@ impl Repository {
         base: &Commit,
         head: &Commit,
         max: usize,
-    ) -> Result<ChangedPaths, GitError> {
+    ) -> Result<ChangedPaths, RepositoryError> {
         let (base, head) = (base.hash.to_string(), head.hash.to_string());
         let args = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", &base, &head, "--"];
         let limit = max.saturating_add(1).saturating_mul(PATH_MAX).min(1 << 26);
@@ -85,7 +87,11 @@ impl Repository {
     ///
     /// # Errors
     /// Returns an error if the commits have not been fetched.
-    pub async fn is_after(&self, ancestor: &Commit, commit: &Commit) -> Result<bool, GitError> {
+    pub async fn is_after(
+        &self,
+        ancestor: &Commit,
+        commit: &Commit,
+    ) -> Result<bool, RepositoryError> {
         let (ancestor, commit) = (ancestor.hash.to_string(), commit.hash.to_string());
         let args = ["merge-base", "--is-ancestor", &ancestor, &commit];
         let git = self.git_dir();
@@ -106,7 +112,7 @@ impl Repository {
         &self,
         base: &Commit,
         head: &Commit,
-    ) -> Result<Option<Commit>, GitError> {
+    ) -> Result<Option<Commit>, RepositoryError> {
         let args = ["merge-base", &base.hash.to_string(), &head.hash.to_string()].map(String::from);
         let git = self.git_dir();
         let output = self.local(&git, 200).status(&args).await?;
@@ -118,7 +124,9 @@ impl Repository {
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         match Hash::parse(&text) {
             Ok(hash) => Ok(Some(Commit { repo: head.repo.clone(), hash })),
-            Err(_) => Err(GitError::Unexpected { command: "merge-base".to_owned(), output: text }),
+            Err(_) => {
+                Err(RepositoryError::Unexpected { command: "merge-base".to_owned(), output: text })
+            }
         }
     }
 }

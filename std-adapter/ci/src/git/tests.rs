@@ -72,7 +72,7 @@ impl Fixture {
         Commit { repo: self.repo.clone(), hash }
     }
 
-    pub(super) async fn open(&self) -> Result<Repository, GitError> {
+    pub(super) async fn open(&self) -> Result<Repository, RepositoryError> {
         Repository::open_or_clone(self.source().to_str().unwrap(), self.clone_dir()).await
     }
 }
@@ -359,7 +359,7 @@ async fn unacceptable_urls_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for url in ["ext::sh -c true", "--upload-pack=true", "ssh://-oProxyCommand=true/x"] {
         let error = Repository::open_or_clone(url, dir.path()).await.unwrap_err();
-        assert!(matches!(error, GitError::Url(_)), "{error}");
+        assert!(matches!(error, RepositoryError::Url(_)), "{error}");
     }
     assert_eq!(entries(dir.path()), 0);
 }
@@ -387,7 +387,7 @@ async fn pack_that_is_too_large_is_refused_and_removed() -> Done {
     let repository =
         Repository::open_with(source.to_str().unwrap(), fixture.clone_dir(), options).await?;
     let error = repository.fetch_quietly(&main_branch(), &commit, &new_log()).await.unwrap_err();
-    assert!(matches!(error, GitError::Failed { .. }), "{error}");
+    assert!(matches!(error, RepositoryError::Failed { .. }), "{error}");
     assert_eq!(entries(&repository.git_dir().join("objects/pack")), 0);
     Ok(())
 }

@@ -8,7 +8,7 @@ const SCHEMES: [&str; 5] = ["git", "ssh", "http", "https", "file"];
 /// The reason for rejecting a repository URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum UrlError {
+pub enum RepositoryUrlError {
     /// The URL is empty.
     Empty,
     /// `git` or `ssh` would interpret the URL, username, host or path as an option.
@@ -21,23 +21,27 @@ pub enum UrlError {
     UnknownScheme(String),
 }
 
-impl fmt::Display for UrlError {
+impl fmt::Display for RepositoryUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UrlError::Empty => f.write_str("a repository URL cannot be empty"),
-            UrlError::Option(part) => write!(f, "no part of a URL can start with '-': {part:?}"),
-            UrlError::ControlCharacter => f.write_str("a URL cannot contain control characters"),
-            UrlError::TransportHelper(name) => {
+            RepositoryUrlError::Empty => f.write_str("a repository URL cannot be empty"),
+            RepositoryUrlError::Option(part) => {
+                write!(f, "no part of a URL can start with '-': {part:?}")
+            }
+            RepositoryUrlError::ControlCharacter => {
+                f.write_str("a URL cannot contain control characters")
+            }
+            RepositoryUrlError::TransportHelper(name) => {
                 write!(f, "transport helpers such as {name}:: are not allowed")
             }
-            UrlError::UnknownScheme(scheme) => {
+            RepositoryUrlError::UnknownScheme(scheme) => {
                 write!(f, "unknown scheme {scheme:?}: use {}", SCHEMES.join(", "))
             }
         }
     }
 }
 
-impl std::error::Error for UrlError {}
+impl std::error::Error for RepositoryUrlError {}
 
 /// The URL or local path of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,26 +54,26 @@ pub(super) struct RemoteUrl {
 
 impl RemoteUrl {
     /// Checks the URL, using the same rules as `git` to find the scheme.
-    pub(super) fn parse(url: &str) -> Result<RemoteUrl, UrlError> {
+    pub(super) fn parse(url: &str) -> Result<RemoteUrl, RepositoryUrlError> {
         if url.is_empty() {
-            return Err(UrlError::Empty);
+            return Err(RepositoryUrlError::Empty);
         }
         if url.starts_with('-') {
-            return Err(UrlError::Option(url.to_owned()));
+            return Err(RepositoryUrlError::Option(url.to_owned()));
         }
         if url.contains(char::is_control) {
-            return Err(UrlError::ControlCharacter);
+            return Err(RepositoryUrlError::ControlCharacter);
         }
         let is_scheme = |text: &str| {
             !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
         };
         if let Some((helper, _)) = url.split_once("::").filter(|(helper, _)| is_scheme(helper)) {
-            return Err(UrlError::TransportHelper(helper.to_owned()));
+            return Err(RepositoryUrlError::TransportHelper(helper.to_owned()));
         }
         if let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme))
         {
             if !SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) {
-                return Err(UrlError::UnknownScheme(scheme.to_owned()));
+                return Err(RepositoryUrlError::UnknownScheme(scheme.to_owned()));
             }
             let host = rest.split('/').next().unwrap_or_default();
             return Ok(RemoteUrl { text: url.to_owned(), user: user_of(host)? });
@@ -85,7 +89,7 @@ impl RemoteUrl {
         // The username in an `ssh` URL is not a secret.
         user_of(host)?;
         if path.starts_with('-') {
-            return Err(UrlError::Option(path.to_owned()));
+            return Err(RepositoryUrlError::Option(path.to_owned()));
         }
         Ok(RemoteUrl { text: url.to_owned(), user: None })
     }
@@ -108,9 +112,9 @@ impl RemoteUrl {
 }
 
 /// Returns the part of a host before the last `@`.
-fn user_of(host: &str) -> Result<Option<String>, UrlError> {
+fn user_of(host: &str) -> Result<Option<String>, RepositoryUrlError> {
     if host.split('@').any(|part| part.starts_with('-')) {
-        return Err(UrlError::Option(host.to_owned()));
+        return Err(RepositoryUrlError::Option(host.to_owned()));
     }
     Ok(host.rsplit_once('@').map(|(user, _)| user.to_owned()).filter(|user| !user.is_empty()))
 }

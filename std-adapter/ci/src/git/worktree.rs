@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use datakit_github::Commit;
 
 use super::open::{TRASH, WORKTREES};
-use super::{GitError, Repository};
+use super::{Repository, RepositoryError};
 use crate::command::remove_tree;
 use crate::pool::{Holder, PoolGuard};
 use crate::term::Progress;
@@ -38,7 +38,7 @@ impl Repository {
         commit: &Commit,
         holder: &Holder,
         progress: &Progress,
-    ) -> Result<Worktree, GitError> {
+    ) -> Result<Worktree, RepositoryError> {
         self.worktree_with(commit, holder, Some(progress)).await
     }
 
@@ -49,7 +49,7 @@ impl Repository {
         commit: &Commit,
         holder: &Holder,
         progress: Option<&Progress>,
-    ) -> Result<Worktree, GitError> {
+    ) -> Result<Worktree, RepositoryError> {
         let place = self.0.worktrees.acquire_with(holder, progress).await?;
         let number = self.0.created.fetch_add(1, Ordering::Relaxed);
         let hash = commit.hash.to_string();
@@ -69,7 +69,7 @@ impl Repository {
     }
 
     /// Adds a worktree to the git directory without writing its files.
-    async fn add(&self, path: &Path, hash: &str) -> Result<(), GitError> {
+    async fn add(&self, path: &Path, hash: &str) -> Result<(), RepositoryError> {
         let options = ["worktree", "add", "--no-checkout", "--detach", "--quiet"];
         let args = options.iter().map(OsStr::new).chain([path.as_os_str(), hash.as_ref()]);
         let args: Vec<&OsStr> = args.collect();

@@ -10,7 +10,7 @@ use crate::Target;
 use crate::build::Build;
 use crate::causes::with_causes;
 use crate::command::Isolation;
-use crate::git::{GitError, Repository, Worktree};
+use crate::git::{Repository, RepositoryError, Worktree};
 use crate::pool::Holder;
 
 /// The commit that a job tests.
@@ -70,11 +70,13 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-impl From<GitError> for SourceError {
-    fn from(error: GitError) -> SourceError {
+impl From<RepositoryError> for SourceError {
+    fn from(error: RepositoryError) -> SourceError {
         let is_permanent = matches!(
             error,
-            GitError::Url(_) | GitError::NotFile { .. } | GitError::TooLarge { .. }
+            RepositoryError::Url(_)
+                | RepositoryError::NotFile { .. }
+                | RepositoryError::TooLarge { .. }
         );
         SourceError { message: with_causes(&error), is_temporary: !is_permanent }
     }
@@ -162,7 +164,10 @@ impl Source for Repository {
     }
 }
 
-async fn fetch(repository: &Repository, request: &CheckoutRequest<'_>) -> Result<(), GitError> {
+async fn fetch(
+    repository: &Repository,
+    request: &CheckoutRequest<'_>,
+) -> Result<(), RepositoryError> {
     let CheckoutRequest { target, commit, build, .. } = request;
     repository.fetch(target, commit, build.progress(), build.log()).await
 }
