@@ -197,3 +197,9 @@ async fn limits_the_number_of_forwards() {
     let error = client.mkdir("256", 0o755).await.unwrap_err();
     assert_eq!((error.errno(), error.to_string()), (Some(28), "256 forwards exist".into()));
 }
+
+#[test]
+fn the_example_has_at_most_100_lines() {
+    let lines = include_str!("../../std-adapter/server/examples/ports.rs").lines().count();
+    assert!(lines <= 100, "{lines} lines");
+}

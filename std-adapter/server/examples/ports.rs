@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datakit_core::vfs::{Error, Name, Result};
+use datakit_core::vfs::{self, Error, Name};
 use datakit_server::tree::{CallbackDir, Command, Dir, Entry, Leaf, ReadOnly, ReadOnlyText, Tree};
 use datakit_server::{Limits, Server};
 use parking_lot::Mutex;
@@ -40,7 +40,7 @@ pub(crate) fn tree() -> Tree {
     Tree::new(CallbackDir::over(ports.clone()).mkdir(move |name, _| mkdir(&ports, name)))
 }
 
-fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
+fn mkdir(ports: &Dir, name: Name<'_>) -> vfs::Result<Entry> {
     if ports.len() > MAX_FORWARDS {
         return Err(Error::NoSpace.with_message(format_args!("{MAX_FORWARDS} forwards exist")));
     }
@@ -64,11 +64,7 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
 
 /// Starts the port forward described by the directory name `name`. Returns an error if `text`,
 /// which the client wrote to the `ctl` file, differs from `name`.
-fn start(
-    forward: &mut Option<JoinSet<()>>,
-    name: &[u8],
-    text: &str,
-) -> std::result::Result<(), String> {
+fn start(forward: &mut Option<JoinSet<()>>, name: &[u8], text: &str) -> Result<(), String> {
     let addresses = text.strip_prefix("tcp:").and_then(|rest| rest.split_once(":tcp:"));
     let addresses = addresses.and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     let (from, to): (SocketAddr, _) = addresses.ok_or("the form is tcp:IP:PORT:tcp:IP:PORT")?;
