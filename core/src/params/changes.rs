@@ -23,9 +23,10 @@ use crate::vfs::{Text, Waiters, Window};
 /// - `VALUE` is the value. The value of a write-only parameter is shown as `*`.
 ///
 /// The stream keeps the lines of the last `N` changes. A line that would be longer than `LINE` bytes
-/// is truncated and ends with `...`. If a reader is too slow, it reads a line such as `lost 3` in
-/// place of the changes that were dropped. If a value changes twice before the first change has
-/// been recorded, both lines show the second value.
+/// is truncated and ends with `...`, so `LINE` must be large enough for the number, the longest name
+/// and the longest path. If a reader is too slow, it reads a line such as `lost 3` in place of the
+/// changes that were dropped. If a value changes twice before the first change has been recorded,
+/// both lines show the second value.
 ///
 /// The stream receives changes only after its entry has been passed to [`observe`](super::observe).
 /// A value can be set from an interrupt handler.

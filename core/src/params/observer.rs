@@ -1,4 +1,4 @@
-//! Observers, which are notified of parameter changes and refused requests.
+//! Observers, which are notified when a parameter changes or a request is refused.
 
 use core::cell::Cell;
 use core::fmt;

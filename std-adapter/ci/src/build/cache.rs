@@ -147,8 +147,8 @@ impl<D: Database, B: Builder> Cache<D, B> {
     }
 
     /// Cancels the build that is running on a branch. The build fails with the message `Cancelled
-    /// at user's request`, which is stored with its log like any other failure. Returns `false` if
-    /// no build is running.
+    /// at user's request`, which is stored with the build's log. Returns `false` if no build is
+    /// running.
     ///
     /// # Errors
     /// Returns [`RebuildError::NoJob`] if no term depends on the branch.

@@ -1,4 +1,4 @@
-//! Tests for many clients that commit to one branch concurrently.
+//! Tests in which many clients commit to one branch concurrently.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

@@ -54,8 +54,8 @@ pub trait Database: Clone + Debug + Send + Sync + 'static {
     /// A tree that can be read.
     type Tree: TreeOps;
 
-    /// Returns the sorted names of all branches. A branch without commits is included only if this
-    /// handle or one of its clones has created a handle to it.
+    /// Returns the sorted names of all branches. A branch without commits is included only if
+    /// [`branch`](Self::branch) has been called with its name on this value or one of its clones.
     ///
     /// # Errors
     /// Returns an error if the database cannot be read.
