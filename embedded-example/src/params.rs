@@ -69,7 +69,7 @@ fn name_client(client: Client, out: &mut dyn Write) -> fmt::Result {
 /// Writes the path of the parameter with this ordinal.
 pub fn write_path(ordinal: u16, out: &mut dyn Write) -> fmt::Result {
     let mut result = Ok(());
-    SET.with_parameter(ordinal, &mut |path, _| result = write!(out, "{path}"));
+    SET.with_parameter(ordinal, |path, _| result = write!(out, "{path}"));
     result
 }
 

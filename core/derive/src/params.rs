@@ -409,12 +409,12 @@ impl Struct<'_> {
             quote! {
                 #(#indices)|* => {
                     let (value, info) = match index { #(#pairs,)* };
-                    with(&__support::ParamFile::new(&__support::Field::new(value, info) #rule));
+                    with.call(&__support::ParamFile::new(&__support::Field::new(value, info) #rule));
                 }
             }
         });
         quote! {
-            fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn __support::File)) {
+            fn with_file(&self, index: u8, with: &mut __support::WithFile<'_>) {
                 match index {
                     #(#arms)*
                     _ => {}

@@ -162,7 +162,7 @@ fn every_parameter_in_a_checked_struct_has_the_check() {
     tree!();
     POWER.budget.set(0);
     let mut count = 0;
-    visit_parameters(&PARAMS, &mut |path, parameter| {
+    visit_parameters(&PARAMS, |path, parameter| {
         let checked = parameter.check_current(&datakit_core::files::Proposed::NONE);
         assert_eq!(checked.unwrap_err().to_string(), "over budget", "{path}");
         count += 1;

@@ -211,7 +211,7 @@ fn read(tree: &Tree, inode: PackedPath) -> String {
 /// Writes all properties of every parameter.
 fn show_parameters(dir: &'static dyn EntryTable) -> String {
     let mut out = String::new();
-    visit_parameters(dir, &mut |path, parameter: &dyn Parameter| {
+    visit_parameters(dir, |path, parameter: &dyn Parameter| {
         let (flags, unit, doc) = (parameter.flags(), parameter.unit(), parameter.doc());
         writeln!(out, "{path} {flags:?} {unit:?} {doc:?} {}", parameter.step())?;
         writeln!(out, "{} {} ", parameter.is_default(), parameter.is_json())?;

@@ -147,7 +147,7 @@ fn struct_stands_beside_other_files() {
     write(&ROOT, "limits/low", "0").unwrap();
     assert_eq!((SETTINGS.weights.get(), SETTINGS.limits.low.get()), ([1, 2, 3, 4], 0));
     let mut paths = Vec::new();
-    visit_parameters(&PARAMS, &mut |path, _| {
+    visit_parameters(&PARAMS, |path, _| {
         paths.push(path.to_string());
         Ok(())
     })
@@ -156,7 +156,7 @@ fn struct_stands_beside_other_files() {
                     probes/1/high";
     assert_eq!(paths.join(" "), expected);
     let mut names = Vec::new();
-    datakit_core::vfs::visit_files(&PARAMS, &mut |path, _| {
+    datakit_core::vfs::visit_files(&PARAMS, |path, _| {
         names.push(path.to_string());
         Ok(())
     })

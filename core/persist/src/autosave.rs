@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use datakit_core::params::{Observer, ParamStore, StoreAction, StoreRequest};
-use datakit_core::vfs::Client;
+use datakit_core::params::{Event, Observer, ParamStore, StoreAction, StoreRequest};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_hal_async::delay::DelayNs;
@@ -42,8 +41,10 @@ impl Autosave {
 }
 
 impl Observer for Autosave {
-    fn changed(&self, _: usize, _: Client) {
-        self.changed.signal(());
+    fn notify(&self, event: &Event<'_>) {
+        if let Event::Changed { .. } = event {
+            self.changed.signal(());
+        }
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn has_default(parameter: &dyn Parameter) -> bool {
 
 /// Returns whether a saved parameter in `set` has this key.
 pub(crate) fn is_known(set: &ParamSet, key: u32) -> bool {
-    let visited = set.visit(&mut |_, path, parameter| {
+    let visited = set.visit(|_, path, parameter| {
         if is_saved(parameter) && path_key(path) == key { Err(fmt::Error) } else { Ok(()) }
     });
     visited.is_err()
@@ -112,9 +112,9 @@ impl core::error::Error for Collision {}
 /// parameters.
 pub fn check_keys(set: &ParamSet) -> Result<(), Collision> {
     let mut collision = None;
-    let _ = set.visit(&mut |second, path, _| {
+    let _ = set.visit(|second, path, _| {
         let key = path_key(path);
-        set.visit(&mut |first, path, _| {
+        set.visit(|first, path, _| {
             if first < second && path_key(path) == key {
                 collision = Some(Collision { first, second });
                 return Err(fmt::Error);
@@ -154,7 +154,7 @@ mod tests {
         let mut tags = [0; 3];
         let mut next = tags.iter_mut();
         ParamSet::new(&SAME)
-            .visit(&mut |_, _, parameter| {
+            .visit(|_, _, parameter| {
                 *next.next().unwrap() = type_tag(parameter);
                 Ok(())
             })

@@ -39,7 +39,7 @@ pub(crate) fn load_image<const N: usize>(
     rejected: &mut dyn FnMut(&Rejected<'_>),
 ) -> u16 {
     let mut loaded = 0_u16;
-    let _ = set.visit(&mut |ordinal, path, parameter| {
+    let _ = set.visit(|ordinal, path, parameter| {
         if !is_saved(parameter) {
             return Ok(());
         }
@@ -74,7 +74,7 @@ fn check<const N: usize>(
     loaded: &mut u16,
     rejected: &mut dyn FnMut(&Rejected<'_>),
 ) -> bool {
-    let visited = set.visit(&mut |ordinal, path, parameter| {
+    let visited = set.visit(|ordinal, path, parameter| {
         // A parameter that already has its default cannot be reset. The rule accepts its value once
         // the other parameters that share the rule have been reset.
         if !parameter.is_default()

@@ -190,7 +190,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// replaced.
     fn update(&mut self, ordinals: &Range<u16>) -> Result<u16, Error> {
         let (mut count, mut is_full) = (0, false);
-        let _ = self.set.visit(&mut |ordinal, path, parameter| {
+        let _ = self.set.visit(|ordinal, path, parameter| {
             if ordinals.contains(&ordinal) && is_saved(parameter) {
                 let is_default = has_default(parameter) && parameter.is_default();
                 let kind = if is_default { RecordKind::Default } else { RecordKind::Value };

@@ -96,7 +96,7 @@ fn change(random: &mut Random) {
 /// Returns the values of all parameters.
 fn values() -> Vec<String> {
     let mut values = Vec::new();
-    SET.visit(&mut |_, path, parameter| {
+    SET.visit(|_, path, parameter| {
         let mut value = format!("{path} ");
         parameter.render(&mut value)?;
         values.push(value);
@@ -187,7 +187,7 @@ fn cut_everywhere<const PAGES: usize, const PAGE: usize, const WORD: usize>(
 /// Sets all parameters to values returned by [`values`].
 fn restore(values: &[String]) {
     let mut values = values.iter();
-    SET.visit(&mut |_, _, parameter| {
+    SET.visit(|_, _, parameter| {
         let value = values.next().unwrap().split_once(' ').unwrap().1;
         assert!(parameter.store(value.as_bytes()));
         Ok(())

@@ -15,7 +15,9 @@ pub use dir::ParamsDir;
 pub use names::Names;
 
 use super::{Proposed, Rule};
-use crate::vfs::{Entry, EntryTable, Error, File, FileTable, Key, Node, Result, table};
+use crate::vfs::{
+    Entry, EntryTable, Error, FileTable, Key, Node, Result, WithFile, WithName, table,
+};
 
 /// A plain settings struct for which `#[derive(Params)]` has generated a parameter struct.
 #[diagnostic::on_unimplemented(
@@ -65,7 +67,7 @@ pub trait Fields: Sized + Sync + 'static {
     }
 
     /// Passes the file with this index to `with`. Does nothing if there is no such file.
-    fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File));
+    fn with_file(&self, index: u8, with: &mut WithFile<'_>);
 
     /// Sets the rule of the struct that contains this directory.
     fn set_outer(&self, rule: &'static (dyn Rule + Sync));
@@ -133,7 +135,7 @@ impl<F: Fields> EntryTable for F {
         Some(self.directory(index).unwrap_or(Node::Indexed(self, index.into())))
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
+    fn name(&self, key: Key, with: &mut WithName<'_>) {
         F::NAMES.with_name(key, with);
     }
 
@@ -143,7 +145,7 @@ impl<F: Fields> EntryTable for F {
 }
 
 impl<F: Fields> FileTable for F {
-    fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
+    fn with_file(&self, index: u16, with: &mut WithFile<'_>) {
         // Every index into a `Fields` is less than 256.
         Fields::with_file(self, index as u8, with);
     }

@@ -78,10 +78,10 @@ pub use task::{FileRequest, FileRequests, Operation, TaskFile};
 pub(crate) use {
     display::{Quoted, write_hex},
     input::check_plain_mode,
-    param::Staging,
+    param::{NewTexts, Staging, value_waiters},
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
     render::{Count, render},
-    stream::{End, Lost, StreamSource, poll_stream, write_lost},
+    stream::{End, Missed, StreamSource, poll_stream},
 };
 
 #[cfg(test)]

@@ -46,9 +46,13 @@ pub use mac::Mac;
 pub use outer::{Checked, Outer, Unchecked};
 pub use param_type::{Number, ParamType, Step};
 pub use parameter::Parameter;
+#[cfg(feature = "params")]
+pub(crate) use proposed::NewTexts;
 pub use proposed::{Proposed, Rule};
 pub use value::Value;
 pub(super) use value::wait_for_change;
+#[cfg(feature = "params")]
+pub(crate) use value::waiters as value_waiters;
 
 use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 
@@ -184,7 +188,7 @@ impl<T: ParamType> File for Param<T> {
     }
 
     #[cfg(feature = "params")]
-    fn with_parameter(&self, with: &mut dyn FnMut(&dyn Parameter)) {
+    fn with_parameter(&self, with: &mut crate::vfs::WithParameter<'_>) {
         ParamFile::new(&self.field()).with_parameter(with);
     }
 

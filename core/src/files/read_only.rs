@@ -181,7 +181,7 @@ impl File for Help {
 }
 
 fn list(dir: &'static dyn EntryTable, out: &mut dyn Write) -> fmt::Result {
-    visit_files(dir, &mut |path, node| {
+    visit_files(dir, |path, node| {
         write!(out, "{path}: ")?;
         #[cfg(feature = "params")]
         use crate::vfs::Node;

@@ -6,13 +6,12 @@ mod ring;
 use core::fmt;
 use core::task::{Context, Poll};
 
-use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Text, Waiters};
+use crate::vfs::{Compare, File, FileStat, OpenFile, OpenMode, Result, Text, Waiters};
 
-use read::Changing;
-pub(crate) use read::{StreamSource, open_stream, poll_stream, write_lost};
+pub(crate) use read::{StreamSource, open_stream, poll_stream};
 #[cfg(feature = "params")]
 pub(crate) use ring::End;
-pub(crate) use ring::Lost;
+pub(crate) use ring::Missed;
 use ring::{Ring, Slot};
 
 /// The latest value, which clients read as a stream. The first read of an open file returns the
@@ -52,7 +51,7 @@ impl<T: Clone> Live<T> {
     /// including the final newline.
     #[must_use]
     pub const fn file(&self, format: Format<T>) -> StreamFile<'_, T> {
-        let doc = "stream of the latest value";
+        let doc = "the latest value";
         StreamFile { ring: self.ring(), format, doc, starts_with_kept: true, latest_only: true }
     }
 
@@ -116,7 +115,7 @@ impl<T: Clone, const N: usize> Queue<T, N> {
     /// including the final newline. A value whose text is empty is skipped.
     #[must_use]
     pub const fn file(&self, format: Format<T>) -> StreamFile<'_, T> {
-        let doc = "stream of every value";
+        let doc = "every new value";
         StreamFile { ring: self.ring(), format, doc, starts_with_kept: false, latest_only: false }
     }
 
@@ -168,17 +167,16 @@ impl<'a, T> StreamFile<'a, T> {
 }
 
 impl<T: Clone> StreamSource for StreamFile<'_, T> {
-    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()> {
-        let value = match self.ring.take(at, self.latest_only) {
-            Ok(value) => value,
-            Err(lost) => return write_lost(text, lost),
-        };
-        if !self.latest_only {
-            text.truncate(0);
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> core::result::Result<(), Missed> {
+        let value = self.ring.take(at, self.latest_only)?;
+        if self.latest_only {
+            let mut compare = Compare::new(text.bytes());
+            if (self.format)(&value, &mut compare).is_ok() && compare.is_equal() {
+                return Err(Missed::NOTHING);
+            }
         }
-        let mut out = Changing::new(text);
-        (self.format)(&value, &mut out).map_err(|_| Error::TextTooLong)?;
-        if out.finish() || !self.latest_only { Ok(()) } else { Err(Error::NoData) }
+        text.truncate(0);
+        (self.format)(&value, text).map_err(|_| Missed::TOO_LONG)
     }
 
     fn waiters(&self) -> &Waiters {

@@ -17,7 +17,7 @@ use super::input::{check_plain_mode, trimmed};
 use super::pieces::{self, PieceTarget};
 use crate::vfs::{
     AsyncFile, Client, Error, File, FileStat, FileTable, FixedText, OpenFile, PendingRequest,
-    Result, Text, Transfer, read_at,
+    Result, Text, Transfer, WithFile, read_at,
 };
 
 /// A file whose reads and writes are performed by a task, for example because they must wait for a
@@ -169,8 +169,8 @@ impl<const CAPACITY: usize, const TEXT: usize> AsyncFile for TaskFile<CAPACITY, 
 
 /// A table that contains one file.
 impl<const CAPACITY: usize, const TEXT: usize> FileTable for TaskFile<CAPACITY, TEXT> {
-    fn with_file(&self, _: u16, with: &mut dyn FnMut(&dyn File)) {
-        with(self);
+    fn with_file(&self, _: u16, with: &mut WithFile<'_>) {
+        with.call(self);
     }
 
     fn async_file(&'static self, _: u16) -> Option<&'static dyn AsyncFile> {

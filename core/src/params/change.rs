@@ -5,7 +5,7 @@ use core::fmt;
 use heapless::Vec;
 
 use super::{ParamSet, Parameter, change_count};
-use crate::files::{Plain, Proposed};
+use crate::files::{NewTexts, Plain, Proposed};
 use crate::vfs::{Client, Error, FilePath, FixedText, Result, Text};
 
 /// The maximum number of parameters that are set at once.
@@ -16,7 +16,7 @@ pub(super) const TEXT_MAX: usize = 255;
 
 /// The new values of some of the parameters in a set. At most [`VALUES_MAX`] parameters have new
 /// values.
-pub(super) trait Change {
+pub(super) trait Change: NewTexts {
     /// Writes the new value of a parameter to `out`. The new value must be within the parameter's
     /// limits. Returns `false` if the parameter keeps its value.
     ///
@@ -29,9 +29,6 @@ pub(super) trait Change {
         parameter: &dyn Parameter,
         out: &mut dyn Text,
     ) -> Result<bool>;
-
-    /// Passes the new value, if any, of the parameter with this address to `with`.
-    fn with_proposed(&self, address: usize, with: &mut dyn FnMut(&[u8]));
 
     /// Called at the end of the critical section that sets the values.
     fn finish(&self) {}
@@ -53,7 +50,7 @@ pub(super) fn apply(set: &ParamSet, change: &dyn Change, client: Client) -> Resu
         if change_count() != before {
             check(set, change, &mut changed)?;
         }
-        visit_changed(set, &changed, &mut |ordinal, path, parameter| {
+        visit_changed(set, &changed, |ordinal, path, parameter| {
             let mut text = FixedText::<TEXT_MAX>::new();
             if let Ok(true) = change.new_value(ordinal, path, parameter, &mut text) {
                 parameter.store(text.bytes());
@@ -62,7 +59,7 @@ pub(super) fn apply(set: &ParamSet, change: &dyn Change, client: Client) -> Resu
         change.finish();
         Ok(())
     })?;
-    visit_changed(set, &changed, &mut |_, _, parameter| parameter.notify(client));
+    visit_changed(set, &changed, |_, _, parameter| parameter.notify(client));
     // The cast is lossless, because there are at most `VALUES_MAX` ordinals.
     Ok(changed.len() as u16)
 }
@@ -71,10 +68,9 @@ pub(super) fn apply(set: &ParamSet, change: &dyn Change, client: Client) -> Resu
 /// the parameters with new values.
 fn check(set: &ParamSet, change: &dyn Change, changed: &mut Vec<u16, VALUES_MAX>) -> Result<()> {
     changed.truncate(0);
-    let with_proposed = |address, with: &mut dyn FnMut(&[u8])| change.with_proposed(address, with);
-    let proposed = Proposed::new(&with_proposed);
+    let proposed = Proposed::new(change);
     let mut result = Ok(());
-    let _ = set.visit(&mut |ordinal, path, parameter| {
+    let _ = set.visit(|ordinal, path, parameter| {
         let mut text = FixedText::<TEXT_MAX>::new();
         result = change.new_value(ordinal, path, parameter, &mut text).and_then(|is_new| {
             if is_new {
@@ -96,10 +92,10 @@ fn check(set: &ParamSet, change: &dyn Change, changed: &mut Vec<u16, VALUES_MAX>
 fn visit_changed(
     set: &ParamSet,
     changed: &[u16],
-    each: &mut dyn FnMut(u16, &FilePath<'_>, &dyn Parameter),
+    mut each: impl FnMut(u16, &FilePath<'_>, &dyn Parameter),
 ) {
     let mut rest = changed;
-    let _ = set.visit(&mut |ordinal, path, parameter| {
+    let _ = set.visit(|ordinal, path, parameter| {
         if let [first, others @ ..] = rest
             && *first == ordinal
         {

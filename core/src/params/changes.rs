@@ -7,10 +7,10 @@ use core::task::{Context, Poll};
 use critical_section::Mutex;
 
 use super::client_name::ClientName;
-use super::{Observer, ParamSet, Parameter};
-use crate::Decimal;
-use crate::files::{End, Flags, Lost, StreamSource, poll_stream, write_lost};
-use crate::vfs::{Client, Error, File, FilePath, FileStat, OpenFile, OpenMode, Result};
+use super::{Event, Observer, ParamSet, Parameter};
+use crate::files::{End, Flags, Missed, StreamSource, poll_stream};
+use crate::float::write_decimal;
+use crate::vfs::{Client, File, FilePath, FileStat, OpenFile, OpenMode, Result};
 use crate::vfs::{Text, Waiters, Window};
 
 /// A stream with a `SEQ WHO PATH VALUE` line for each parameter change, for example `17
@@ -53,7 +53,6 @@ pub struct Changes<const N: usize, const LINE: usize = 64> {
 pub struct ChangeMemory<const N: usize, const LINE: usize = 64> {
     end: Mutex<End>,
     lines: [Mutex<Cell<Line<LINE>>>; N],
-    waiters: Waiters,
 }
 
 /// The line for a parameter change.
@@ -77,7 +76,7 @@ impl<const N: usize, const LINE: usize> ChangeMemory<N, LINE> {
     pub const fn new() -> ChangeMemory<N, LINE> {
         const { assert!(LINE >= 4 && LINE <= 255, "LINE must be between 4 and 255") };
         let lines = [const { Mutex::new(Cell::new(Line::EMPTY)) }; N];
-        ChangeMemory { end: Mutex::new(End::new(0)), lines, waiters: Waiters::new() }
+        ChangeMemory { end: Mutex::new(End::new(0)), lines }
     }
 
     /// Returns the number of the next change.
@@ -139,7 +138,12 @@ fn render_line(
 ) -> u8 {
     let mut window = Window::new(0, line);
     let mut render = || {
-        write!(window, "{} {who} {path} ", Decimal::from(number))?;
+        write_decimal(number, &mut window)?;
+        window.put(b' ')?;
+        who.write(&mut window)?;
+        window.put(b' ')?;
+        path.write(&mut window)?;
+        window.put(b' ')?;
         match parameter.flags().contains(Flags::WRITE_ONLY) {
             true => window.put(b'*'),
             false => parameter.render(&mut window),
@@ -166,44 +170,50 @@ fn cut(line: &mut [u8]) -> usize {
 }
 
 impl<const N: usize, const LINE: usize> StreamSource for Changes<N, LINE> {
-    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()> {
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> core::result::Result<(), Missed> {
         text.truncate(0);
         let mut line = Line::EMPTY;
-        let next = critical_section::with(|cs| {
+        critical_section::with(|cs| {
             let index = self.memory.end.borrow(cs).advance(N, at, false)?;
-            line = self.memory.lines.get(index).ok_or(Lost(0))?.borrow(cs).get();
+            line = self.memory.lines.get(index).ok_or(Missed::NOTHING)?.borrow(cs).get();
             Ok(())
-        });
-        match next {
-            Ok(()) => text.extend(line.bytes()).map_err(|_| Error::TextTooLong),
-            Err(lost) => write_lost(text, lost),
-        }
+        })?;
+        text.extend(line.bytes()).map_err(|_| Missed::TOO_LONG)
     }
 
     fn waiters(&self) -> &Waiters {
-        &self.memory.waiters
+        // All readers are woken after the observers have been notified.
+        crate::files::value_waiters()
+    }
+}
+
+impl<const N: usize, const LINE: usize> Changes<N, LINE> {
+    /// Records that `client` has changed a parameter.
+    fn record(&self, client: Client, path: &FilePath<'_>, parameter: &dyn Parameter) {
+        let mut line = Line::EMPTY;
+        // The line is rendered outside the critical section, because rendering may take a long
+        // time. If another change is recorded in the meantime, the line is rendered again.
+        // Otherwise, an old value could be recorded after a newer one.
+        loop {
+            let number = self.memory.next_number();
+            let who = self.set.client_name(client);
+            line.len = render_line(number, who, path, parameter, &mut line.bytes);
+            if self.memory.push(number, &line) {
+                return;
+            }
+        }
     }
 }
 
 impl<const N: usize, const LINE: usize> Observer for Changes<N, LINE> {
-    fn changed(&self, address: usize, client: Client) {
-        let _ = self.set.visit(&mut |_, path, parameter| {
+    fn notify(&self, event: &Event<'_>) {
+        let &Event::Changed { address, client } = event else { return };
+        let _ = self.set.visit(|_, path, parameter| {
             if parameter.address() != address {
                 return Ok(());
             }
-            let mut line = Line::EMPTY;
-            // The line is rendered outside the critical section, because rendering may take a long
-            // time. If another change is recorded in the meantime, the line is rendered again.
-            // Otherwise, an old value could be recorded after a newer one.
-            loop {
-                let number = self.memory.next_number();
-                let who = self.set.client_name(client);
-                line.len = render_line(number, who, path, parameter, &mut line.bytes);
-                if self.memory.push(number, &line) {
-                    self.memory.waiters.wake();
-                    return Err(fmt::Error);
-                }
-            }
+            self.record(client, path, parameter);
+            Err(fmt::Error)
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::Decimal;
+use crate::float::write_decimal;
 use crate::vfs::Client;
 
 /// A function that writes a client's name, such as its network address. The name must not be empty
@@ -14,7 +14,8 @@ pub type NameClient = fn(Client, &mut dyn fmt::Write) -> fmt::Result;
 /// # Errors
 /// Returns an error if writing to `out` fails.
 pub fn unnamed(client: Client, out: &mut dyn fmt::Write) -> fmt::Result {
-    write!(out, "client-{}", Decimal::from(client.0))
+    out.write_str("client-")?;
+    write_decimal(client.0.into(), out)
 }
 
 /// Displays a client's name, or `program` for [`Client::PROGRAM`].
@@ -26,12 +27,22 @@ pub struct ClientName {
     pub name: Option<NameClient>,
 }
 
+impl ClientName {
+    /// Writes the name.
+    ///
+    /// # Errors
+    /// Returns an error if writing to `out` fails.
+    pub fn write(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        if self.client == Client::PROGRAM {
+            return out.write_str("program");
+        }
+        self.name.unwrap_or(unnamed)(self.client, out)
+    }
+}
+
 impl fmt::Display for ClientName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.client == Client::PROGRAM {
-            return f.write_str("program");
-        }
-        self.name.unwrap_or(unnamed)(self.client, f)
+        self.write(f)
     }
 }
 

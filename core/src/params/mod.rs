@@ -40,7 +40,7 @@ pub use client_name::{ClientName, NameClient, unnamed};
 pub use ctl::Ctl;
 pub use modified::Modified;
 pub(crate) use observer::notify_observers;
-pub use observer::{Observer, ObserverEntry, client_left, notify_refusal, observe};
+pub use observer::{Event, Observer, ObserverEntry, client_left, notify_refusal, observe};
 pub use replies::Replies;
 pub use schema::{Schema, schema_id};
 pub use set::ParamSet;

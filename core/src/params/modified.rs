@@ -28,7 +28,7 @@ impl Modified {
 impl File for Modified {
     fn stat(&self) -> FileStat {
         Count::stat(|count| {
-            self.0.visit(&mut |_, path, parameter| match is_listed(parameter) {
+            self.0.visit(|_, path, parameter| match is_listed(parameter) {
                 true => write_line(path, parameter, count),
                 false => Ok(()),
             })
@@ -82,7 +82,7 @@ fn read_lines(
     let mut window = Window::new(offset.saturating_sub(open.state.delivered), buf);
     let mut result = Ok(());
     if deliver(open, &mut window) {
-        let _ = set.visit(&mut |ordinal, path, parameter| {
+        let _ = set.visit(|ordinal, path, parameter| {
             if u32::from(ordinal) < open.state.next {
                 return Ok(());
             }

@@ -7,24 +7,36 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use crate::vfs::{Client, Error};
 
+/// An event that [observers](Observer) are notified of.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A client has changed a value.
+    Changed {
+        /// The [address](super::Parameter::address) of the value.
+        address: usize,
+        /// The client, or [`Client::PROGRAM`].
+        client: Client,
+    },
+    /// A file has refused a client's request.
+    Refused {
+        /// The client.
+        client: Client,
+        /// The reason.
+        error: &'a Error,
+    },
+    /// A client's connection has ended. The client's number may now be assigned to another
+    /// connection.
+    Left {
+        /// The client.
+        client: Client,
+    },
+}
+
 /// Receives notifications of parameter changes, refused requests, and closed connections.
 pub trait Observer: Sync {
-    /// Called when a value has changed. `address` is the [address](super::Parameter::address) of
-    /// the value that `client` has set. This method may be called from an interrupt handler.
-    fn changed(&self, address: usize, client: Client) {
-        let _ = (address, client);
-    }
-
-    /// Called when a file has refused a request from `client`.
-    fn refused(&self, client: Client, error: &Error) {
-        let _ = (client, error);
-    }
-
-    /// Called when the connection of `client` has ended. The client's number may now be assigned to
-    /// another connection.
-    fn left(&self, client: Client) {
-        let _ = client;
-    }
+    /// Called for each event. A change may be reported from an interrupt handler.
+    fn notify(&self, event: &Event<'_>);
 }
 
 /// An observer's entry in the list of observers. The list needs no allocator, because each observer
@@ -70,25 +82,26 @@ pub fn observe(entry: &'static ObserverEntry) {
 
 /// Tells all observers that `client` set the value at this address.
 pub(crate) fn notify_observers(address: usize, client: Client) {
-    for_each_observer(&mut |observer| observer.changed(address, client));
+    notify(&Event::Changed { address, client });
 }
 
 /// Tells all observers that a request from `client` was refused. A tree calls this function when
 /// one of its files refuses a request.
 pub fn notify_refusal(client: Client, error: &Error) {
-    for_each_observer(&mut |observer| observer.refused(client, error));
+    notify(&Event::Refused { client, error });
 }
 
 /// Tells all observers that the connection of `client` has ended. The program must call this
 /// function before it assigns the client's number to another connection.
 pub fn client_left(client: Client) {
-    for_each_observer(&mut |observer| observer.left(client));
+    notify(&Event::Left { client });
 }
 
-fn for_each_observer(each: &mut dyn FnMut(&'static dyn Observer)) {
+#[inline(never)]
+fn notify(event: &Event<'_>) {
     let mut at = LAST.lock(Cell::get);
     while let Some(entry) = at {
-        each(entry.observer);
+        entry.observer.notify(event);
         at = entry.next().filter(|next| !core::ptr::eq(*next, entry));
     }
 }

@@ -7,8 +7,8 @@ use core::task::Context;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::String;
 
-use super::{Observer, StoreOutcomes};
-use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Window, truncated};
+use super::{Event, Observer, StoreOutcomes};
+use crate::vfs::{Client, ERROR_MESSAGE_MAX, OpenFile, Result, Waiters, Window, truncated};
 
 /// For each client, the last reply or refusal, which can be read from [`Ctl`](super::Ctl).
 ///
@@ -146,12 +146,14 @@ impl Reply {
 }
 
 impl<const CLIENTS: usize> Observer for Replies<CLIENTS> {
-    fn refused(&self, client: Client, error: &Error) {
-        self.reply(client, error);
-    }
-
-    fn left(&self, client: Client) {
-        self.with_reply(client, |reply| *reply = Reply::new());
+    fn notify(&self, event: &Event<'_>) {
+        match *event {
+            Event::Refused { client, error } => self.reply(client, error),
+            Event::Left { client } => {
+                self.with_reply(client, |reply| *reply = Reply::new());
+            }
+            Event::Changed { .. } => {}
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use core::ops::Range;
 
 use super::change::{self, Change, TEXT_MAX, VALUES_MAX};
 use super::{ParamSet, Parameter};
-use crate::files::{Flags, Plain, Quoted};
-use crate::vfs::{Client, Error, FilePath, FixedText, Result, Text};
+use crate::files::{Flags, NewTexts, Plain, Quoted};
+use crate::vfs::{Client, Error, FilePath, FixedText, Result, Text, WithText};
 
 /// Resets the parameters selected by `path` to their defaults on behalf of `client`, and returns
 /// the number of values that have changed. Parameters without a default and read-only parameters
@@ -70,6 +70,17 @@ impl Reset<'_> {
     }
 }
 
+impl NewTexts for Reset<'_> {
+    fn with_text(&self, address: usize, with: &mut WithText<'_>) {
+        self.set.with_address(address, |ordinal, parameter| {
+            let mut text = FixedText::<TEXT_MAX>::new();
+            if self.render(ordinal, parameter, &mut text) == Ok(true) {
+                with.call(text.bytes());
+            }
+        });
+    }
+}
+
 impl Change for Reset<'_> {
     fn new_value(
         &self,
@@ -79,14 +90,5 @@ impl Change for Reset<'_> {
         out: &mut dyn Text,
     ) -> Result<bool> {
         self.render(ordinal, parameter, out)
-    }
-
-    fn with_proposed(&self, address: usize, with: &mut dyn FnMut(&[u8])) {
-        self.set.with_address(address, &mut |ordinal, parameter| {
-            let mut text = FixedText::<TEXT_MAX>::new();
-            if self.render(ordinal, parameter, &mut text) == Ok(true) {
-                with(text.bytes());
-            }
-        });
     }
 }

@@ -87,7 +87,7 @@ pub fn schema_id(set: &'static ParamSet) -> u32 {
 fn write_schema(set: &ParamSet, out: &mut Window<'_>) {
     // When the buffer is full, the `Window` returns an error to stop the rendering.
     let _ = out.write_str("{\"version\":1,\"params\":[");
-    let _ = set.visit(&mut |_, path, parameter| write_parameter(set, path, parameter, out));
+    let _ = set.visit(|_, path, parameter| write_parameter(set, path, parameter, out));
     let _ = out.write_str("\n]}\n");
 }
 

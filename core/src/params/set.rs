@@ -81,7 +81,7 @@ impl ParamSet {
     #[must_use]
     pub fn len(&self) -> u16 {
         let mut len = 0;
-        let _ = self.visit(&mut |_, _, _| {
+        let _ = self.visit(|_, _, _| {
             len += 1;
             Ok(())
         });
@@ -101,13 +101,17 @@ impl ParamSet {
     /// Returns the error that `each` returns.
     pub fn visit(
         &self,
-        each: &mut dyn FnMut(u16, &FilePath<'_>, &dyn Parameter) -> fmt::Result,
+        mut each: impl FnMut(u16, &FilePath<'_>, &dyn Parameter) -> fmt::Result,
     ) -> fmt::Result {
+        self.visit_each(&mut each)
+    }
+
+    fn visit_each(&self, each: &mut dyn Visit) -> fmt::Result {
         let mut next = 0;
-        visit_files(self.dir, &mut |path, node| {
+        visit_files(self.dir, |path, node| {
             let mut result = Ok(());
-            node.with_parameter(&mut |parameter| {
-                result = each(next, path, parameter);
+            node.with_parameter(&mut |parameter: &dyn Parameter| {
+                result = each.visit(next, path, parameter);
                 next += 1;
             });
             result
@@ -119,9 +123,9 @@ impl ParamSet {
     pub fn with_parameter(
         &self,
         ordinal: u16,
-        with: &mut dyn FnMut(&FilePath<'_>, &dyn Parameter),
+        mut with: impl FnMut(&FilePath<'_>, &dyn Parameter),
     ) {
-        let _ = self.visit(&mut |this, path, parameter| {
+        let _ = self.visit(|this, path, parameter| {
             if this != ordinal {
                 return Ok(());
             }
@@ -132,8 +136,8 @@ impl ParamSet {
 
     /// Calls `with` for the parameter whose value has this [address](Parameter::address), passing
     /// the ordinal. Does nothing if there is no such parameter.
-    pub fn with_address(&self, address: usize, with: &mut dyn FnMut(u16, &dyn Parameter)) {
-        let _ = self.visit(&mut |ordinal, _, parameter| {
+    pub fn with_address(&self, address: usize, mut with: impl FnMut(u16, &dyn Parameter)) {
+        let _ = self.visit(|ordinal, _, parameter| {
             if parameter.address() != address {
                 return Ok(());
             }
@@ -152,7 +156,7 @@ impl ParamSet {
     pub fn select(&self, path: &[u8]) -> Result<Range<u16>> {
         let path = trim_slashes(path);
         let mut selected: Option<Range<u16>> = None;
-        let _ = self.visit(&mut |ordinal, at, _| {
+        let _ = self.visit(|ordinal, at, _| {
             if at.is_within(path) {
                 let start = selected.as_ref().map_or(ordinal, |selected| selected.start);
                 selected = Some(start..ordinal.saturating_add(1));
@@ -169,6 +173,28 @@ impl ParamSet {
     #[must_use]
     pub const fn client_name(&self, client: Client) -> ClientName {
         ClientName { client, name: self.name_client }
+    }
+}
+
+/// A function that is called for each parameter. A `dyn Visit` takes up less flash than a `dyn
+/// FnMut`, whose vtable contains a second copy of the function.
+trait Visit {
+    fn visit(
+        &mut self,
+        ordinal: u16,
+        path: &FilePath<'_>,
+        parameter: &dyn Parameter,
+    ) -> fmt::Result;
+}
+
+impl<F: FnMut(u16, &FilePath<'_>, &dyn Parameter) -> fmt::Result> Visit for F {
+    fn visit(
+        &mut self,
+        ordinal: u16,
+        path: &FilePath<'_>,
+        parameter: &dyn Parameter,
+    ) -> fmt::Result {
+        self(ordinal, path, parameter)
     }
 }
 
@@ -231,7 +257,7 @@ mod tests {
     #[test]
     fn ordinals_follow_the_order_of_the_tables() {
         let mut seen = Vec::new();
-        SET.visit(&mut |ordinal, path, _| {
+        SET.visit(|ordinal, path, _| {
             seen.push((ordinal, path.to_string()));
             Ok(())
         })
@@ -240,10 +266,10 @@ mod tests {
         assert_eq!(seen, expected.map(|(ordinal, path)| (ordinal, path.to_string())));
         assert_eq!(SET.len(), 4);
         let mut found = None;
-        SET.with_address(ABX.address(), &mut |ordinal, _| found = Some(ordinal));
+        SET.with_address(ABX.address(), |ordinal, _| found = Some(ordinal));
         assert_eq!(found, Some(2));
-        SET.with_address(0, &mut |_, _| panic!("no value has this address"));
-        SET.with_parameter(4, &mut |_, _| panic!("there are only four parameters"));
-        SET.with_parameter(3, &mut |path, _| assert_eq!(path.to_string(), "z"));
+        SET.with_address(0, |_, _| panic!("no value has this address"));
+        SET.with_parameter(4, |_, _| panic!("there are only four parameters"));
+        SET.with_parameter(3, |path, _| assert_eq!(path.to_string(), "z"));
     }
 }

@@ -13,10 +13,12 @@ use core::fmt;
 
 pub use memory::TransactionMemory;
 
-use super::{Observer, ParamSet, change};
+use super::{Event, Observer, ParamSet, change};
 use crate::Decimal;
 use crate::files::ParamFile;
-use crate::vfs::{Client, EntryTable, Error, File, FileTable, Key, Mirror, Node, Result};
+use crate::vfs::{
+    Client, EntryTable, Error, FileTable, Key, Mirror, Node, Result, WithFile, WithName,
+};
 use memory::{SlotMemory, StagedValue, Transaction};
 
 /// The `transactions` directory of a [`ParamSet`], which contains `SLOTS` transactions. Each
@@ -105,7 +107,8 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> fmt::Debug
 impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> Observer
     for Transactions<SLOTS, VALUES, TEXT>
 {
-    fn changed(&self, address: usize, client: Client) {
+    fn notify(&self, event: &Event<'_>) {
+        let &Event::Changed { address, client } = event else { return };
         for slot in &self.slots {
             slot.with_transaction(|transaction| transaction.record_change(address, client));
         }
@@ -131,10 +134,10 @@ impl<const SLOTS: usize, const VALUES: usize, const TEXT: usize> EntryTable
         Some(Node::Mirror(slot, 0))
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
+    fn name(&self, key: Key, with: &mut WithName<'_>) {
         // There are at most ten transactions, so each name is one digit.
         let start = usize::from(key.index().unwrap_or_default());
-        with("0123456789".get(start..=start).unwrap_or_default());
+        with.call("0123456789".get(start..=start).unwrap_or_default());
     }
 
     fn remove(&self, _: Key) -> Result<()> {
@@ -239,8 +242,8 @@ impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
         if key == CTL_KEY { Some(Node::Indexed(self, CTL)) } else { self.set.dir().node(key) }
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
-        if key == CTL_KEY { with("ctl") } else { self.set.dir().name(key, with) }
+    fn name(&self, key: Key, with: &mut WithName<'_>) {
+        if key == CTL_KEY { with.call("ctl") } else { self.set.dir().name(key, with) }
     }
 
     fn remove(&self, _: Key) -> Result<()> {
@@ -249,17 +252,17 @@ impl<const VALUES: usize, const TEXT: usize> EntryTable for Slot<VALUES, TEXT> {
 }
 
 impl<const VALUES: usize, const TEXT: usize> FileTable for Slot<VALUES, TEXT> {
-    fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
+    fn with_file(&self, index: u16, with: &mut WithFile<'_>) {
         if index == CTL {
-            return with(self);
+            return with.call(self);
         }
         // The error stops the visit at the parameter. `ParamSet::with_parameter` would wrap this
         // closure in another one.
-        let _ = self.set.visit(&mut |ordinal, _, parameter| {
+        let _ = self.set.visit(|ordinal, _, parameter| {
             if ordinal != index {
                 return Ok(());
             }
-            with(&ParamFile::staged(parameter, self));
+            with.call(&ParamFile::staged(parameter, self));
             Err(fmt::Error)
         });
     }
@@ -275,7 +278,7 @@ impl<const VALUES: usize, const TEXT: usize> Mirror for Slot<VALUES, TEXT> {
             Node::File(_) | Node::Indexed(..) => {
                 let address = parameter_address(node)?;
                 let mut shown = None;
-                self.set.with_address(address, &mut |ordinal, _| {
+                self.set.with_address(address, |ordinal, _| {
                     shown = Some(Node::Indexed(self, ordinal));
                 });
                 shown
@@ -291,13 +294,15 @@ impl<const VALUES: usize, const TEXT: usize> Mirror for Slot<VALUES, TEXT> {
 /// Returns the address of the parameter that a file shows and sets.
 fn parameter_address(node: Node) -> Option<usize> {
     let mut address = None;
-    node.with_parameter(&mut |parameter| address = Some(parameter.address()));
+    node.with_parameter(&mut |parameter: &dyn crate::params::Parameter| {
+        address = Some(parameter.address())
+    });
     address
 }
 
 fn has_parameters(dir: &'static (dyn EntryTable + Sync)) -> bool {
     // The error stops the visit at the first parameter.
-    ParamSet::new(dir).visit(&mut |_, _, _| Err(fmt::Error)).is_err()
+    ParamSet::new(dir).visit(|_, _, _| Err(fmt::Error)).is_err()
 }
 
 #[cfg(test)]

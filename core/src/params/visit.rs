@@ -12,11 +12,11 @@ use crate::vfs::{EntryTable, FilePath, visit_files};
 /// Returns the error that `each` returns.
 pub fn visit_parameters(
     dir: &'static dyn EntryTable,
-    each: &mut dyn FnMut(&FilePath<'_>, &dyn Parameter) -> fmt::Result,
+    mut each: impl FnMut(&FilePath<'_>, &dyn Parameter) -> fmt::Result,
 ) -> fmt::Result {
-    visit_files(dir, &mut |path, node| {
+    visit_files(dir, |path, node| {
         let mut result = Ok(());
-        node.with_parameter(&mut |parameter| result = each(path, parameter));
+        node.with_parameter(&mut |parameter: &dyn Parameter| result = each(path, parameter));
         result
     })
 }

@@ -180,7 +180,7 @@ pub trait File {
     /// Calls `with` once, passing the parameter that this file shows and sets. Does nothing if the
     /// file is not a parameter.
     #[cfg(feature = "params")]
-    fn with_parameter(&self, with: &mut dyn FnMut(&dyn crate::files::Parameter)) {
+    fn with_parameter(&self, with: &mut super::WithParameter<'_>) {
         let _ = with;
     }
 

@@ -10,6 +10,8 @@
 
 mod async_file;
 mod attr;
+mod call;
+mod compare;
 mod error;
 mod file;
 mod name;
@@ -26,6 +28,11 @@ pub use attr::{
     Attr, Create, CreateKind, FileType, Id, Lock, LockKind, OpenMode, SetAttr, SetTime, StatFs,
     Time, User, without_set_id,
 };
+#[cfg(feature = "params")]
+pub use call::WithParameter;
+pub(crate) use call::WithText;
+pub use call::{Call, WithFile, WithName};
+pub(crate) use compare::Compare;
 #[cfg(feature = "params")]
 pub(crate) use error::truncated;
 pub use error::{ERROR_MESSAGE_MAX, Error, Result};

@@ -254,7 +254,7 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         let resolved = self.resolve(*inode);
         match resolved.dir {
             Some(dir) if resolved.node.is_some() => {
-                dir.name(resolved.key, &mut |name| with(name.as_bytes()))
+                dir.name(resolved.key, &mut |name: &str| with(name.as_bytes()))
             }
             Some(_) => with(b""),
             None => with(b"/"),
@@ -367,7 +367,7 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
             if !resolved.hides(dir, key) {
-                dir.name(key, &mut |name| {
+                dir.name(key, &mut |name: &str| {
                     flow = each(DirEntry {
                         name: name.as_bytes(),
                         inode: &|| inode,

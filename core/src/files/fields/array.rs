@@ -8,7 +8,7 @@ use core::ops::Deref;
 use super::derive_support::{notify_value, replace_value};
 use super::{Fields, Names, Outer, Unchecked};
 use crate::files::{Field, ParamFile, ParamInfo, ParamType, Proposed, Rule, Value};
-use crate::vfs::{File, Node};
+use crate::vfs::{Node, WithFile};
 
 /// A directory for each element.
 impl<F: Fields, const N: usize> Fields for [F; N] {
@@ -23,7 +23,7 @@ impl<F: Fields, const N: usize> Fields for [F; N] {
         Some(Node::Table(self.as_slice().get(usize::from(index))?, F::DEPTH))
     }
 
-    fn with_file(&self, _: u8, _: &mut dyn FnMut(&dyn File)) {}
+    fn with_file(&self, _: u8, _: &mut WithFile<'_>) {}
 
     fn set_outer(&self, rule: &'static (dyn Rule + Sync)) {
         self.iter().for_each(|fields| fields.set_outer(rule));
@@ -95,9 +95,9 @@ impl<I: ArrayInfo, const N: usize, O: Outer> Fields for Values<I, N, O> {
     const IS_CHECKED: bool = O::IS_CHECKED;
     const NAMES: Names = Names::numbers(N);
 
-    fn with_file(&self, index: u8, with: &mut dyn FnMut(&dyn File)) {
+    fn with_file(&self, index: u8, with: &mut WithFile<'_>) {
         if let Some(value) = self.values.get(usize::from(index)) {
-            with(&ParamFile::new(&Field::new(value, I::INFO).outer_rule(&self.outer)));
+            with.call(&ParamFile::new(&Field::new(value, I::INFO).outer_rule(&self.outer)));
         }
     }
 

@@ -9,7 +9,7 @@ pub use super::{
 };
 pub use crate::files::{Field, ParamFile, ParamInfo, ParamType, Proposed, Rule, Value};
 use crate::vfs::Client;
-pub use crate::vfs::{File, Node};
+pub use crate::vfs::{File, Node, WithFile};
 
 /// Sets `value` to `new` if the two differ, and returns whether they differed. The caller must call
 /// [`notify_value`] afterwards.

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{Fields, Names};
-use crate::vfs::{Dir, Entry, EntryTable, Key, Node, Result, table};
+use crate::vfs::{Dir, Entry, EntryTable, Key, Node, Result, WithName, table};
 
 /// A directory with the entries of a table, followed by the fields of a parameter struct.
 ///
@@ -125,7 +125,7 @@ impl<F: Fields> EntryTable for ParamsDir<F> {
         }
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
+    fn name(&self, key: Key, with: &mut WithName<'_>) {
         match key.index().map(|index| self.split(index)) {
             Some(Ok(_)) => self.dir.name(key, with),
             Some(Err(index)) => self.fields.name(Key::new(index, 0), with),

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::Decimal;
 use crate::files::ParamType;
-use crate::vfs::Key;
+use crate::vfs::{Key, WithName};
 
 /// The names of the entries in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,19 +52,19 @@ impl Names {
         }
     }
 
-    pub(super) fn with_name(self, key: Key, with: &mut dyn FnMut(&str)) {
+    pub(super) fn with_name(self, key: Key, with: &mut WithName<'_>) {
         let Some(index) = key.index() else { return };
         match self {
             Names::List(names) => {
                 if let Some(name) = names.get(usize::from(index)) {
-                    with(name);
+                    with.call(name);
                 }
             }
             Names::Numbers(_) => {
                 let mut name = heapless::String::<3>::new();
                 // The write cannot fail, because the index has at most three digits.
                 let _ = fmt::write(&mut name, format_args!("{}", Decimal::from(index)));
-                with(&name);
+                with.call(&name);
             }
         }
     }
@@ -85,7 +85,7 @@ mod tests {
             assert_eq!(find(name), None, "{name}");
         }
         let mut text = String::new();
-        names.with_name(Key::new(11, 0), &mut |name| text.push_str(name));
+        names.with_name(Key::new(11, 0), &mut |name: &str| text.push_str(name));
         assert_eq!(text, "11");
         assert_eq!((names.key(11), names.key(12)), (Some(Key::new(11, 0)), None));
     }

@@ -157,8 +157,8 @@ impl File for ParamFile<'_> {
     }
 
     #[cfg(feature = "params")]
-    fn with_parameter(&self, with: &mut dyn FnMut(&dyn Parameter)) {
-        with(self.parameter);
+    fn with_parameter(&self, with: &mut crate::vfs::WithParameter<'_>) {
+        with.call(self.parameter);
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -173,14 +173,14 @@ impl File for ParamFile<'_> {
 
 #[cfg(feature = "params")]
 impl stream::StreamSource for ParamFile<'_> {
-    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()> {
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> core::result::Result<(), stream::Missed> {
         // The version is read before the value, so that a change between the two reads is not
         // missed.
         let version = self.parameter.version();
         if core::mem::replace(at, version) == version {
-            return Err(Error::NoData);
+            return Err(stream::Missed::NOTHING);
         }
-        self.render_text(text)
+        self.render_text(text).map_err(|_| stream::Missed::TOO_LONG)
     }
 
     fn waiters(&self) -> &crate::vfs::Waiters {

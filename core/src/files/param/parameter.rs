@@ -2,10 +2,11 @@
 
 use core::fmt::{self, Write};
 
+use super::proposed::NewTexts;
 use super::value::notify;
 use super::{Description, Flags, Proposed, Step};
 use crate::files::display::{Plain, Quoted};
-use crate::vfs::{Client, Error, Result};
+use crate::vfs::{Client, Error, Result, WithText};
 #[cfg(feature = "params")]
 use crate::vfs::{FixedText, Text};
 
@@ -203,12 +204,8 @@ impl dyn Parameter + '_ {
     /// # Errors
     /// Returns [`Error::Invalid`] with a message that names the allowed values.
     pub(super) fn set(&self, text: &[u8], client: Client) -> Result<()> {
-        let with_text = |address, with: &mut dyn FnMut(&[u8])| {
-            if address == self.address() {
-                with(text);
-            }
-        };
-        self.apply(text, Some(&Proposed::new(&with_text)), true)?;
+        let new = OneText { address: self.address(), text };
+        self.apply(text, Some(&Proposed::new(&new)), true)?;
         self.notify(client);
         Ok(())
     }
@@ -229,6 +226,20 @@ impl dyn Parameter + '_ {
         }
         let step = self.step();
         if step.digits == 0 { Ok(()) } else { write!(out, " in steps of {step}") }
+    }
+}
+
+/// The new text of a change that sets one value.
+struct OneText<'a> {
+    address: usize,
+    text: &'a [u8],
+}
+
+impl NewTexts for OneText<'_> {
+    fn with_text(&self, address: usize, with: &mut WithText<'_>) {
+        if address == self.address {
+            with.call(self.text);
+        }
     }
 }
 

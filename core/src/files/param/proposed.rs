@@ -3,35 +3,41 @@
 use core::fmt;
 
 use super::{ParamType, Value};
+use crate::vfs::WithText;
 
 /// The values that parameters will have if a change is accepted. A change may set several
 /// parameters at once, so a [`Check`](super::Check) must read other parameters through this type.
-pub struct Proposed<'a> {
-    /// See [`Proposed::new`].
-    with_text: &'a WithText<'a>,
+pub struct Proposed<'a>(&'a dyn NewTexts);
+
+/// The texts of the new values in a change.
+pub(crate) trait NewTexts {
+    /// Calls `with` once, passing the new text of the value with this address. Does nothing if the
+    /// change does not set this value.
+    fn with_text(&self, address: usize, with: &mut WithText<'_>);
 }
 
-/// A function that takes a value's address and a callback, and passes the value's new text to the
-/// callback.
-type WithText<'a> = dyn Fn(usize, &mut dyn FnMut(&[u8])) + 'a;
+/// The new texts of a change that sets no parameters.
+struct Unchanged;
+
+impl NewTexts for Unchanged {
+    fn with_text(&self, _: usize, _: &mut WithText<'_>) {}
+}
 
 impl Proposed<'static> {
     /// The proposed values of a change that sets no parameters: the current values.
-    pub const NONE: Proposed<'static> = Proposed { with_text: &|_, _| () };
+    pub const NONE: Proposed<'static> = Proposed(&Unchanged);
 }
 
 impl<'a> Proposed<'a> {
-    /// Creates the proposed values of a change. `with_text` receives a value's address and a
-    /// function. If the change sets this value, `with_text` must call the function once, passing
-    /// the new text.
-    pub(crate) fn new(with_text: &'a WithText<'a>) -> Proposed<'a> {
-        Proposed { with_text }
+    /// Creates the proposed values of a change.
+    pub(crate) fn new(texts: &'a dyn NewTexts) -> Proposed<'a> {
+        Proposed(texts)
     }
 
     /// Returns the value that `value` will have if the change is accepted.
     pub fn get<T: ParamType>(&self, value: &Value<T>) -> T {
         let mut new = None;
-        (self.with_text)(value.address(), &mut |text| new = T::parse(text, &T::ANY));
+        self.0.with_text(value.address(), &mut |text: &[u8]| new = T::parse(text, &T::ANY));
         new.unwrap_or_else(|| value.get())
     }
 }

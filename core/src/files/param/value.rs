@@ -22,7 +22,7 @@ static WAITERS: Waiters = Waiters::new();
 
 /// Returns the list of tasks that are woken when any value changes.
 #[cfg(feature = "params")]
-pub(super) fn waiters() -> &'static Waiters {
+pub(crate) fn waiters() -> &'static Waiters {
     &WAITERS
 }
 

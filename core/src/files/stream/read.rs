@@ -1,11 +1,10 @@
 //! Reads from streams.
 
-use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use super::Lost;
-use crate::Decimal;
-use crate::vfs::{Error, OpenFile, Result, Text, Waiters, mark_follows, write_char};
+use super::Missed;
+use crate::float::write_decimal;
+use crate::vfs::{Error, OpenFile, Result, Text, Waiters, mark_follows};
 
 /// A stream whose text is read with [`poll_stream`].
 pub(crate) trait StreamSource {
@@ -13,8 +12,8 @@ pub(crate) trait StreamSource {
     /// returned. Advances `at`, the sequence number of the reader's next value.
     ///
     /// # Errors
-    /// Returns [`Error::NoData`] if there is no new value.
-    fn next(&self, at: &mut u32, text: &mut dyn Text) -> Result<()>;
+    /// Returns the reason that the text has not been replaced.
+    fn next(&self, at: &mut u32, text: &mut dyn Text) -> core::result::Result<(), Missed>;
 
     /// Returns the list of readers that are woken when there may be a new value.
     fn waiters(&self) -> &Waiters;
@@ -40,16 +39,18 @@ pub(crate) fn poll_stream(
     if buf.is_empty() || core::mem::take(&mut open.state.mark) {
         return Poll::Ready(Ok(0));
     }
-    if open.text.bytes().len() <= open.state.taken.into() {
-        let mut refilled = refill(source, open);
-        if refilled == Err(Error::NoData) {
-            // Try again after registering the waker, in case a value was published in the meantime.
-            source.waiters().register(open.waiter, cx.waker());
-            refilled = refill(source, open);
-        }
-        match refilled {
-            Err(Error::NoData) => return Poll::Pending,
-            refilled => refilled?,
+    let mut is_registered = false;
+    while open.text.bytes().len() <= open.state.taken.into() {
+        match refill(source, open) {
+            Ok(()) => {}
+            Err(Error::NoData) if is_registered => return Poll::Pending,
+            Err(Error::NoData) => {
+                // Try again after registering the waker, in case a value was published in the
+                // meantime.
+                source.waiters().register(open.waiter, cx.waker());
+                is_registered = true;
+            }
+            Err(error) => return Poll::Ready(Err(error)),
         }
     }
     let text = open.text.bytes().get(open.state.taken.into()..).unwrap_or_default();
@@ -72,81 +73,34 @@ pub(crate) fn open_stream(source: &dyn StreamSource, open: &mut OpenFile<'_>) ->
     }
 }
 
-/// Replaces the text of an open stream with the next text to return. All of the old text must
-/// already have been returned.
+/// Replaces the text of an open stream with the next text to return, which may be empty. All of the
+/// old text must already have been returned.
 ///
 /// # Errors
 /// Returns [`Error::NoData`] if there is nothing to return, or [`Error::TextTooLong`] if the text
 /// does not fit or is longer than 65535 bytes.
-#[inline(never)]
 fn refill(source: &dyn StreamSource, open: &mut OpenFile<'_>) -> Result<()> {
-    loop {
-        let mut replaced = source.next(&mut open.state.next, open.text);
-        if replaced == Err(Error::NoData) {
-            return replaced;
-        }
-        let length = open.text.bytes().len();
-        if length > u16::MAX.into() {
-            replaced = Err(Error::TextTooLong);
-        }
-        if replaced.is_err() {
+    let result = match source.next(&mut open.state.next, open.text) {
+        Ok(()) if open.text.bytes().len() <= u16::MAX.into() => Ok(()),
+        Err(Missed::NOTHING) => return Err(Error::NoData),
+        Err(lost) if lost != Missed::TOO_LONG => {
             open.text.truncate(0);
-            return replaced;
+            write_lost(lost.number(), open.text)
         }
-        // Skip values with empty text, because an empty read would end the stream.
-        if length > 0 {
-            open.state.taken = 0;
-            return replaced;
-        }
+        _ => Err(Error::TextTooLong),
+    };
+    if result.is_err() {
+        open.text.truncate(0);
     }
+    open.state.taken = 0;
+    result
 }
 
-/// Replaces the text with a line that contains the number of lost values.
-///
-/// # Errors
-/// Returns [`Error::NoData`] if no values were lost.
-pub(crate) fn write_lost(text: &mut dyn Text, Lost(lost): Lost) -> Result<()> {
-    if lost == 0 {
-        return Err(Error::NoData);
-    }
-    text.truncate(0);
-    writeln!(text, "lost {}", Decimal::from(lost)).map_err(|_| Error::TextTooLong)
-}
-
-/// A writer that replaces text and detects whether the new text differs from the old one.
-pub(super) struct Changing<'a> {
-    text: &'a mut dyn Text,
-    /// The number of bytes written so far if they all match the old text, or `usize::MAX` after the
-    /// first difference.
-    same: usize,
-}
-
-impl<'a> Changing<'a> {
-    pub(super) fn new(text: &'a mut dyn Text) -> Changing<'a> {
-        Changing { text, same: 0 }
-    }
-
-    /// Removes the rest of the old text and returns whether the new text differs from the old text.
-    pub(super) fn finish(self) -> bool {
-        let length = self.text.bytes().len();
-        self.text.truncate(self.same);
-        self.same != length
-    }
-}
-
-impl Write for Changing<'_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        let rest = self.text.bytes().get(self.same..);
-        if rest.is_some_and(|rest| rest.starts_with(s.as_bytes())) {
-            self.same += s.len();
-            return Ok(());
-        }
-        self.text.truncate(self.same);
-        self.same = usize::MAX;
-        self.text.write_str(s)
-    }
-
-    fn write_char(&mut self, character: char) -> fmt::Result {
-        write_char(self, character)
-    }
+fn write_lost(number: u32, text: &mut dyn Text) -> Result<()> {
+    let mut write = || {
+        text.write_str("lost ")?;
+        write_decimal(number, text)?;
+        text.write_str("\n")
+    };
+    write().map_err(|_| Error::TextTooLong)
 }

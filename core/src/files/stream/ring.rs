@@ -1,6 +1,7 @@
 //! The most recent values of a stream, and the position of its end.
 
 use core::cell::Cell;
+use core::num::NonZeroU32;
 
 use critical_section::{CriticalSection, Mutex};
 
@@ -36,8 +37,28 @@ pub(crate) struct End {
     kept: Cell<usize>,
 }
 
-/// The number of values that a reader has lost, or 0 if there is no new value.
-pub(crate) struct Lost(pub(crate) u32);
+/// The reason that a reader does not receive a value.
+// A number instead of an enum, so that a `Result<(), Missed>` fits into one register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Missed(NonZeroU32);
+
+impl Missed {
+    /// There is no new value.
+    pub(crate) const NOTHING: Missed = Missed(NonZeroU32::MAX);
+
+    /// The text of the value does not fit.
+    pub(crate) const TOO_LONG: Missed = Missed(NonZeroU32::MIN);
+
+    /// The reader has lost this many values, at least 1.
+    fn lost(number: u32) -> Missed {
+        Missed(NonZeroU32::MIN.saturating_add(number))
+    }
+
+    /// Returns the number of lost values.
+    pub(super) fn number(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 impl<T, const N: usize> Ring<[Slot<T>; N]> {
     pub(crate) const fn new() -> Self {
@@ -74,15 +95,15 @@ impl<T: Clone> Ring<[Slot<T>]> {
     /// reader's next value. With `latest_only`, older values are skipped.
     ///
     /// # Errors
-    /// Returns the number of values that the reader has lost, or 0 if there is no new value.
-    pub(crate) fn take(&self, at: &mut u32, latest_only: bool) -> Result<T, Lost> {
+    /// Returns [`Missed::NOTHING`] or the number of values that the reader has lost.
+    pub(crate) fn take(&self, at: &mut u32, latest_only: bool) -> Result<T, Missed> {
         critical_section::with(|cs| {
             let index = self.end.borrow(cs).advance(self.slots.len(), at, latest_only)?;
-            let slot = self.slots.get(index).ok_or(Lost(0))?.borrow(cs);
+            let slot = self.slots.get(index).ok_or(Missed::NOTHING)?.borrow(cs);
             let content = slot.replace(Content::Empty);
             let value = match &content {
                 Content::Value(value) => Ok(value.clone()),
-                Content::Empty => Err(Lost(0)),
+                Content::Empty => Err(Missed::NOTHING),
             };
             slot.set(content);
             value
@@ -142,24 +163,24 @@ impl End {
     /// number of the reader's next value. With `latest_only`, older values are skipped.
     ///
     /// # Errors
-    /// Returns the number of values that the reader has lost, or 0 if there is no new value.
+    /// Returns [`Missed::NOTHING`] or the number of values that the reader has lost.
     pub(crate) fn advance(
         &self,
         capacity: usize,
         at: &mut u32,
         latest_only: bool,
-    ) -> Result<usize, Lost> {
+    ) -> Result<usize, Missed> {
         let kept = self.kept.get();
         let mut behind = self.next.get().wrapping_sub(*at) as usize;
         if behind == 0 {
-            return Err(Lost(0));
+            return Err(Missed::NOTHING);
         }
         if behind > kept {
             let lost = (behind - kept) as u32;
             *at = at.wrapping_add(lost);
             if !latest_only {
                 self.overruns.set(self.overruns.get().saturating_add(lost));
-                return Err(Lost(lost));
+                return Err(Missed::lost(lost));
             }
             behind = kept;
         }

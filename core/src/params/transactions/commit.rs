@@ -3,10 +3,10 @@
 use core::fmt;
 
 use super::Slot;
-use crate::files::Flags;
+use crate::files::{Flags, NewTexts};
 use crate::params::Parameter;
 use crate::params::change::{self, Change};
-use crate::vfs::{Client, Error, FilePath, Result, Text};
+use crate::vfs::{Client, Error, FilePath, Result, Text, WithText};
 
 impl<const VALUES: usize, const TEXT: usize> Slot<VALUES, TEXT> {
     /// Sets all parameters to their staged values, and removes the staged values. If an error is
@@ -26,6 +26,14 @@ struct Commit<'a, const VALUES: usize, const TEXT: usize> {
     slot: &'a Slot<VALUES, TEXT>,
     /// Whether to ignore changes made since the values were staged.
     force: bool,
+}
+
+impl<const VALUES: usize, const TEXT: usize> NewTexts for Commit<'_, VALUES, TEXT> {
+    fn with_text(&self, address: usize, with: &mut WithText<'_>) {
+        if let Some(staged) = &mut self.slot.staged(address) {
+            with.call(staged.text());
+        }
+    }
 }
 
 impl<const VALUES: usize, const TEXT: usize> Change for Commit<'_, VALUES, TEXT> {
@@ -49,12 +57,6 @@ impl<const VALUES: usize, const TEXT: usize> Change for Commit<'_, VALUES, TEXT>
             });
         }
         out.extend(staged.text()).map(|()| true)
-    }
-
-    fn with_proposed(&self, address: usize, with: &mut dyn FnMut(&[u8])) {
-        if let Some(staged) = &mut self.slot.staged(address) {
-            with(staged.text());
-        }
     }
 
     fn finish(&self) {

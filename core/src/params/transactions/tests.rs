@@ -330,7 +330,8 @@ fn observers_learn_of_each_change_after_the_commit() {
     parameters!();
     struct Log(Mutex<Vec<(usize, Client, i32, i32)>>);
     impl Observer for Log {
-        fn changed(&self, address: usize, client: Client) {
+        fn notify(&self, event: &Event<'_>) {
+            let &Event::Changed { address, client } = event else { return };
             if [LOW.address(), HIGH.address()].contains(&address) {
                 self.0.lock().unwrap().push((address, client, LOW.get(), HIGH.get()));
             }

@@ -7,7 +7,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::String;
 
 use super::Node;
-use crate::vfs::{Error, Name, Result};
+use crate::vfs::{Error, Name, Result, WithName};
 
 /// The maximum number of levels below an entry in a dynamic directory.
 const LEVELS_BELOW_MAX: u8 = 2;
@@ -59,7 +59,7 @@ pub trait EntryTable {
     fn node(&'static self, key: Key) -> Option<Node>;
 
     /// Calls `with`, passing an entry's name, unless the entry was removed.
-    fn name(&self, key: Key, with: &mut dyn FnMut(&str));
+    fn name(&self, key: Key, with: &mut WithName<'_>);
 
     /// Removes an entry.
     ///
@@ -175,10 +175,10 @@ impl<const N: usize, const NAME: usize> EntryTable for DynamicDir<N, NAME> {
         self.with_slots(|slots| Some(find_slot(slots, key)?.entry.as_ref()?.1))
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
+    fn name(&self, key: Key, with: &mut WithName<'_>) {
         let name = self.with_slots(|slots| Some(find_slot(slots, key)?.entry.as_ref()?.0.clone()));
         if let Some(name) = name {
-            with(&name);
+            with.call(&name);
         }
     }
 

@@ -6,7 +6,7 @@ use core::mem::ManuallyDrop;
 
 use super::{Node, PackedPath};
 use crate::vfs::{
-    Client, Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter,
+    Call, Client, Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter,
 };
 
 /// A handle to an open file or directory in a [`StaticTree`](super::StaticTree). All copies refer
@@ -108,8 +108,12 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
 
     pub(super) fn close(&self, open: Handle) {
         if let Ok(mut slot) = self.slot(open) {
-            slot.visit(&mut no_waiter(), &mut |node, open, _| {
-                node.visit_file(&mut |file| file.close(open));
+            slot.visit(&mut no_waiter(), &mut |(node, open, _): (
+                Node,
+                &mut OpenFile<'_>,
+                bool,
+            )| {
+                node.visit_file(&mut |file: &dyn File| file.close(open));
             });
             slot.file = None;
         }
@@ -134,8 +138,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         mut with: impl FnMut(&dyn File, &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
         let mut result = Err(Error::BadFile);
-        self.visit(open, waiter, &mut |node, open, append| {
-            node.visit_file(&mut |file| result = with(file, open, append));
+        self.visit(open, waiter, &mut |(node, open, append): (Node, &mut OpenFile<'_>, bool)| {
+            node.visit_file(&mut |file: &dyn File| result = with(file, open, append));
         })?;
         result
     }
@@ -150,7 +154,9 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         mut with: impl FnMut(Node, &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
         let mut result = Err(Error::BadFile);
-        self.visit(open, waiter, &mut |node, open, append| result = with(node, open, append))?;
+        self.visit(open, waiter, &mut |(node, open, append): (Node, &mut OpenFile<'_>, bool)| {
+            result = with(node, open, append)
+        })?;
         result
     }
 
@@ -178,7 +184,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
 
 /// A function that receives an open file's node, its state, and whether it was opened for
 /// appending.
-type WithNode<'a> = dyn FnMut(Node, &mut OpenFile<'_>, bool) + 'a;
+type WithNode<'a> = dyn for<'o, 'w> Call<(Node, &'o mut OpenFile<'w>, bool)> + 'a;
 
 /// Returns a waiter for calls that never register it. The waiter is never dropped, because the drop
 /// glue at each call site would take up flash.
@@ -211,7 +217,7 @@ impl<const TEXT: usize> OpenSlot<TEXT> {
     fn visit(&mut self, waiter: &mut Waiter, with: &mut WithNode<'_>) {
         if let Some(node) = self.file {
             let append = self.append;
-            with(node, &mut self.open_file(waiter), append);
+            with.call((node, &mut self.open_file(waiter), append));
         }
     }
 

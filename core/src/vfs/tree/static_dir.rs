@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{EntryTable, Key};
-use crate::vfs::{AsyncFile, Error, File, NAME_MAX, Result};
+use crate::vfs::{AsyncFile, Error, File, NAME_MAX, Result, WithFile, WithName};
 
 /// The maximum number of levels below the root. An inode stores one byte for each level.
 pub const DEPTH_MAX: u8 = 8;
@@ -44,7 +44,7 @@ pub struct Entry {
 /// A set of files represented by one object. Each file has an index.
 pub trait FileTable {
     /// Calls `with` once, passing the file with this index. Does nothing if there is no such file.
-    fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File));
+    fn with_file(&self, index: u16, with: &mut WithFile<'_>);
 
     /// Returns the file with this index if writes to it may have to wait. A tree whose kind is
     /// [`AsyncTree`](crate::vfs::AsyncTree) calls this method before each transfer.
@@ -175,9 +175,9 @@ impl EntryTable for Dir {
         self.entry(key).map(|entry| entry.node)
     }
 
-    fn name(&self, key: Key, with: &mut dyn FnMut(&str)) {
+    fn name(&self, key: Key, with: &mut WithName<'_>) {
         if let Some(entry) = self.entry(key) {
-            with(entry.name);
+            with.call(entry.name);
         }
     }
 
@@ -248,16 +248,16 @@ impl Node {
     /// Calls `with`, passing the file, and returns the result. Returns `None` for a directory.
     pub(crate) fn with_file<R>(&self, mut with: impl FnMut(&dyn File) -> R) -> Option<R> {
         let mut result = None;
-        self.visit_file(&mut |file| result = Some(with(file)));
+        self.visit_file(&mut |file: &dyn File| result = Some(with(file)));
         result
     }
 
     // This function is not generic, because a generic function would contain the code for `with`
     // twice.
     #[inline(never)]
-    pub(crate) fn visit_file(&self, with: &mut dyn FnMut(&dyn File)) {
+    pub(crate) fn visit_file(&self, with: &mut WithFile<'_>) {
         match self {
-            Node::File(file) => with(*file),
+            Node::File(file) => with.call(*file),
             Node::Indexed(table, index) => table.with_file(*index, with),
             Node::Dir(_) | Node::Table(..) | Node::DynamicDir(_) => {}
             #[cfg(feature = "params")]
@@ -269,8 +269,8 @@ impl Node {
 #[cfg(feature = "params")]
 impl Node {
     /// Calls `with`, passing the parameter, if the file is a parameter.
-    pub(crate) fn with_parameter(&self, with: &mut dyn FnMut(&dyn crate::params::Parameter)) {
-        self.visit_file(&mut |file| file.with_parameter(with));
+    pub(crate) fn with_parameter(&self, with: &mut crate::vfs::WithParameter<'_>) {
+        self.visit_file(&mut |file: &dyn File| file.with_parameter(with));
     }
 }
 

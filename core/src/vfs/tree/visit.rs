@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 
 use super::{EntryTable, Key, Node};
-use crate::vfs::write_char;
+use crate::vfs::Compare;
 
 /// The path of a file, relative to the directory where the visit started. The path is a linked list
 /// that starts with the file's entry. The list is short, because directories are nested at most
@@ -20,10 +20,8 @@ impl FilePath<'_> {
     /// empty path is the directory where the visit started.
     #[must_use]
     pub fn is_within(&self, path: &[u8]) -> bool {
-        let mut prefix = Prefix { rest: Some(path), is_whole: path.is_empty() };
-        // Writing to a `Prefix` never fails.
-        let _ = self.write(&mut prefix).and_then(|()| prefix.write_str("/"));
-        prefix.is_whole
+        let mut compare = Compare::new(path);
+        path.is_empty() || self.write(&mut compare).and_then(|()| compare.write_str("/")).is_err()
     }
 
     /// Writes the path. The names and the slashes between them are written one by one.
@@ -36,28 +34,8 @@ impl FilePath<'_> {
             out.write_str("/")?;
         }
         let mut written = Ok(());
-        self.dir.name(self.key, &mut |name| written = out.write_str(name));
+        self.dir.name(self.key, &mut |name: &str| written = out.write_str(name));
         written
-    }
-}
-
-/// A writer that checks whether a path is a prefix of the path written to it.
-struct Prefix<'a> {
-    /// The part of the prefix that has not been matched yet, or `None` if a difference was found.
-    rest: Option<&'a [u8]>,
-    /// Whether the prefix ends at the end of a name.
-    is_whole: bool,
-}
-
-impl Write for Prefix<'_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.is_whole |= s == "/" && self.rest == Some(b"");
-        self.rest = self.rest.and_then(|rest| rest.strip_prefix(s.as_bytes()));
-        Ok(())
-    }
-
-    fn write_char(&mut self, character: char) -> fmt::Result {
-        write_char(self, character)
     }
 }
 
@@ -73,6 +51,18 @@ impl fmt::Debug for FilePath<'_> {
     }
 }
 
+/// A function that is called for each file. A `dyn Visit` takes up less flash than a `dyn FnMut`,
+/// whose vtable contains a second copy of the function.
+trait Visit {
+    fn visit(&mut self, path: &FilePath<'_>, node: &Node) -> fmt::Result;
+}
+
+impl<F: FnMut(&FilePath<'_>, &Node) -> fmt::Result> Visit for F {
+    fn visit(&mut self, path: &FilePath<'_>, node: &Node) -> fmt::Result {
+        self(path, node)
+    }
+}
+
 /// Calls `each` for every file in `dir` and its subdirectories, in table order, until `each`
 /// returns an error. For a mirror or a directory that changes at run time, calls `each` for the
 /// directory itself instead of for its files.
@@ -81,15 +71,15 @@ impl fmt::Debug for FilePath<'_> {
 /// Returns the first error that `each` returns.
 pub fn visit_files(
     dir: &'static dyn EntryTable,
-    each: &mut dyn FnMut(&FilePath<'_>, &Node) -> fmt::Result,
+    mut each: impl FnMut(&FilePath<'_>, &Node) -> fmt::Result,
 ) -> fmt::Result {
-    visit(dir, None, each)
+    visit(dir, None, &mut each)
 }
 
 fn visit(
     dir: &'static dyn EntryTable,
     parent: Option<&FilePath<'_>>,
-    each: &mut dyn FnMut(&FilePath<'_>, &Node) -> fmt::Result,
+    each: &mut dyn Visit,
 ) -> fmt::Result {
     let mut from = 0;
     while let Some(key) = dir.next(from) {
@@ -97,7 +87,7 @@ fn visit(
         match dir.node(key) {
             Some(Node::Dir(below)) => visit(below, Some(&path), each)?,
             Some(Node::Table(below, _)) => visit(below, Some(&path), each)?,
-            Some(node) => each(&path, &node)?,
+            Some(node) => each.visit(&path, &node)?,
             None => {}
         }
         let Some(index) = key.index() else { break };

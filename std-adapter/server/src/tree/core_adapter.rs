@@ -107,7 +107,7 @@ impl FileRef {
             FileRef::Static(file) => with(*file),
             FileRef::Indexed(table, index) => {
                 let (mut with, mut result) = (Some(with), Err(Error::BadFile));
-                table.with_file(*index, &mut |file| {
+                table.with_file(*index, &mut |file: &dyn File| {
                     if let Some(with) = with.take() {
                         result = with(file);
                     }

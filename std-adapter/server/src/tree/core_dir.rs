@@ -74,7 +74,7 @@ impl CoreDir {
             return Some(entry.clone());
         }
         let mut name: Option<Arc<[u8]>> = None;
-        self.table.name(key, &mut |found| name = Some(found.as_bytes().into()));
+        self.table.name(key, &mut |found: &str| name = Some(found.as_bytes().into()));
         let name = name?;
         let entry = match node {
             Node::File(file) => Entry::file(name, CoreFile::from_static(file)),
@@ -137,9 +137,9 @@ impl fmt::Debug for CoreDir {
 #[cfg(test)]
 mod tests {
     use datakit_core::files::{Field, Param, ParamFile, ParamInfo, Value};
-    use datakit_core::params::{Modified, Observer, ObserverEntry, ParamSet, observe};
+    use datakit_core::params::{Event, Modified, Observer, ObserverEntry, ParamSet, observe};
     use datakit_core::vfs::{
-        Client, Dir, DynamicDir, File, FileTable, OpenMode, Vfs, dir, dynamic_dir, file,
+        Client, Dir, DynamicDir, FileTable, OpenMode, Vfs, WithFile, dir, dynamic_dir, file,
     };
 
     use super::super::tests::{Done, list, read, walk, write};
@@ -177,10 +177,10 @@ mod tests {
     struct Pair([Value<u8>; 2]);
 
     impl FileTable for Pair {
-        fn with_file(&self, index: u16, with: &mut dyn FnMut(&dyn File)) {
+        fn with_file(&self, index: u16, with: &mut WithFile<'_>) {
             static INFO: ParamInfo<u8> = ParamInfo::new();
             if let Some(value) = self.0.get(usize::from(index)) {
-                with(&ParamFile::new(&Field::new(value, &INFO)));
+                with.call(&ParamFile::new(&Field::new(value, &INFO)));
             }
         }
     }
@@ -222,16 +222,13 @@ mod tests {
     }
 
     impl Observer for Log {
-        fn changed(&self, _: usize, client: Client) {
-            self.push("changed", client);
-        }
-
-        fn refused(&self, client: Client, _: &Error) {
-            self.push("refused", client);
-        }
-
-        fn left(&self, client: Client) {
-            self.push("left", client);
+        fn notify(&self, event: &Event<'_>) {
+            match *event {
+                Event::Changed { client, .. } => self.push("changed", client),
+                Event::Refused { client, .. } => self.push("refused", client),
+                Event::Left { client } => self.push("left", client),
+                _ => {}
+            }
         }
     }
 
