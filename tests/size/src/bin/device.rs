@@ -1,5 +1,5 @@
 //! A server with everything that datakit-core and datakit-persist offer for parameters, and two
-//! streams. Each `without-` feature leaves one part out, so the size of the part is the difference
+//! streams. Each `without-` feature leaves one part out, so the size of a part is the difference
 //! between two images.
 #![no_std]
 #![no_main]
@@ -8,9 +8,7 @@
 use core::fmt::{self, Write};
 
 use datakit_core::files::{Param, Value};
-use datakit_core::params::{
-    self, ChangeMemory, Changes, ObserverEntry, ParamSet, Replies, observe,
-};
+use datakit_core::params::{ChangeMemory, Changes, ObserverEntry, ParamSet, Replies, observe};
 use datakit_core::params::{TransactionMemory, Transactions};
 use datakit_core::vfs::{Dir, file};
 use datakit_size::{run, server};
@@ -38,15 +36,15 @@ static ROOT: Dir = Dir::new(&[
     file("B", &Param::new(&B).range(10, 60_000).unit(&"ms").doc("one light to the next")),
     file("C", &Param::new(&C).range(10, 60_000).unit(&"ms").doc("one light to the next")),
     #[cfg(not(feature = "without-schema"))]
-    file("schema", &params::Schema::new(&SET)),
+    file("schema", &datakit_core::params::Schema::new(&SET)),
     #[cfg(not(feature = "without-schema"))]
-    file("schema-id", &params::Schema::id(&SET)),
+    file("schema-id", &datakit_core::params::Schema::id(&SET)),
     #[cfg(not(feature = "without-changes"))]
     file("changes", &CHANGES),
     #[cfg(not(feature = "without-ctl"))]
-    file("modified", &params::Modified::new(&SET)),
+    file("modified", &datakit_core::params::Modified::new(&SET)),
     #[cfg(not(feature = "without-ctl"))]
-    file("ctl", &params::Ctl::new(&SET, &REPLIES)),
+    file("ctl", &datakit_core::params::Ctl::new(&SET, &REPLIES)),
     #[cfg(not(feature = "without-transactions"))]
     datakit_core::vfs::table("transactions", &TRANSACTIONS, 2),
     #[cfg(not(feature = "without-streams"))]

@@ -42,7 +42,7 @@ fn main() -> ! {
 /// Waits for changes to one of the values. The first task also publishes its value to both streams.
 #[embassy_executor::task(pool_size = TASKS)]
 async fn wait(number: usize) -> ! {
-    let value = if number % 2 == 0 { &A } else { &B };
+    let value = if number.is_multiple_of(2) { &A } else { &B };
     let mut seen = value.version();
     loop {
         let mut changed = core::pin::pin!(value.changed(seen));
