@@ -182,7 +182,8 @@ impl<const N: usize, const LINE: usize> StreamSource for Changes<N, LINE> {
     }
 
     fn waiters(&self) -> &Waiters {
-        // All readers are woken after the observers have been notified.
+        // After each change, the readers of parameters are woken, once the observers have been
+        // notified.
         crate::files::value_waiters()
     }
 }
