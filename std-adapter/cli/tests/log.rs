@@ -101,12 +101,12 @@ fn lines_have_the_requested_time() {
 }
 
 #[test]
-fn only_a_terminal_gets_colours_by_default() {
-    for (options, colours) in
+fn only_a_terminal_gets_colors_by_default() {
+    for (options, colors) in
         [(&[][..], false), (&["--color", "always"], true), (&["--color=never"], false)]
     {
         let (_server, log) = Server::logging(options, &[]);
-        assert_eq!(next(&log).contains('\x1b'), colours, "{options:?}");
+        assert_eq!(next(&log).contains('\x1b'), colors, "{options:?}");
     }
 }
 

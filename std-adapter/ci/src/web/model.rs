@@ -7,7 +7,7 @@ use crate::state::{JobResult, JobStatus};
 use crate::term::Logs;
 use crate::{JobView, Target, TargetView};
 
-/// A status as a CSS class, a symbol and a word. Colour is never the only indication of a status.
+/// A status as a CSS class, a symbol and a word. Color is never the only indication of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Badge {
     pub(super) class: &'static str,

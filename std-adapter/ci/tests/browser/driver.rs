@@ -125,7 +125,7 @@ impl Browser {
         path.as_str().unwrap().to_owned()
     }
 
-    /// Sets the width of the page in pixels, and whether to prefer a dark colour scheme.
+    /// Sets the width of the page in pixels, and whether to prefer a dark color scheme.
     pub(crate) async fn resize(&self, width: u32, is_dark: bool) {
         let metrics =
             json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });

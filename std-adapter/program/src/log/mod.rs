@@ -162,7 +162,7 @@ impl LogArgs {
         let unsupported = |name, system| {
             Err(format!("--log-destination {name} is available on {system}, not on this system"))
         };
-        let lines = tracing_subscriber::fmt::layer().with_writer(to).with_ansi(self.is_coloured());
+        let lines = tracing_subscriber::fmt::layer().with_writer(to).with_ansi(self.is_colored());
         match (self.log_destination, self.log_clock) {
             (Destination::Quiet, _) => Ok(lines.without_time().boxed()),
             (Destination::Timestamp, Clock::Posix) => Ok(lines.with_timer(SystemTime).boxed()),
@@ -172,7 +172,7 @@ impl LogArgs {
         }
     }
 
-    fn is_coloured(&self) -> bool {
+    fn is_colored(&self) -> bool {
         match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_become_spans() {
+    fn colors_become_spans() {
         for (text, html) in [
             ("plain", "plain"),
             ("\x1b[31mred\x1b[0m.", "<span class=\"fg-red\">red</span>."),

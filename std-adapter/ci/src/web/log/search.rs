@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_found_without_regard_to_colours_and_case() {
+    async fn lines_are_found_without_regard_to_colors_and_case() {
         let log = BuildLog::new("Build", Vec::new(), LogLimits { bytes: 10 << 20 });
         log.write("first\nan \x1b[31mER\x1b[0mROR\nlast error");
         let result = find(&log, "error", 0).await;

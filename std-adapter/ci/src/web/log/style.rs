@@ -1,27 +1,27 @@
-//! The colours and font weight of text in a log.
+//! The colors and font weight of text in a log.
 
 use std::fmt;
 
 /// The style of a character. Its `Display` implementation writes a list of CSS classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::web) struct Style {
-    foreground: Option<Colour>,
-    background: Option<Colour>,
+    foreground: Option<Color>,
+    background: Option<Color>,
     bold: bool,
     italic: bool,
     underline: bool,
 }
 
-/// One of the 16 terminal colours.
+/// One of the 16 terminal colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Colour {
+struct Color {
     number: u8,
     bright: bool,
 }
 
 const NAMES: [&str; 8] = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 
-impl fmt::Display for Colour {
+impl fmt::Display for Color {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bright = if self.bright { "bright-" } else { "" };
         write!(f, "{bright}{}", NAMES.get(usize::from(self.number)).unwrap_or(&"white"))
@@ -54,28 +54,28 @@ impl Style {
             22 => self.bold = false,
             23 => self.italic = false,
             24 => self.underline = false,
-            30..=37 => self.foreground = colour(code - 30, false),
+            30..=37 => self.foreground = color(code - 30, false),
             39 => self.foreground = None,
-            40..=47 => self.background = colour(code - 40, false),
+            40..=47 => self.background = color(code - 40, false),
             49 => self.background = None,
-            90..=97 => self.foreground = colour(code - 90, true),
-            100..=107 => self.background = colour(code - 100, true),
+            90..=97 => self.foreground = color(code - 90, true),
+            100..=107 => self.background = color(code - 100, true),
             _ => {}
         }
     }
 }
 
-fn colour(number: u16, bright: bool) -> Option<Colour> {
-    u8::try_from(number).ok().map(|number| Colour { number, bright })
+fn color(number: u16, bright: bool) -> Option<Color> {
+    u8::try_from(number).ok().map(|number| Color { number, bright })
 }
 
-/// Reads the rest of `38;5;N` or `38;2;R;G;B`. Returns the colour if it is one of the 16 defined in
+/// Reads the rest of `38;5;N` or `38;2;R;G;B`. Returns the color if it is one of the 16 defined in
 /// the style sheet.
-fn extended(codes: &mut impl Iterator<Item = Option<u16>>) -> Option<Colour> {
+fn extended(codes: &mut impl Iterator<Item = Option<u16>>) -> Option<Color> {
     match codes.next()?? {
         5 => match codes.next()?? {
-            number @ 0..=7 => colour(number, false),
-            number @ 8..=15 => colour(number - 8, true),
+            number @ 0..=7 => color(number, false),
+            number @ 8..=15 => color(number - 8, true),
             _ => None,
         },
         2 => {
@@ -89,12 +89,11 @@ fn extended(codes: &mut impl Iterator<Item = Option<u16>>) -> Option<Colour> {
 impl fmt::Display for Style {
     /// Writes the classes, for example `fg-bright-red bold`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let colour =
-            |kind: &str, colour: Option<Colour>| colour.map(|colour| format!("{kind}-{colour}"));
+        let color = |kind: &str, color: Option<Color>| color.map(|color| format!("{kind}-{color}"));
         let flag = |name: &str, set: bool| set.then(|| name.to_owned());
         let classes = [
-            colour("fg", self.foreground),
-            colour("bg", self.background),
+            color("fg", self.foreground),
+            color("bg", self.background),
             flag("bold", self.bold),
             flag("italic", self.italic),
             flag("underline", self.underline),

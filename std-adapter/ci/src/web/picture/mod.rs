@@ -24,7 +24,7 @@ const LABEL_MAX: usize = 25;
 /// The durations of builds, keyed by log branch.
 pub(super) type Durations = HashMap<String, String>;
 
-/// Draws the graph of a job from left to right. Each node shows its name, its state (as a colour, a
+/// Draws the graph of a job from left to right. Each node shows its name, its state (as a color, a
 /// symbol and a word), and its duration. A node that has a log links to the log.
 pub(super) fn draw(test: &str, explained: &Explanation, durations: &Durations) -> String {
     let graph = Graph::new(test, explained);
