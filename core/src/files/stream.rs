@@ -48,7 +48,7 @@ impl<T: Clone> Live<T> {
     }
 
     /// Returns the file from which clients read the stream. `format` writes a value as text,
-    /// including the final newline.
+    /// including the final newline. A read may call `format` twice for one value.
     #[must_use]
     pub const fn file(&self, format: Format<T>) -> StreamFile<'_, T> {
         let doc = "the latest value";
