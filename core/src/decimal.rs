@@ -34,6 +34,12 @@ impl fmt::Display for Decimal {
     }
 }
 
+/// Writes a number in decimal. A call takes up less flash than formatting a [`Decimal`].
+#[inline(never)]
+pub(crate) fn write_decimal(number: u32, out: &mut dyn Write) -> fmt::Result {
+    write_scaled(number.into(), 0, out)
+}
+
 macro_rules! unsigned {
     ($($type:ident)*) => {$(
         impl From<$type> for Decimal {

@@ -14,7 +14,7 @@ pub use parse::{parse_f32, parse_f64};
 pub use print::Float;
 
 pub(crate) use parse::scan;
-pub(crate) use print::{write_decimal, write_scaled};
+pub(crate) use print::write_scaled;
 
 /// A binary floating-point format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -92,13 +92,6 @@ pub(crate) fn write_scaled(
     out.write_char(char::from(b'0' + digit as u8))
 }
 
-/// Writes a number in decimal. A call takes up less flash than formatting a
-/// [`Decimal`](crate::Decimal).
-#[inline(never)]
-pub(crate) fn write_decimal(number: u32, out: &mut dyn fmt::Write) -> fmt::Result {
-    write_scaled(number.into(), 0, out)
-}
-
 /// Returns the shortest decimal number that rounds to the float with these bits, as a pair of
 /// `digits` and `exponent`. Of several equally short numbers, returns the one nearest to the float.
 fn shortest(bits: u64, format: &Format) -> (u64, i32) {

@@ -8,10 +8,11 @@ use critical_section::Mutex;
 
 use super::client_name::ClientName;
 use super::{Event, Observer, ParamSet, Parameter};
-use crate::files::{End, Flags, Missed, StreamSource, poll_stream};
-use crate::float::write_decimal;
-use crate::vfs::{Client, File, FilePath, FileStat, OpenFile, OpenMode, Result};
-use crate::vfs::{Text, Waiters, Window};
+use crate::decimal::write_decimal;
+use crate::files::{End, Flags, Missed, StreamSource, poll_stream, value_waiters};
+use crate::vfs::{
+    Client, File, FilePath, FileStat, OpenFile, OpenMode, Result, Text, Waiters, Window,
+};
 
 /// A stream with a `SEQ WHO PATH VALUE` line for each parameter change, for example `17
 /// 10.0.2.2:4711 blink/period 500`. The stream contains every change made after the file is opened.
@@ -184,7 +185,7 @@ impl<const N: usize, const LINE: usize> StreamSource for Changes<N, LINE> {
     fn waiters(&self) -> &Waiters {
         // After each change, the readers of parameters are woken, once the observers have been
         // notified.
-        crate::files::value_waiters()
+        value_waiters()
     }
 }
 

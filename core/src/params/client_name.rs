@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::float::write_decimal;
+use crate::decimal::write_decimal;
 use crate::vfs::Client;
 
 /// A function that writes a client's name, such as its network address. The name must not be empty

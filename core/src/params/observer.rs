@@ -7,7 +7,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use crate::vfs::{Client, Error};
 
-/// An event that [observers](Observer) are notified of.
+/// An event that is reported to [observers](Observer).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {

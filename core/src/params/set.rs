@@ -106,7 +106,7 @@ impl ParamSet {
         self.visit_each(&mut each)
     }
 
-    fn visit_each(&self, each: &mut dyn Visit) -> fmt::Result {
+    fn visit_each(&self, each: &mut dyn VisitParameter) -> fmt::Result {
         let mut next = 0;
         visit_files(self.dir, |path, node| {
             let mut result = Ok(());
@@ -176,9 +176,9 @@ impl ParamSet {
     }
 }
 
-/// A function that is called for each parameter. A `dyn Visit` takes up less flash than a `dyn
-/// FnMut`, whose vtable contains a second copy of the function.
-trait Visit {
+/// A function that is called for each parameter. It is not a `dyn FnMut`, for the
+/// reason given for [`Call`](crate::vfs::Call).
+trait VisitParameter {
     fn visit(
         &mut self,
         ordinal: u16,
@@ -187,7 +187,7 @@ trait Visit {
     ) -> fmt::Result;
 }
 
-impl<F: FnMut(u16, &FilePath<'_>, &dyn Parameter) -> fmt::Result> Visit for F {
+impl<F: FnMut(u16, &FilePath<'_>, &dyn Parameter) -> fmt::Result> VisitParameter for F {
     fn visit(
         &mut self,
         ordinal: u16,

@@ -3,7 +3,7 @@
 use core::task::{Context, Poll};
 
 use super::Missed;
-use crate::float::write_decimal;
+use crate::decimal::write_decimal;
 use crate::vfs::{Error, OpenFile, Result, Text, Waiters, mark_follows};
 
 /// A stream whose text is read with [`poll_stream`].
@@ -96,6 +96,7 @@ fn refill(source: &dyn StreamSource, open: &mut OpenFile<'_>) -> Result<()> {
     result
 }
 
+/// Writes the line that a reader receives in place of lost values.
 fn write_lost(number: u32, text: &mut dyn Text) -> Result<()> {
     let mut write = || {
         text.write_str("lost ")?;

@@ -51,13 +51,13 @@ impl fmt::Debug for FilePath<'_> {
     }
 }
 
-/// A function that is called for each file. A `dyn Visit` takes up less flash than a `dyn FnMut`,
-/// whose vtable contains a second copy of the function.
-trait Visit {
+/// A function that is called for each file. It is not a `dyn FnMut`, for the reason given
+/// for [`Call`](crate::vfs::Call).
+trait VisitFile {
     fn visit(&mut self, path: &FilePath<'_>, node: &Node) -> fmt::Result;
 }
 
-impl<F: FnMut(&FilePath<'_>, &Node) -> fmt::Result> Visit for F {
+impl<F: FnMut(&FilePath<'_>, &Node) -> fmt::Result> VisitFile for F {
     fn visit(&mut self, path: &FilePath<'_>, node: &Node) -> fmt::Result {
         self(path, node)
     }
@@ -79,7 +79,7 @@ pub fn visit_files(
 fn visit(
     dir: &'static dyn EntryTable,
     parent: Option<&FilePath<'_>>,
-    each: &mut dyn Visit,
+    each: &mut dyn VisitFile,
 ) -> fmt::Result {
     let mut from = 0;
     while let Some(key) = dir.next(from) {
