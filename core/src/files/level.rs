@@ -87,7 +87,7 @@ impl FromStr for Level {
     fn from_str(name: &str) -> Result<Level> {
         Level::from_name(name).ok_or_else(|| {
             Error::Invalid.with_message(format_args!(
-                "unknown level {name:?}: quiet app error warning info debug"
+                "unknown level {name:?}: use one of quiet, app, error, warning, info, debug"
             ))
         })
     }
@@ -125,7 +125,10 @@ impl LevelFile {
 impl PieceTarget for LevelFile {
     fn set(&self, _: Client, _: u64, text: &[u8]) -> Result<()> {
         let unknown = || {
-            Error::Invalid.with_message(format_args!("unknown level {}", Quoted(text.trim_ascii())))
+            Error::Invalid.with_message(format_args!(
+                "unknown level {}: use one of quiet, app, error, warning, info, debug",
+                Quoted(text.trim_ascii())
+            ))
         };
         self.level.set(Level::from_name(trimmed(text)?).ok_or_else(unknown)?);
         Ok(())

@@ -125,6 +125,21 @@ fn append_adds_to_the_end() {
 }
 
 #[test]
+fn the_refusal_to_create_a_file_says_that_it_does_not_exist() {
+    let server = Server::start("tcp://127.0.0.1:0", &[]);
+    let client = Client { dialect: "9p2000.u", ..server.client() };
+    let refused = "the file does not exist and cannot be created: Directory is read-only";
+    for command in ["write", "append"] {
+        let missing = client.fail(&[command, "debug/missing", "x"]);
+        assert_eq!(missing, format!("datakit: debug/missing: {refused}\n"));
+        let existing = client.fail(&[command, "debug/server/pid", "x"]);
+        assert_eq!(existing, "datakit: debug/server/pid: Read-only file\n");
+        let parent = client.fail(&[command, "missing/file", "x"]);
+        assert_eq!(parent, "datakit: missing/file: No such file or directory\n");
+    }
+}
+
+#[test]
 fn cp_copies_several_files_to_a_directory() {
     let (server, dir) = (Server::scratch(), Scratch::new("cp-several"));
     let client = server.client();

@@ -119,7 +119,10 @@ fn level_is_set_by_name() {
         Dir::new(&[file("doc", &Doc::new("the radio")), file("level", &LevelFile::new(&LEVEL))]);
     let tree = Tree::new(&ROOT);
     assert_eq!(cat(&tree, "level"), "warning\n");
-    assert_eq!(error_text(echo(&tree, "loud\n", "level")), "unknown level \"loud\"");
+    assert_eq!(
+        error_text(echo(&tree, "loud\n", "level")),
+        "unknown level \"loud\": use one of quiet, app, error, warning, info, debug"
+    );
     assert_eq!(LEVEL.get(), Level::Warning);
     for name in Level::accepted_names() {
         assert_eq!(echo(&tree, name, "level").map(drop), Ok(()));

@@ -8,13 +8,13 @@ mod watch;
 
 use std::ffi::OsString;
 
-use datakit_client::{Client, OpenMode, Qid};
+use datakit_client::{Client, Error, OpenMode, Qid};
 
 pub(crate) use self::list::ls;
 use crate::args::{ClientCommand, Connection};
 use crate::connect::with_client;
 use crate::copy;
-use crate::error::{CliResult, at, is_a_directory};
+use crate::error::{CliError, CliResult, at, is_a_directory};
 use crate::operand::{Location, ServerPath};
 use crate::rename::Renames;
 use crate::stdio::{for_each, print_file, read_stdin};
@@ -44,9 +44,7 @@ async fn dispatch(client: &Client, renames: &Renames, command: ClientCommand) ->
             let du = walk::DiskUsage { client, summarize, human_readable, bytes };
             for_each(&paths, async |path| du.run(path).await).await
         }
-        ClientCommand::Write { path, text } => {
-            client.write(&path, &content(text).await?).await.map_err(at(&path))
-        }
+        ClientCommand::Write { path, text } => write(client, &path, &content(text).await?).await,
         ClientCommand::Append { path, text } => append(client, &path, &content(text).await?).await,
         ClientCommand::Mkdir { parents, paths } => {
             for_each(&paths, async |path| match parents {
@@ -74,6 +72,25 @@ async fn content(text: Option<OsString>) -> CliResult<Vec<u8>> {
     }
 }
 
+async fn write(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
+    match client.write(path, text).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(not_written(client, path, error).await),
+    }
+}
+
+/// Returns the error for a file that could not be written or created. If the file does not exist,
+/// the error says so, because the path may be misspelled.
+async fn not_written(client: &Client, path: &ServerPath, error: Error) -> CliError {
+    let is_missing = matches!(error, Error::Server { .. })
+        && !error.is_not_found()
+        && client.stat(path).await.is_err_and(|error| error.is_not_found());
+    match is_missing {
+        true => at(path)(format!("the file does not exist and cannot be created: {error}")),
+        false => at(path)(error),
+    }
+}
+
 async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
     let append = async {
         let file = match client.walk(path).await {
@@ -91,9 +108,10 @@ async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
         file.close().await?;
         Ok(true)
     };
-    match append.await.map_err(at(path))? {
-        true => Ok(()),
-        false => Err(is_a_directory(path)),
+    match append.await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(is_a_directory(path)),
+        Err(error) => Err(not_written(client, path, error).await),
     }
 }
 

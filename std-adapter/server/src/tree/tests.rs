@@ -288,7 +288,10 @@ async fn log_level_files_read_and_set_levels() -> Done {
     assert_eq!(write(&tree, "src/net/level", " debug\n").await?, 7);
     assert!(source.enables(Level::Debug));
     let error = write(&tree, "src/net/level", "loud").await.unwrap_err();
-    assert_eq!(error.to_string(), "unknown level \"loud\": quiet app error warning info debug");
+    assert_eq!(
+        error.to_string(),
+        "unknown level \"loud\": use one of quiet, app, error, warning, info, debug"
+    );
     let level = walk(&tree, "src/net/level").await?;
     let open = tree.open(&level, OpenMode { truncate: true, ..OpenMode::READ_WRITE }).await?;
     assert_eq!((read_at(&tree, &open, 0, 9).await?, source.level()), (String::new(), Level::Debug));
