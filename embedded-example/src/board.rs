@@ -407,7 +407,7 @@ mod tests {
         });
         assert!(read("params/modified").contains("probes/3/offset 8\n"));
         write("params/ctl", "reset probes/3/offset").unwrap();
-        assert_eq!(read("params/ctl"), "reset 1 values\n");
+        assert_eq!(read("params/ctl"), "reset 1 value\n");
         write("params/ctl", "reset none").unwrap_err();
         assert_eq!(read("params/ctl"), "\"none\" is not the path of a parameter\n");
     }

@@ -250,7 +250,7 @@ params/blink/enabled: on or off
 params/blink/period: a whole number from 10 to 60000 ms in steps of 10: From one flash to the next
 params/blink/duty: a multiple of 0.1 from 0.5 to 99.5 %: How much of the period the light is on
 params/blink/how: one of auto slow-blink off
-params/blink/first-delay: a duration such as 1.5 s or 250 ms, from 10 ms to 60 s in steps of 10: \
+params/blink/first-delay: a duration such as 1.5 s or 250 ms, from 10 ms to 60 s in steps of 10 ms: \
          before the first flash
 params/blink/gain: none or a number from 0.25 to 3.4028235e38 in steps of 0.25
 params/blink/weights: 3 values separated by spaces, each a whole number from 1 to 9

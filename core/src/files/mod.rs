@@ -69,7 +69,7 @@ pub use fields::{Params, ParamsDir, params};
 pub use level::{Level, LevelFile};
 pub use param::{
     Check, Choice, Description, Field, Fixed, Flags, Ipv4, Line, Mac, Micros, Millis, Number,
-    Param, ParamFile, ParamInfo, ParamType, Parameter, Proposed, Rule, Step, Value,
+    Param, ParamFile, ParamInfo, ParamType, Parameter, Proposed, Rule, Step, StepUnit, Value,
 };
 pub use read_only::{Blob, Doc, Help, Status};
 pub use stream::{Live, Queue, StreamFile};
@@ -78,7 +78,7 @@ pub use task::{FileRequest, FileRequests, Operation, TaskFile};
 pub(crate) use {
     display::{Quoted, write_hex},
     input::check_plain_mode,
-    param::{NewTexts, Staging, value_waiters},
+    param::{NewTexts, Staging, change_count, count_change, value_waiters},
     pieces::{PieceTarget, apply as apply_piece, write as write_piece},
     render::{Count, render},
     stream::{End, Missed, StreamSource, poll_stream},

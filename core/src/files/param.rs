@@ -11,6 +11,7 @@
 
 mod array;
 mod boolean;
+mod change_count;
 mod choice;
 mod duration;
 mod field;
@@ -32,6 +33,8 @@ mod value;
 use core::fmt;
 use core::task::{Context, Poll};
 
+#[cfg(feature = "params")]
+pub(crate) use change_count::{change_count, count_change};
 pub use choice::Choice;
 pub use duration::{Micros, Millis};
 pub use field::Field;
@@ -44,7 +47,7 @@ pub use ipv4::Ipv4;
 pub use line::Line;
 pub use mac::Mac;
 pub use outer::{Checked, Outer, Unchecked};
-pub use param_type::{Number, ParamType, Step};
+pub use param_type::{Number, ParamType, Step, StepUnit};
 pub use parameter::Parameter;
 #[cfg(feature = "params")]
 pub(crate) use proposed::NewTexts;

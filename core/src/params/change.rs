@@ -4,8 +4,8 @@ use core::fmt;
 
 use heapless::Vec;
 
-use super::{ParamSet, Parameter, change_count};
-use crate::files::{NewTexts, Plain, Proposed};
+use super::{ParamSet, Parameter};
+use crate::files::{NewTexts, Plain, Proposed, change_count};
 use crate::vfs::{Client, Error, FilePath, FixedText, Result, Text};
 
 /// The maximum number of parameters that are set at once.

@@ -63,7 +63,8 @@ impl<const CLIENTS: usize> Ctl<CLIENTS> {
         let is = |name: &[u8]| word == name;
         let action = if is(b"reset") {
             let count = reset::reset(self.set, path, client)?;
-            self.replies.reply(client, &format_args!("reset {} values", Decimal::from(count)));
+            let values = Plain(if count == 1 { "value" } else { "values" });
+            self.replies.reply(client, &format_args!("reset {} {values}", Decimal::from(count)));
             return Ok(());
         } else if is(b"save") {
             StoreAction::Save(self.set.select(path)?)
@@ -156,7 +157,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::files::{Param, Proposed, Value};
+    use crate::files::{Line, Param, ParamInfo, Proposed, Value};
     use crate::params::test_tree::{Tree, Woken, as_client, read_all_as, write_as};
     use crate::params::{ObserverEntry, ParamStore, client_left, observe};
     use crate::vfs::{Dir, Vfs, dir, file};
@@ -206,9 +207,21 @@ mod tests {
     static SET: ParamSet = ParamSet::new(&PARAMS);
     static REPLIES: Replies<32> = Replies::new();
     static ENTRY: ObserverEntry = ObserverEntry::new(&REPLIES);
+    static ODD: Value<u32> = Value::new(20);
+    static LONG: Value<Line<300>> = Value::new(Line::new("short"));
+    static LONG_FILE: Param<Line<300>> = Param::new(&LONG).default(Line::new(LONG_TEXT));
+    const LONG_TEXT: &str = match core::str::from_utf8(&[b'x'; 256]) {
+        Ok(text) => text,
+        Err(_) => "",
+    };
+    static UNUSUAL: Dir = Dir::new(&[
+        file("odd", &Param::with_info(&ODD, ParamInfo::new().step(10, 0).default(5))),
+        file("long", &LONG_FILE),
+    ]);
     static PARAMS: Dir = Dir::new(&[
         file("ctl", &Ctl::new(&SET, &REPLIES)),
         dir("limits", &LIMITS),
+        dir("unusual", &UNUSUAL),
         file("free", &Param::new(&FREE)),
         file("fixed", &Param::new(&FIXED).default(1).read_only()),
     ]);
@@ -229,7 +242,10 @@ mod tests {
         assert_eq!((LOW.get(), HIGH.get()), (10, 90));
         assert_eq!(reply(A), "reset 2 values\n");
         assert_eq!(reply(A), "reset 2 values\n", "a reply can be read again");
-        ctl("reset /").unwrap();
+        HIGH.set(900);
+        ctl("reset limits/high").unwrap();
+        assert_eq!(reply(A), "reset 1 value\n");
+        ctl("reset limits").unwrap();
         assert_eq!(reply(A), "reset 0 values\n");
         assert_eq!((FREE.get(), FIXED.get()), (7, 7));
 
@@ -237,6 +253,8 @@ mod tests {
         LOW.set(800);
         for (command, refusal) in [
             ("reset limits/high", "limits/low: low must be below high"),
+            ("reset unusual/odd", "unusual/odd cannot be reset to its default"),
+            ("reset unusual/long", "unusual/long cannot be reset to its default"),
             ("reset free", "\"free\" is read-only or has no default"),
             ("reset fixed", "\"fixed\" is read-only or has no default"),
             ("reset ctl", "\"ctl\" is not the path of a parameter"),
@@ -356,6 +374,6 @@ mod tests {
         static PARAMS: Dir = Dir::new(&[file("ctl", &Ctl::new(&SET, &REPLIES))]);
         REPLIES.reply(A, &"x".repeat(200));
         let tree = Tree::new(&PARAMS);
-        assert_eq!(read_all_as(&tree, A, "ctl", 50), "x".repeat(104) + "\n");
+        assert_eq!(read_all_as(&tree, A, "ctl", 50), "x".repeat(101) + "...\n");
     }
 }

@@ -16,7 +16,6 @@
 //! all parameters.
 
 mod change;
-mod change_count;
 mod changes;
 mod client_name;
 mod ctl;
@@ -34,7 +33,6 @@ mod transactions;
 mod visit;
 
 pub use crate::files::Parameter;
-pub(crate) use change_count::{change_count, count_change};
 pub use changes::{ChangeMemory, Changes};
 pub use client_name::{ClientName, NameClient, unnamed};
 pub use ctl::Ctl;

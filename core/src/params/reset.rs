@@ -85,10 +85,16 @@ impl Change for Reset<'_> {
     fn new_value(
         &self,
         ordinal: u16,
-        _: &FilePath<'_>,
+        path: &FilePath<'_>,
         parameter: &dyn Parameter,
         out: &mut dyn Text,
     ) -> Result<bool> {
-        self.render(ordinal, parameter, out)
+        let is_new = self.render(ordinal, parameter, out).and_then(|is_new| match is_new {
+            true => parameter.check_limits(out.bytes()).map(|()| true),
+            false => Ok(false),
+        });
+        is_new.map_err(|error| {
+            error.with_message(format_args!("{path} cannot be reset to its default"))
+        })
     }
 }

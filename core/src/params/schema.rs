@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::{ParamSet, Parameter};
-use crate::files::{Flags, write_hex};
+use crate::files::{Description, Flags, write_hex};
 use crate::float::write_scaled;
 use crate::vfs::{File, FilePath, FileStat, OpenFile, Result, Window};
 
@@ -113,15 +113,18 @@ fn write_parameter(
 ) -> fmt::Result {
     let description = parameter.description();
     let flags = description.flags();
-    let step = description.step();
-    // Bits 0 to 4 are the flags: read-only, write-only, restart, volatile and "has a default". Bit
-    // 8 is set if the default is a string, and bit 9 is set if the object has a list of flags.
+    // The default of a write-only parameter may be a secret.
+    let has_default = flags.contains(Flags::HAS_DEFAULT) & !flags.contains(Flags::WRITE_ONLY);
+    // Bits 0 to 3 are the flags: read-only, write-only, restart and volatile. Bit 4 is set if the
+    // object has a default, bit 8 if the default is a string, and bit 9 if the object has a list of
+    // flags.
     let conditions = u32::from(flags.bits())
-        | u32::from(step.digits != 0) << 5
+        | u32::from(has_default) << 4
+        | u32::from(description.step().digits != 0) << 5
         | u32::from(!description.unit().is_empty()) << 6
         | u32::from(!description.doc().is_empty()) << 7
-        | u32::from(flags.contains(Flags::HAS_DEFAULT) & !parameter.is_json()) << 8
-        | u32::from(flags.bits() & 15 != 0) << 9
+        | u32::from(has_default & !parameter.is_json()) << 8
+        | u32::from(flags.bits() != 0) << 9
         | 1 << 10
         | if set.saves(flags) { 1 << 11 } else { 1 << 12 };
     let mut shown = 0;
@@ -132,7 +135,7 @@ fn write_parameter(
             match byte {
                 b'0' => path.write(out),
                 b'1' => parameter.schema(out),
-                b'2' => write_scaled(step.digits.into(), -i32::from(step.decimals), out),
+                b'2' => write_step(description, out),
                 b'3' => out.write_str(description.unit()),
                 b'4' => out.write_str(description.doc()),
                 b'5' => parameter.render_default(out),
@@ -143,12 +146,22 @@ fn write_parameter(
     Ok(())
 }
 
+/// Writes the step, as a string if it has a unit.
+fn write_step(description: &Description, out: &mut Window<'_>) -> fmt::Result {
+    let (step, unit) = (description.step(), description.step_unit());
+    let quote = if unit.is_empty() { "" } else { "\"" };
+    out.write_str(quote)?;
+    write_scaled(step.digits.into(), -i32::from(step.decimals), out)?;
+    out.write_str(unit)?;
+    out.write_str(quote)
+}
+
 #[cfg(test)]
 mod tests {
     use heapless::String as Line;
 
     use super::*;
-    use crate::files::{Param, ParamInfo, Value};
+    use crate::files::{Millis, Param, ParamInfo, Value};
     use crate::params::test_tree::{Tree, read_all};
     use crate::params::{ParamStore, StoreRequest};
     use crate::vfs::{Dir, dir, file};
@@ -165,6 +178,7 @@ mod tests {
     static GAIN: Value<f32> = Value::new(0.5);
     static NAME: Value<Line<8>> = Value::new(Line::new());
     static SECRET: Value<bool> = Value::new(false);
+    static IDLE: Value<Option<Millis>> = Value::new(None);
     static COUNT: Value<u8> = Value::new(0);
     static NAME_FILE: Param<Line<8>> = Param::new(&NAME).default(Line::new());
     static BLINK: Dir = Dir::new(&[file(
@@ -188,7 +202,11 @@ mod tests {
         dir("blink", &BLINK),
         file("gain", &Param::with_info(&GAIN, ParamInfo::new().range(0.0, 1.0).step(25, 2))),
         file("name", &NAME_FILE),
-        file("secret", &Param::with_info(&SECRET, ParamInfo::new().write_only().volatile())),
+        file(
+            "secret",
+            &Param::with_info(&SECRET, ParamInfo::new().write_only().volatile().default(false)),
+        ),
+        file("idle", &Param::with_info(&IDLE, ParamInfo::new().step(100, 0))),
         file("count", &Param::new(&COUNT).read_only()),
     ]);
 
@@ -197,6 +215,7 @@ mod tests {
 {"path":"gain","type":"f32","min":0,"max":1,"step":0.25,"saved":true},
 {"path":"name","type":"string","max-bytes":8,"default":"","saved":true},
 {"path":"secret","type":"bool","flags":["write-only","volatile"],"saved":false},
+{"path":"idle","type":"duration","min":"0 s","max":"4294967.295 s","optional":true,"step":"100 ms","saved":true},
 {"path":"count","type":"u8","min":0,"max":255,"flags":["read-only"],"saved":false}
 ]}
 "#;

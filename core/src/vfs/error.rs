@@ -167,8 +167,9 @@ errors! {
 
 impl Error {
     /// Replaces the message and keeps the error number. The message should name the invalid value
-    /// and the valid values. The message is truncated to [`ERROR_MESSAGE_MAX`] bytes. Without the
-    /// `reasons` feature, the error keeps its original message.
+    /// and the valid values. A message that does not fit into [`ERROR_MESSAGE_MAX`] bytes is
+    /// truncated and ends with `...`. Without the `reasons` feature, the error keeps its original
+    /// message.
     ///
     /// ```
     /// use datakit_core::vfs::Error;
@@ -269,11 +270,14 @@ mod tests {
     }
 
     #[test]
-    fn long_messages_are_truncated_at_a_character_boundary() {
+    fn long_messages_end_with_a_mark_after_a_whole_character() {
         let long = "\u{fc}".repeat(ERROR_MESSAGE_MAX);
         let cut = Error::Io.with_message(&long).to_string();
-        assert_eq!(cut.len(), ERROR_MESSAGE_MAX);
-        assert!(long.starts_with(&cut));
+        assert_eq!(cut, "\u{fc}".repeat(50) + "...");
+        let fits = "x".repeat(ERROR_MESSAGE_MAX - 3);
+        assert_eq!(Error::Io.with_message(&fits).to_string(), fits);
+        let pieces = Error::Io.with_message(format_args!("{fits}{}{}", "yz", "z")).to_string();
+        assert_eq!(pieces, fits + "...");
     }
 
     #[test]

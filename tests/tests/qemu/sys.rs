@@ -32,7 +32,7 @@ async fn qemu_changes_name_the_client_that_made_them() {
     let refusal = "\"200\" is not a whole number from 1 to 99 %\n";
     assert_eq!(read_text(&client, "params/ctl").await, refusal);
     client.write("params/ctl", b"reset blink\n").await.unwrap();
-    assert_eq!(read_text(&client, "params/ctl").await, "reset 1 values\n");
+    assert_eq!(read_text(&client, "params/ctl").await, "reset 1 value\n");
     assert_eq!(read_text(&client, "params/modified").await, "");
     assert_eq!(next_line(&mut duty).await, "50\n");
 

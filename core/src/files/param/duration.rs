@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::number::{shift_digits, write_trimmed};
-use super::{Number, ParamType, Step};
+use super::{Number, ParamType, Step, StepUnit};
 use crate::float::scan;
 
 /// A duration in milliseconds, at most 49 days. Clients read and write the duration with a unit,
@@ -48,6 +48,7 @@ macro_rules! duration {
 
         impl Number for $type {
             type Bound = $type;
+            const STEP_UNIT: StepUnit = StepUnit::$type;
         }
 
         impl ParamType for $type {
@@ -92,7 +93,7 @@ duration! {
     Micros u64 -6 "us" from_micros "1.5 s, 250 ms or 10 us"
 }
 
-/// The units. The units, each stored as `(name, factor, power)`. A unit equals `factor` *
+/// The units, each stored as `(name, factor, power)`. A unit equals `factor` *
 /// 10^`power` seconds.
 const UNITS: [(&str, u64, i32); 5] =
     [("s", 1, 0), ("ms", 1, -3), ("us", 1, -6), ("min", 60, 0), ("h", 3600, 0)];

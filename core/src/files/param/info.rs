@@ -3,7 +3,7 @@
 use core::fmt;
 use core::mem::ManuallyDrop;
 
-use super::{Number, ParamType, Proposed, Step};
+use super::{Number, ParamType, Proposed, Step, StepUnit};
 
 /// A function that checks a parameter's new value before the parameter is set. The second argument
 /// provides the values that other parameters will have if the change is accepted. The error message
@@ -53,6 +53,18 @@ impl Description {
         Step { digits: self.step_digits, decimals: self.step_decimals }
     }
 
+    /// Returns the unit of the step, with a space before it, or an empty string if the step has no
+    /// unit.
+    pub(crate) const fn step_unit(&self) -> &'static str {
+        if self.flags.contains(Flags::STEP_MILLIS) {
+            " ms"
+        } else if self.flags.contains(Flags::STEP_MICROS) {
+            " us"
+        } else {
+            ""
+        }
+    }
+
     /// Returns the parameter's properties.
     #[must_use]
     pub const fn flags(&self) -> Flags {
@@ -78,7 +90,9 @@ impl<T: ParamType> ParamInfo<T> {
     }
 
     /// Sets the default, which is the parameter's value after a reset. The default should be the
-    /// initial value of the parameter's [`Value`](super::Value).
+    /// initial value of the parameter's [`Value`](super::Value), should be within the parameter's
+    /// limits, and its text should be at most 255 bytes long. Otherwise, the parameter cannot be
+    /// reset.
     #[must_use]
     pub const fn default(self, default: T) -> ParamInfo<T> {
         ParamInfo { default: ManuallyDrop::new(default), ..self.with_flag(Flags::HAS_DEFAULT) }
@@ -147,12 +161,13 @@ impl<T: Number> ParamInfo<T> {
     }
 
     /// Rejects values that are not a multiple of `digits` / 10^`decimals`. For example, `step(25,
-    /// 2)` allows multiples of 0.25.
+    /// 2)` allows multiples of 0.25. The step of a duration is a number of milliseconds or
+    /// microseconds.
     #[must_use]
     pub const fn step(self, digits: u16, decimals: u8) -> ParamInfo<T> {
         let description =
             Description { step_digits: digits, step_decimals: decimals, ..self.description };
-        ParamInfo { description, ..self }
+        ParamInfo { description, ..self }.with_flag(Flags::of_step(T::STEP_UNIT))
     }
 }
 
@@ -184,6 +199,18 @@ impl Flags {
     pub const VOLATILE: Flags = Flags(8);
     /// The parameter has a default.
     pub const HAS_DEFAULT: Flags = Flags(16);
+    /// The step is a number of milliseconds.
+    const STEP_MILLIS: Flags = Flags(32);
+    /// The step is a number of microseconds.
+    const STEP_MICROS: Flags = Flags(64);
+
+    const fn of_step(unit: StepUnit) -> Flags {
+        match unit {
+            StepUnit::None => Flags(0),
+            StepUnit::Millis => Flags::STEP_MILLIS,
+            StepUnit::Micros => Flags::STEP_MICROS,
+        }
+    }
 
     /// Returns these flags with `flag` added.
     #[must_use]
@@ -191,10 +218,11 @@ impl Flags {
         Flags(self.0 | flag.0)
     }
 
-    /// Returns one bit for each flag, in the order of the constants above.
+    /// Returns one bit for each flag that the schema lists: read-only, write-only, restart and
+    /// volatile.
     #[cfg(feature = "params")]
     pub(crate) const fn bits(self) -> u8 {
-        self.0
+        self.0 & 15
     }
 
     /// Returns `true` if `flag` is set.

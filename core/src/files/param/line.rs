@@ -27,7 +27,7 @@ impl<const N: usize> Line<N> {
     /// Creates a line. This function is intended for use in constants.
     ///
     /// # Panics
-    /// Panics if `text` is longer than `N` bytes or contains an ASCII control character.
+    /// Panics if `text` is longer than `N` bytes or contains a control character.
     #[must_use]
     // The code indexes slices directly, because `slice::get` is not const. Every index is within
     // bounds.
@@ -38,7 +38,10 @@ impl<const N: usize> Line<N> {
         assert!(text.len() <= N, "the text is too long for the line");
         let (mut bytes, mut i) = ([0; N], 0);
         while i < text.len() {
-            assert!(!text[i].is_ascii_control(), "a line contains no control characters");
+            // In UTF-8, the characters U+0080 to U+009F are the byte C2 and a byte below A0.
+            let is_control = text[i].is_ascii_control()
+                || text[i] == 0xc2 && i + 1 < text.len() && text[i + 1] < 0xa0;
+            assert!(!is_control, "a line contains no control characters");
             bytes[i] = text[i];
             i += 1;
         }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Number, ParamType, Step};
+use super::{Number, ParamType, Step, StepUnit};
 use crate::files::pieces::is_prefix_of_any;
 
 /// The text of an absent value.
@@ -47,6 +47,7 @@ impl<T: ParamType> ParamType for Option<T> {
 
 impl<T: Number> Number for Option<T> {
     type Bound = T::Bound;
+    const STEP_UNIT: StepUnit = T::STEP_UNIT;
 }
 
 #[cfg(test)]

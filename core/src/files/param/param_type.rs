@@ -77,9 +77,24 @@ impl fmt::Display for Step {
     }
 }
 
+/// The unit of a [`Step`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum StepUnit {
+    /// The text of a value contains no unit.
+    None,
+    /// The step is a number of milliseconds.
+    Millis,
+    /// The step is a number of microseconds.
+    Micros,
+}
+
 /// A [`ParamType`] whose values can be limited to a range.
 pub trait Number: ParamType<Limits = (<Self as Number>::Bound, <Self as Number>::Bound)> {
     /// The type of the minimum and maximum. For a number, this is the type itself. For an array or
     /// an [`Option`], this is the bound type of the elements.
     type Bound: Copy;
+
+    /// The unit of a step, which is part of the text of a value.
+    const STEP_UNIT: StepUnit = StepUnit::None;
 }

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+use super::change_count::change_count;
 use super::proposed::NewTexts;
 use super::value::notify;
 use super::{Description, Flags, Proposed, Step};
@@ -205,7 +206,16 @@ impl dyn Parameter + '_ {
     /// Returns [`Error::Invalid`] with a message that names the allowed values.
     pub(super) fn set(&self, text: &[u8], client: Client) -> Result<()> {
         let new = OneText { address: self.address(), text };
-        self.apply(text, Some(&Proposed::new(&new)), true)?;
+        let proposed = Proposed::new(&new);
+        let before = change_count();
+        self.check(text, &proposed)?;
+        critical_section::with(|_| {
+            // The checks run outside the critical section, because they may take a long time. They
+            // are repeated only if an interrupt handler or another thread has set a value in the
+            // meantime.
+            let again = (change_count() != before).then_some(&proposed);
+            self.apply(text, again, true)
+        })?;
         self.notify(client);
         Ok(())
     }
@@ -225,7 +235,10 @@ impl dyn Parameter + '_ {
             write!(out, " {}", Plain(self.unit()))?;
         }
         let step = self.step();
-        if step.digits == 0 { Ok(()) } else { write!(out, " in steps of {step}") }
+        if step.digits == 0 {
+            return Ok(());
+        }
+        write!(out, " in steps of {step}{}", Plain(self.description().step_unit()))
     }
 }
 

@@ -7,6 +7,7 @@ use core::task::Poll;
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
+use super::change_count::count_change;
 use crate::vfs::{Client, Waiter, Waiters};
 
 /// A value shared by the program and its files. It can be set from an interrupt handler. The value
@@ -46,8 +47,7 @@ impl<T> Value<T> {
     pub(crate) fn replace(&self, value: T) -> T {
         self.inner.lock(|(cell, version)| {
             version.set(version.get().wrapping_add(1));
-            #[cfg(feature = "params")]
-            crate::params::count_change();
+            count_change();
             cell.replace(value)
         })
     }

@@ -113,6 +113,39 @@ fn changed_returns_after_a_set() {
 }
 
 #[test]
+fn a_value_is_checked_again_if_another_one_changes_during_the_check() {
+    static LOW: Value<u8> = Value::new(10);
+    static HIGH: Value<u8> = Value::new(90);
+    /// Sets the upper limit during the check, as another thread could.
+    fn below_high(low: &u8, proposed: &Proposed<'_>) -> core::result::Result<(), &'static str> {
+        let high = proposed.get(&HIGH);
+        if HIGH.get() == 90 {
+            HIGH.set(20);
+        }
+        if *low < high { Ok(()) } else { Err("low must be below high") }
+    }
+    static ROOT: Dir = Dir::new(&[file("low", &Param::new(&LOW).check(below_high))]);
+    let tree = Tree::new(&ROOT);
+    assert_eq!(error_text(echo(&tree, "80\n", "low")), "low must be below high");
+    assert_eq!((LOW.get(), HIGH.get()), (10, 20));
+}
+
+#[test]
+fn a_step_of_a_duration_has_a_unit() {
+    static IDLE: Value<Millis> = Value::new(Millis(0));
+    static ROOT: Dir = Dir::new(&[file(
+        "idle",
+        &Param::with_info(&IDLE, ParamInfo::new().range(Millis(0), Millis(5000)).step(10, 0)),
+    )]);
+    let tree = Tree::new(&ROOT);
+    let allowed = "a duration such as 1.5 s or 250 ms, from 0 s to 5 s in steps of 10 ms";
+    let refused = std::format!("\"15 ms\" is not {allowed}");
+    assert_eq!(error_text(echo(&tree, "15 ms\n", "idle")), refused);
+    assert_eq!(echo(&tree, "0.02 s\n", "idle").map(drop), Ok(()));
+    assert_eq!(IDLE.get(), Millis(20));
+}
+
+#[test]
 fn level_is_set_by_name() {
     static LEVEL: Value<Level> = Value::new(Level::Warning);
     static ROOT: Dir =

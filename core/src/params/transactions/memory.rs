@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 use critical_section::Mutex;
 
 use crate::Decimal;
-use crate::params::count_change;
+use crate::files::count_change;
 use crate::vfs::{Client, Error, Result};
 
 /// The memory for `SLOTS` transactions with at most `VALUES` staged values each. The text of a

@@ -19,6 +19,10 @@ pub(super) use word::Packed;
 /// a 128-byte buffer.
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
+/// The end of a truncated message.
+#[cfg(any(feature = "reasons", feature = "params"))]
+const MARK: &str = "...";
+
 /// The error to which an [`Error`](super::Error) refers.
 pub(super) enum ErrorKind {
     /// The error's row in the table.
@@ -27,30 +31,35 @@ pub(super) enum ErrorKind {
     Custom(u8),
 }
 
-/// Formats a message. Text that does not fit is truncated.
+/// Formats a message. If the message is more than 101 bytes long, it is truncated and ends with
+/// `...`.
 #[cfg(any(feature = "reasons", feature = "params"))]
 #[inline(never)]
 pub(crate) fn truncated(message: &dyn fmt::Display) -> String<ERROR_MESSAGE_MAX> {
     let mut truncating = Truncating(String::new());
-    // Writing to a `Truncating` never fails. If a `Display` implementation fails, the output that
-    // it wrote before the failure is kept.
+    // If a `Display` implementation fails, the output that it wrote before the failure is kept.
     let _ = write!(truncating, "{message}");
     truncating.0
 }
 
-/// A string of limited length. Text that does not fit is truncated at a character boundary.
+/// A string of limited length. If a text does not fit, the string ends with `...`.
 #[cfg(any(feature = "reasons", feature = "params"))]
 struct Truncating(String<ERROR_MESSAGE_MAX>);
 
 #[cfg(any(feature = "reasons", feature = "params"))]
 impl Write for Truncating {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        let mut fits = s.len().min(ERROR_MESSAGE_MAX.saturating_sub(self.0.len()));
+        let room = (ERROR_MESSAGE_MAX - MARK.len()).saturating_sub(self.0.len());
+        let mut fits = s.len().min(room);
         while !s.is_char_boundary(fits) {
             fits = fits.saturating_sub(1);
         }
         let _ = self.0.push_str(s.get(..fits).unwrap_or_default());
-        Ok(())
+        if fits == s.len() {
+            return Ok(());
+        }
+        let _ = self.0.push_str(MARK);
+        Err(fmt::Error)
     }
 
     fn write_char(&mut self, character: char) -> fmt::Result {
