@@ -21,6 +21,18 @@ pub trait SharedTree: Vfs<Open = Handle> {
     /// # Errors
     /// Returns the same errors as [`Vfs::open`].
     fn open_as(&self, client: Client, inode: &Self::Inode, mode: OpenMode) -> Result<Handle>;
+
+    /// Like [`Vfs::remove`], but removes the file on behalf of `client`.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Vfs::remove`].
+    fn remove_as(&self, client: Client, inode: &Self::Inode) -> Result<()>;
+
+    /// Like [`Vfs::set_attr`], but changes the attributes on behalf of `client`.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Vfs::set_attr`].
+    fn set_attr_as(&self, client: Client, inode: &Self::Inode, set: SetAttr) -> Result<()>;
 }
 
 impl<const OPENS: usize, const TEXT: usize, K> SharedTree for StaticTree<OPENS, TEXT, K>
@@ -31,6 +43,14 @@ where
 
     fn open_as(&self, client: Client, inode: &Self::Inode, mode: OpenMode) -> Result<Handle> {
         StaticTree::open_as(self, client, inode, mode)
+    }
+
+    fn remove_as(&self, client: Client, inode: &Self::Inode) -> Result<()> {
+        StaticTree::remove_as(self, client, inode)
+    }
+
+    fn set_attr_as(&self, client: Client, inode: &Self::Inode, set: SetAttr) -> Result<()> {
+        StaticTree::set_attr_as(self, client, inode, set)
     }
 }
 
@@ -191,11 +211,11 @@ impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
     }
 
     fn remove(&self, inode: &T::Inode) -> impl Future<Output = Result<()>> {
-        self.tree.remove(inode)
+        ready(self.tree.remove_as(self.client, inode))
     }
 
     fn set_attr(&self, inode: &T::Inode, set: SetAttr) -> impl Future<Output = Result<()>> {
-        self.tree.set_attr(inode, set)
+        ready(self.tree.set_attr_as(self.client, inode, set))
     }
 }
 

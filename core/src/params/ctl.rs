@@ -156,11 +156,13 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::vec::Vec;
 
+    use embassy_futures::block_on;
+
     use super::*;
     use crate::files::{Line, Param, ParamInfo, Proposed, Value};
-    use crate::params::test_tree::{Tree, Woken, as_client, read_all_as, write_as};
+    use crate::params::test_tree::{Tree, Woken, as_client, find, read_all_as, write_as};
     use crate::params::{ObserverEntry, ParamStore, client_left, observe};
-    use crate::vfs::{Dir, Vfs, dir, file};
+    use crate::vfs::{Dir, SetAttr, Vfs, dir, file};
 
     /// A store that keeps requests until the test finishes them.
     struct Store(Mutex<Vec<StoreRequest>>);
@@ -289,6 +291,13 @@ mod tests {
         write_as(&tree, B, "fixed", "1").unwrap_err();
         assert_eq!(reply(A), "\"1001\" is not a whole number from 0 to 1000\n");
         assert_eq!(reply(B), "Read-only file\n");
+        let tree_of_a = Tree::new(&PARAMS).with_client(A);
+        let find = |path: &str| find(&tree_of_a, path);
+        let empty = SetAttr { size: Some(0), ..SetAttr::default() };
+        block_on(tree_of_a.set_attr(&find("fixed"), empty)).unwrap_err();
+        assert_eq!(reply(A), "Read-only file\n");
+        block_on(tree_of_a.remove(&find("limits"))).unwrap_err();
+        assert_eq!(reply(A), "Directory is read-only\n");
         client_left(A);
         assert_eq!((reply(A).as_str(), reply(B).as_str()), ("", "Read-only file\n"));
     }

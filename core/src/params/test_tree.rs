@@ -28,15 +28,20 @@ pub(super) fn as_client<R>(
     path: &str,
     with: impl AsyncFnOnce(&Tree, &<Tree as Vfs>::Open) -> R,
 ) -> R {
+    let open = tree.open_as(client, &find(tree, path), OpenMode::READ_WRITE).unwrap();
+    let result = block_on(with(tree, &open));
+    tree.close(&open);
+    result
+}
+
+/// Returns the file or directory at `path`.
+pub(super) fn find(tree: &Tree, path: &str) -> <Tree as Vfs>::Inode {
     block_on(async {
         let mut inode = tree.root();
         for name in path.split('/') {
             inode = tree.lookup(&inode, Name::new(name.as_bytes()).unwrap()).await.unwrap();
         }
-        let open = tree.open_as(client, &inode, OpenMode::READ_WRITE).unwrap();
-        let result = with(tree, &open).await;
-        tree.close(&open);
-        result
+        inode
     })
 }
 

@@ -7,7 +7,7 @@ use crate::Decimal;
 
 /// The buffer into which an open file renders its text. The tree keeps this buffer while the file
 /// is open. On an embedded board, the buffer has a fixed size. On a desktop, it grows with the
-/// text.
+/// text, up to 64 KiB.
 pub trait Text: fmt::Write {
     /// Returns the content.
     fn bytes(&self) -> &[u8];

@@ -136,6 +136,22 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
         }
     }
 
+    /// Removes a file on behalf of `client`.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Vfs::remove`].
+    pub fn remove_as(&self, client: Client, inode: &PackedPath) -> Result<()> {
+        report(client, self.remove_file(*inode))
+    }
+
+    /// Changes the attributes of a file or a directory on behalf of `client`.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Vfs::set_attr`].
+    pub fn set_attr_as(&self, client: Client, inode: &PackedPath, set: SetAttr) -> Result<()> {
+        report(client, self.change(*inode, set))
+    }
+
     /// Follows a path, starting at the root.
     fn resolve(&self, path: PackedPath) -> Resolved {
         let bytes = path.bits().to_le_bytes();
@@ -326,11 +342,11 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
     }
 
     fn remove(&self, inode: &PackedPath) -> impl Future<Output = Result<()>> {
-        completed(self.remove_file(*inode))
+        completed(self.remove_as(self.client, inode))
     }
 
     fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> impl Future<Output = Result<()>> {
-        completed(self.change(*inode, set))
+        completed(self.set_attr_as(self.client, inode, set))
     }
 }
 
