@@ -1,10 +1,14 @@
 //! Names of files and choices, and descriptions from documentation comments.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt;
 use syn::{Attribute, Error, Expr, ExprLit, Lit, LitStr, Meta, Result};
+
+/// The number of bytes that a name may have.
+const LENGTHS: RangeInclusive<usize> = 1..=255;
 
 /// A name and its position in the source code.
 pub(crate) struct Name {
@@ -17,15 +21,12 @@ impl Name {
     /// one.
     ///
     /// # Errors
-    /// Returns an error if the attribute sets a name that is not allowed.
+    /// Returns an error if the name is not allowed.
     pub(crate) fn new(ident: &Ident, set: Option<&LitStr>) -> Result<Name> {
-        let Some(set) = set else {
-            return Ok(Name { text: kebab_case(&ident.unraw().to_string()), span: ident.span() });
-        };
+        let Some(set) = set else { return Name::of_ident(ident) };
         let name = set.value();
         let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !"/\"\\".contains(c);
-        if name.is_empty()
-            || name.len() > 255
+        if !LENGTHS.contains(&name.len())
             || name == "."
             || name == ".."
             || !name.chars().all(allowed)
@@ -37,6 +38,20 @@ impl Name {
             ));
         }
         Ok(Name { text: name, span: set.span() })
+    }
+
+    /// Checks only the length, because the characters of an identifier are allowed in a name.
+    fn of_ident(ident: &Ident) -> Result<Name> {
+        let text = kebab_case(&ident.unraw().to_string());
+        if !LENGTHS.contains(&text.len()) {
+            let reason = format!(
+                "the identifier becomes a name of {} bytes, but a name has 1 to 255 bytes; add \
+                 `name = \"...\"`",
+                text.len()
+            );
+            return Err(Error::new(ident.span(), reason));
+        }
+        Ok(Name { text, span: ident.span() })
     }
 }
 

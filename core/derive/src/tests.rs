@@ -175,6 +175,14 @@ fn names_must_be_valid_and_unique() {
         let source = format!("\"{refused}\"");
         check_field(&format!("#[param(name = {source})] a: u32"), name, &source);
     }
+    for (ident, length) in [("__", 0), ("x".repeat(256).as_str(), 256)] {
+        let message = format!(
+            "the identifier becomes a name of {length} bytes, but a name has 1 to 255 bytes; add \
+             `name = \"...\"`"
+        );
+        check_field(&format!("{ident}: u32"), &message, ident);
+        check_field(&format!("{ident}: Limits"), &message, ident);
+    }
     check_field("a: u32, #[param(name = \"a\")] b: u32", "the name `a` is used twice", "\"a\"");
     check_field("a_b: u32, aB: u32", "the name `a-b` is used twice", "aB");
     check_field("#[param(line)] a: u32", "only an array can be written on one line", "line");
@@ -225,6 +233,11 @@ fn choice_is_an_enum_of_unit_variants() {
         ("enum E { A, B(u32) }", "a variant of a choice has no fields", "B(u32)"),
         ("enum E<T> { A }", "`Choice` cannot be derived for a generic enum", "<T>"),
         ("enum E { A, #[choice(name = \"a\")] B }", "the name `a` is used twice", "\"a\""),
+        (
+            "enum E { A, __ }",
+            "the identifier becomes a name of 0 bytes, but a name has 1 to 255 bytes; add `name = \"...\"`",
+            "__",
+        ),
         ("enum E { #[choice(doc = \"a\")] B }", "unknown argument; expected `name`", "doc"),
     ] {
         let errors = errors(source, crate::choice::derive);
