@@ -176,6 +176,7 @@ fn range_call(
     let leaf = kind.leaf_type;
     let values = match (&attributes.default, kind.shape) {
         (None, Shape::Optional) => return Ok((call, TokenStream::new())),
+        (None, _) if attributes.flags.read_only => return Ok((call, TokenStream::new())),
         (None, _) => quote!([<#leaf as __support::ParamType>::ZERO]),
         (Some(default), Shape::One) => {
             let default = single(default, kind.leaf, leaf)?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use datakit_core::files::{Fixed, Line, Millis, Params, ParamsDir, fields};
+use datakit_core::files::{Fixed, Flags, Line, Millis, Params, ParamsDir, fields};
 use datakit_core::params::visit_parameters;
 use datakit_core::vfs::{Dir, Name, OpenMode, Result, StaticTree, Vfs};
 use embassy_futures::block_on;
@@ -185,4 +185,28 @@ fn expressions_of_the_program_are_constants() {
     assert_eq!(TimingParams::DEPTH, 1);
     let names = <TimingParams as fields::Fields>::NAMES;
     assert_eq!(names, fields::Names::List(&["wait", "count", "pause", "type"]));
+}
+
+#[test]
+fn range_of_a_read_only_parameter_needs_no_default() {
+    const LOW: i16 = 5;
+    #[derive(Params)]
+    struct Status {
+        #[param(range = 5..=9, flags(read_only))]
+        number: u8,
+        #[param(range = LOW..=9, flags(read_only))]
+        named: [i16; 2],
+        #[param(line, range = 0.5..=1, flags(read_only))]
+        line: [Fixed<1>; 2],
+    }
+    static STATUS: StatusParams = StatusParams::new();
+    static PARAMS: ParamsDir<StatusParams> = ParamsDir::new(&[], &STATUS);
+    let mut count = 0;
+    visit_parameters(&PARAMS, |path, parameter| {
+        count += 1;
+        assert!(!parameter.flags().contains(Flags::HAS_DEFAULT), "{path}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(count, 4);
 }
