@@ -39,6 +39,18 @@ pub(crate) fn value(expr: &Expr, ty: &ValueType<'_>) -> Result<TokenStream> {
     }
 }
 
+/// Returns the single values in a value such as `[1, 2]` or `Some(1)`. An expression of another
+/// form is returned unchanged.
+pub(crate) fn elements<'a>(expr: &'a Expr, shape: Shape<'_>) -> Vec<&'a Expr> {
+    match (shape, expr) {
+        (Shape::Optional, Expr::Call(call)) if is_path(&call.func, "Some") => {
+            call.args.iter().collect()
+        }
+        (Shape::Array(_), Expr::Array(array)) => array.elems.iter().collect(),
+        (_, expr) => vec![expr],
+    }
+}
+
 /// Converts a single value to a constant expression.
 pub(crate) fn single(expr: &Expr, leaf: Leaf, ty: &Type) -> Result<TokenStream> {
     if let Some(text) = string(expr) {

@@ -5,8 +5,9 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, Expr, Ident, Result, Type, Visibility};
 
+use crate::assertion::assertion;
 use crate::attributes::{ContainerAttributes, ParamAttributes};
-use crate::constant::{Bounds, Number, single, value};
+use crate::constant::{Bounds, Number, elements, single, value};
 use crate::names::{Name, description};
 use crate::value_type::{Leaf, Shape, ValueType};
 
@@ -41,7 +42,7 @@ pub(crate) struct Param {
     pub(crate) initial: TokenStream,
     /// The `ParamInfo`.
     pub(crate) info: TokenStream,
-    /// The compile-time check that the default is within the range.
+    /// The compile-time checks of the default, the range and the step.
     pub(crate) assertion: TokenStream,
 }
 
@@ -102,7 +103,6 @@ fn param(
     doc: String,
 ) -> Result<Param> {
     let mut calls = TokenStream::new();
-    let mut assertion = TokenStream::new();
     let initial = match &attributes.default {
         Some(default) => value(default, kind)?,
         None => quote!(<#ty as __support::ParamType>::ZERO),
@@ -111,11 +111,8 @@ fn param(
     if attributes.default.is_some() || !attributes.flags.read_only {
         calls.extend(quote!(.default(#initial)));
     }
-    if let Some(range) = &attributes.range {
-        let (call, check) = range_call(range, attributes, ty, kind)?;
-        calls.extend(call);
-        assertion.extend(check);
-    }
+    let limits = Limits::of(attributes, ty, kind)?;
+    calls.extend(limits.as_ref().map(Limits::call));
     if let Some(step) = &attributes.step {
         calls.extend(step_call(step, attributes, kind)?);
     }
@@ -140,75 +137,51 @@ fn param(
             calls.extend(call);
         }
     }
+    let assertion = assertion(attributes, limits.as_ref(), ty, kind)?;
     Ok(Param { initial, info: quote!(&__support::ParamInfo::<#ty>::new() #calls), assertion })
 }
 
-/// Generates the call that sets the range, and the code that checks the default.
-fn range_call(
-    range: &Expr,
-    attributes: &ParamAttributes,
-    ty: &Type,
-    kind: &ValueType<'_>,
-) -> Result<(TokenStream, TokenStream)> {
-    if !kind.leaf.has_range() {
-        return Err(Error::new_spanned(
-            range,
-            format!("a value of the type `{}` has no range", shown(kind.leaf_type)),
-        ));
-    }
-    let bounds = Bounds::of(range)?;
-    check_literals(range, &bounds, attributes, kind)?;
-    let bound = |bound: Option<&Expr>, index: usize| match bound {
-        Some(bound) => single(bound, kind.leaf, kind.leaf_type),
-        None => {
-            let index = syn::Index::from(index);
-            Ok(quote!(<#ty as __support::ParamType>::ANY.#index))
+/// The range of a parameter.
+pub(crate) struct Limits<'a> {
+    /// The range as it is written in the attribute.
+    pub(crate) range: &'a Expr,
+    /// The minimum, as a constant expression.
+    pub(crate) low: TokenStream,
+    /// The maximum, as a constant expression.
+    pub(crate) high: TokenStream,
+}
+
+impl<'a> Limits<'a> {
+    /// Returns the range of a parameter whose values have type `ty`, or `None` if it has none.
+    fn of(
+        attributes: &'a ParamAttributes,
+        ty: &Type,
+        kind: &ValueType<'_>,
+    ) -> Result<Option<Limits<'a>>> {
+        let Some(range) = &attributes.range else { return Ok(None) };
+        if !kind.leaf.has_range() {
+            return Err(Error::new_spanned(
+                range,
+                format!("a value of the type `{}` has no range", shown(kind.leaf_type)),
+            ));
         }
-    };
-    let (low, high) = (bound(bounds.low, 0)?, bound(bounds.high, 1)?);
-    let call = quote_spanned!(range.span()=> .range(#low, #high));
-    // Values of other types cannot be compared in constants.
-    let number = match kind.leaf {
-        Leaf::Integer | Leaf::Float => quote!(),
-        Leaf::Duration | Leaf::Fixed => quote!(.0),
-        _ => return Ok((call, TokenStream::new())),
-    };
-    let leaf = kind.leaf_type;
-    let values = match (&attributes.default, kind.shape) {
-        (None, Shape::Optional) => return Ok((call, TokenStream::new())),
-        (None, _) if attributes.flags.read_only => return Ok((call, TokenStream::new())),
-        (None, _) => quote!([<#leaf as __support::ParamType>::ZERO]),
-        (Some(default), Shape::One) => {
-            let default = single(default, kind.leaf, leaf)?;
-            quote!([#default])
-        }
-        (Some(default), Shape::Array(_)) => value(default, kind)?,
-        (Some(default), Shape::Optional) => {
-            let default = value(default, kind)?;
-            quote!(match #default { ::core::option::Option::Some(value) => [value], _ => [low] })
-        }
-    };
-    let at = attributes.default.as_ref().map_or(range.span(), Spanned::span);
-    // Only the assertion has the span of the default. If the `0` in `i = 0` had this span too,
-    // clippy would mistake the default's source code for the source code of the `0`.
-    let assertion = quote_spanned! {at=>
-        assert!(
-            low #number <= values[i] #number && values[i] #number <= high #number,
-            "the default is outside the range"
-        );
-    };
-    let check = quote! {
-        const _: () = {
-            let (low, high): (#leaf, #leaf) = (#low, #high);
-            let values = #values;
-            let mut i = 0;
-            while i < values.len() {
-                #assertion
-                i += 1;
+        let bounds = Bounds::of(range)?;
+        check_literals(range, &bounds, attributes, kind)?;
+        let bound = |bound: Option<&Expr>, index: usize| match bound {
+            Some(bound) => single(bound, kind.leaf, kind.leaf_type),
+            None => {
+                let index = syn::Index::from(index);
+                Ok(quote!(<#ty as __support::ParamType>::ANY.#index))
             }
         };
-    };
-    Ok((call, check))
+        Ok(Some(Limits { range, low: bound(bounds.low, 0)?, high: bound(bounds.high, 1)? }))
+    }
+
+    /// Generates the call that sets the range.
+    fn call(&self) -> TokenStream {
+        let Limits { range, low, high } = self;
+        quote_spanned!(range.span()=> .range(#low, #high))
+    }
 }
 
 /// Compares literals. The compiler compares other expressions.
@@ -237,12 +210,7 @@ fn check_literals(
         }
         return Ok(());
     };
-    let values = match default {
-        Expr::Array(array) => array.elems.iter().collect(),
-        Expr::Call(call) => call.args.iter().collect(),
-        default => vec![default],
-    };
-    for value in values {
+    for value in elements(default, kind.shape) {
         if Number::of(value).is_some_and(is_outside) {
             let reason = format!("the default {} is outside the range {range_text}", shown(value));
             return Err(Error::new_spanned(value, reason));
@@ -287,11 +255,12 @@ fn step_call(
     if kind.leaf == Leaf::Integer && number.decimals > 0 {
         return Err(Error::new_spanned(step, "the step of an integer is an integer"));
     }
-    if let Some(default) = attributes.default.as_ref()
-        && Number::of(default).is_some_and(|default| !default.is_multiple_of(number))
-    {
-        let reason = format!("the default is not a multiple of the step {}", shown(step));
-        return Err(Error::new_spanned(default, reason));
+    let is_multiple = |value: Number| value.is_multiple_of(number);
+    for value in attributes.default.iter().flat_map(|default| elements(default, kind.shape)) {
+        if !Number::of(value).is_none_or(is_multiple) {
+            let reason = format!("the default is not a multiple of the step {}", shown(step));
+            return Err(Error::new_spanned(value, reason));
+        }
     }
     let (digits, decimals) = (number.digits as u16, number.decimals);
     Ok(quote_spanned!(step.span()=> .step(#digits, #decimals)))

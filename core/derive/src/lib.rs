@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod assertion;
 mod attributes;
 mod choice;
 mod constant;
@@ -10,6 +11,10 @@ mod params;
 #[cfg(test)]
 mod tests;
 mod value_type;
+
+#[cfg(doctest)]
+#[doc = include_str!("../tests/compile_fail.md")]
+mod compile_fail {}
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};

@@ -86,6 +86,16 @@ fn default_must_be_in_the_range_and_a_multiple_of_the_step() {
             "the default is not a multiple of the step 0.25",
             "0.3",
         ),
+        (
+            "#[param(line, default = [0.5, 0.3], step = 0.25)] a: [f32; 2]",
+            "the default is not a multiple of the step 0.25",
+            "0.3",
+        ),
+        (
+            "#[param(default = Some(7), step = 10)] a: Option<u32>",
+            "the default is not a multiple of the step 10",
+            "7",
+        ),
         ("#[param(range = 5..=1)] a: Option<u8>", "the range is empty", "5..=1"),
         (
             "#[param(range = 0..5)] a: u8",

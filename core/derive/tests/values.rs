@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use datakit_core::files::{Fixed, Flags, Line, Millis, Params, ParamsDir, fields};
+use datakit_core::files::{Fixed, Flags, Line, Micros, Millis, Params, ParamsDir, fields};
 use datakit_core::params::visit_parameters;
 use datakit_core::vfs::{Dir, Name, OpenMode, Result, StaticTree, Vfs};
 use embassy_futures::block_on;
@@ -209,4 +209,41 @@ fn range_of_a_read_only_parameter_needs_no_default() {
     })
     .unwrap();
     assert_eq!(count, 4);
+}
+
+#[test]
+fn defaults_in_the_range_are_multiples_of_the_step() {
+    const TEN: u8 = 10;
+    macro_rules! numbers {
+        ($default:ident, $low:tt) => {
+            #[derive(Params)]
+            struct Numbers {
+                #[param(default = $default, range = $low..=15, step = 5)]
+                number: u8,
+                #[param(default = TEN * 5, step = 50)]
+                large: u8,
+                #[param(default = -20, range = -30..=-10, step = 10)]
+                negative: i8,
+                #[param(line, default = [TEN, 20], range = TEN.., step = 10)]
+                line: [u8; 2],
+                // The number in `Fixed(15)` is 1.5.
+                #[param(default = Fixed(15), range = 1..=2, step = 0.5)]
+                decimal: Fixed<1>,
+                #[param(default = Some(Fixed(150)), range = ..=2, step = 0.25)]
+                optional: Option<Fixed<2>>,
+                #[param(default = "1.5 ms", step = "0.5 ms")]
+                pause: Micros,
+                #[param(default = f64::MAX, range = f64::MIN..)]
+                float: f64,
+                #[param(default = -0.0, step = 0.1)]
+                zero: f32,
+            }
+        };
+    }
+    numbers!(TEN, 5);
+    let Numbers { number, large, negative, line, decimal, optional, pause, float, zero } =
+        NumbersParams::new().load();
+    assert_eq!((number, large, negative, line), (10, 50, -20, [10, 20]));
+    assert_eq!((decimal, optional), (Fixed(15), Some(Fixed(150))));
+    assert_eq!((pause, float, zero), (Micros(1_500), f64::MAX, 0.0));
 }
