@@ -54,9 +54,18 @@ fn range_checks(limits: &Limits<'_>, kind: &ValueType<'_>, number: &TokenStream)
     let Limits { range, low, high } = limits;
     let leaf = kind.leaf_type;
     let at = located_at(range.span());
+    let finite = (kind.leaf == Leaf::Float).then(|| {
+        quote_spanned! {at=>
+            assert!(
+                low.is_finite() && high.is_finite(),
+                "a limit is not a finite number; omit it, as in `1.0..` or `..=1.0`"
+            );
+        }
+    });
     let order = quote_spanned!(at=> assert!(low #number <= high #number, "the range is empty"););
     quote! {
         let (low, high): (#leaf, #leaf) = (#low, #high);
+        #finite
         #order
     }
 }
@@ -72,6 +81,11 @@ fn default_checks(
     let range = limits.map(|limits| limits.range.span());
     let at = located_at(default.or(range).unwrap_or_else(Span::call_site));
     let mut checks = TokenStream::new();
+    if kind.leaf == Leaf::Float {
+        checks.extend(quote_spanned! {at=>
+            assert!(value.is_finite(), "the default is not a finite number");
+        });
+    }
     if range.is_some() {
         checks.extend(quote_spanned! {at=>
             assert!(
