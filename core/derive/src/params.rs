@@ -33,6 +33,12 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                       parameters are constants";
         return Err(Error::new_spanned(&input.generics, reason));
     }
+    if let Some(param) = input.attrs.iter().find(|attribute| attribute.path().is_ident("param")) {
+        return Err(Error::new_spanned(
+            param,
+            "`#[param(...)]` belongs on a field; the attribute of a struct is `#[params(...)]`",
+        ));
+    }
     let attributes = ContainerAttributes::parse(&input.attrs, "params", &["check", "crate"])?;
     let fields = all(fields.named.iter().map(Field::new))?;
     if fields.len() > ENTRIES_MAX {

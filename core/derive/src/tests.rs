@@ -222,6 +222,11 @@ fn only_plain_structs_with_named_fields_are_accepted() {
             "unknown argument; expected `check` or `crate`",
             "name",
         ),
+        (
+            "#[param(default = 1)] struct S { a: u32 }",
+            "`#[param(...)]` belongs on a field; the attribute of a struct is `#[params(...)]`",
+            "#[param(default = 1)]",
+        ),
     ] {
         assert_eq!(params_errors(source), [(message.to_owned(), at.to_owned())], "{source}");
     }
