@@ -79,6 +79,9 @@ impl Flags {
             }
         };
         *flag = true;
+        if self.read_only && self.write_only {
+            return Err(meta.error("a parameter cannot be both `read_only` and `write_only`"));
+        }
         Ok(())
     }
 }

@@ -40,6 +40,13 @@ fn unknown_arguments_are_refused() {
         "unknown flag; expected `read_only`, `write_only`, `restart` or `volatile`",
         "reboot",
     );
+    for flags in ["read_only, write_only", "write_only, restart, read_only"] {
+        check_field(
+            &format!("#[param(flags({flags}))] a: u32"),
+            "a parameter cannot be both `read_only` and `write_only`",
+            flags.rsplit(' ').next().unwrap(),
+        );
+    }
     check_field("#[params(doc = \"x\")] a: S", "unknown argument; expected `name`", "doc");
     check_field(
         "#[param(unit = \"a\", unit = \"b\")] a: u32",
