@@ -9,10 +9,18 @@ use crate::assertion::assertion;
 use crate::attributes::{ContainerAttributes, ParamAttributes};
 use crate::constant::{Bounds, Number, elements, single, value};
 use crate::names::{Name, description};
-use crate::value_type::{Leaf, Shape, ValueType};
+use crate::value_type::{Leaf, Shape, ValueType, check_supported};
 
 /// The maximum number of digits in a step.
 const STEP_MAX: i128 = u16::MAX as i128;
+
+/// The maximum number of entries in a directory.
+pub(crate) const ENTRIES_MAX: usize = 255;
+
+pub(crate) const ENTRIES_ERROR: &str = "a directory has at most 255 entries";
+
+/// The maximum number of array elements on one line.
+const LINE_MAX: usize = 32;
 
 /// A field of a settings struct.
 pub(crate) struct Field<'a> {
@@ -55,7 +63,9 @@ impl<'a> Field<'a> {
         let directory = ContainerAttributes::parse(&field.attrs, "params", &["name"])?;
         let name = attributes.as_ref().and_then(|attributes| attributes.name.as_ref());
         let name = Name::new(ident, name.or(directory.name.as_ref()))?;
+        check_supported(&field.ty)?;
         let ty = ValueType::of(&field.ty);
+        check_length(&ty, attributes.as_ref().is_some_and(|attributes| attributes.line.is_some()))?;
         let kind = match attributes {
             None if !ty.is_known() => Kind::Directory,
             _ if directory.name.is_some() => {
@@ -95,6 +105,20 @@ impl<'a> Field<'a> {
     }
 }
 
+/// Checks the length of an array if the length is a literal. The compiler checks other expressions.
+fn check_length(ty: &ValueType<'_>, line: bool) -> Result<()> {
+    let Shape::Array(length) = ty.shape else { return Ok(()) };
+    let (max, reason) = if line {
+        (LINE_MAX, "an array on one line has at most 32 elements")
+    } else {
+        (ENTRIES_MAX, ENTRIES_ERROR)
+    };
+    match Number::of(length) {
+        Some(number) if number.digits > max as i128 => Err(Error::new_spanned(length, reason)),
+        _ => Ok(()),
+    }
+}
+
 /// Generates the constants of a parameter whose values have type `ty`.
 fn param(
     attributes: &ParamAttributes,
@@ -117,6 +141,10 @@ fn param(
         calls.extend(step_call(step, attributes, kind)?);
     }
     if let Some(unit) = &attributes.unit {
+        if kind.leaf == Leaf::Duration {
+            let reason = "a duration is written with its unit, as in `1.5 s`; remove this argument";
+            return Err(Error::new_spanned(unit, reason));
+        }
         calls.extend(quote!(.unit(&#unit)));
     }
     let doc = attributes.doc.as_ref().map_or(doc, syn::LitStr::value);

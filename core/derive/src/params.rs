@@ -6,11 +6,8 @@ use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Expr, Fields, Ident, Index, Path, Result, parse_quote};
 
 use crate::attributes::ContainerAttributes;
-use crate::field::{Field, Kind, Param};
+use crate::field::{ENTRIES_ERROR, ENTRIES_MAX, Field, Kind, Param};
 use crate::names::check_unique;
-
-/// The maximum number of entries in a directory.
-const ENTRIES_MAX: usize = 255;
 
 /// Returns the path to `datakit_core`.
 pub(crate) fn core_path(set: Option<Path>) -> Path {
@@ -42,7 +39,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let attributes = ContainerAttributes::parse(&input.attrs, "params", &["check", "crate"])?;
     let fields = all(fields.named.iter().map(Field::new))?;
     if fields.len() > ENTRIES_MAX {
-        return Err(Error::new_spanned(&input.ident, "a directory has at most 255 entries"));
+        return Err(Error::new_spanned(&input.ident, ENTRIES_ERROR));
     }
     check_unique(fields.iter().map(|field| &field.name))?;
     let params = format_ident!("{}Params", input.ident);

@@ -141,6 +141,45 @@ fn range_and_step_need_ordered_values() {
 }
 
 #[test]
+fn similar_types_are_suggested() {
+    let text = "a text has a maximum length; use `heapless::String<N>` or \
+                `datakit_core::files::Line<N>`";
+    for (ty, message) in [
+        ("usize", "the size of a `usize` depends on the processor; use `u32` or `u64`"),
+        ("isize", "the size of an `isize` depends on the processor; use `i32` or `i64`"),
+        ("core::primitive::u128", "an integer has at most 64 bits; use `u64`"),
+        ("i128", "an integer has at most 64 bits; use `i64`"),
+        ("char", "a `char` is not a parameter; use `datakit_core::files::Line<4>`"),
+        ("String", text),
+        ("std::string::String", text),
+        ("&'static str", text),
+        ("Vec<u8>", "a byte string has a maximum length; use `heapless::Vec<u8, N>`"),
+    ] {
+        check_field(&format!("a: {ty}"), message, ty);
+        check_field(&format!("#[param(default = 1)] a: {ty}"), message, ty);
+        check_field(&format!("a: [Option<{ty}>; 2]"), message, ty);
+    }
+}
+
+#[test]
+fn length_of_an_array_is_limited() {
+    let line = "an array on one line has at most 32 elements";
+    check_field("#[param(line)] a: [u8; 33]", line, "33");
+    check_field("#[param(line, default = 1)] a: [u8; 0x100]", line, "0x100");
+    let directory = "a directory has at most 255 entries";
+    check_field("a: [u8; 256]", directory, "256");
+    check_field("a: [Limits; 256_usize]", directory, "256_usize");
+}
+
+#[test]
+fn duration_has_no_unit_of_its_own() {
+    let message = "a duration is written with its unit, as in `1.5 s`; remove this argument";
+    for ty in ["Millis", "Option<Micros>", "[Millis; 2]"] {
+        check_field(&format!("#[param(unit = \"ms\")] a: {ty}"), message, "\"ms\"");
+    }
+}
+
+#[test]
 fn text_must_fit_the_type() {
     for (field, message, source) in [
         (

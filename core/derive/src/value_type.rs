@@ -1,6 +1,6 @@
 //! Recognizes value types by name.
 
-use syn::{Expr, GenericArgument, PathArguments, Type};
+use syn::{Error, Expr, GenericArgument, PathArguments, PathSegment, Result, Type};
 
 /// The type of a single value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) enum Leaf {
 impl Leaf {
     /// Recognizes a type by the last segment of its path.
     fn of(ty: &Type) -> Leaf {
-        match last_segment(ty).as_deref() {
+        match last_segment(ty).map(|segment| segment.ident.to_string()).as_deref() {
             Some("bool") => Leaf::Bool,
             Some("u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64") => Leaf::Integer,
             Some("f32" | "f64") => Leaf::Float,
@@ -90,6 +90,51 @@ impl<'a> ValueType<'a> {
     }
 }
 
+/// Checks that no other type must be used instead of this type. Without this check, the compiler
+/// would report only which trait the type does not implement.
+///
+/// # Errors
+/// Returns an error that names the other type.
+pub(crate) fn check_supported(ty: &Type) -> Result<()> {
+    if let Type::Array(array) = ty {
+        return check_supported(&array.elem);
+    }
+    let Some(argument) = option_argument(ty) else {
+        return instead(ty).map_or(Ok(()), |reason| Err(Error::new_spanned(ty, reason)));
+    };
+    check_supported(argument)
+}
+
+/// Returns the reason to use another type.
+fn instead(ty: &Type) -> Option<&'static str> {
+    const TEXT: &str = "a text has a maximum length; use `heapless::String<N>` or \
+                        `datakit_core::files::Line<N>`";
+    if let Type::Reference(reference) = ty {
+        let segment = last_segment(&reference.elem)?;
+        return (segment.ident == "str").then_some(TEXT);
+    }
+    let segment = last_segment(ty)?;
+    match (segment.ident.to_string().as_str(), argument_count(segment)) {
+        ("usize", 0) => Some("the size of a `usize` depends on the processor; use `u32` or `u64`"),
+        ("isize", 0) => Some("the size of an `isize` depends on the processor; use `i32` or `i64`"),
+        ("u128", 0) => Some("an integer has at most 64 bits; use `u64`"),
+        ("i128", 0) => Some("an integer has at most 64 bits; use `i64`"),
+        ("char", 0) => Some("a `char` is not a parameter; use `datakit_core::files::Line<4>`"),
+        // Unlike these types, the types of `heapless` have a capacity as their last argument.
+        ("String", 0) => Some(TEXT),
+        ("Vec", 1) => Some("a byte string has a maximum length; use `heapless::Vec<u8, N>`"),
+        _ => None,
+    }
+}
+
+/// Returns the number of generic arguments.
+fn argument_count(segment: &PathSegment) -> usize {
+    match &segment.arguments {
+        PathArguments::AngleBracketed(arguments) => arguments.args.len(),
+        _ => 0,
+    }
+}
+
 /// Returns `T` if the type is `Option<T>`.
 fn option_argument(ty: &Type) -> Option<&Type> {
     let Type::Path(path) = ty else { return None };
@@ -101,9 +146,9 @@ fn option_argument(ty: &Type) -> Option<&Type> {
     }
 }
 
-fn last_segment(ty: &Type) -> Option<String> {
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
     match ty {
-        Type::Path(path) => Some(path.path.segments.last()?.ident.to_string()),
+        Type::Path(path) => path.path.segments.last(),
         Type::Group(group) => last_segment(&group.elem),
         Type::Paren(paren) => last_segment(&paren.elem),
         _ => None,
