@@ -15,16 +15,23 @@ use crate::value_type::{Leaf, Shape, ValueType};
 /// Returns an error if the value is a literal that the type does not accept.
 pub(crate) fn value(expr: &Expr, ty: &ValueType<'_>) -> Result<TokenStream> {
     let single = |expr: &Expr| single(expr, ty.leaf, ty.leaf_type);
+    let present = |expr: &Expr| match string(expr) {
+        Some(text) if text.value() == "none" => Err(Error::new_spanned(
+            text,
+            "the text `none` means that there is no value; write `default = None`",
+        )),
+        _ => single(expr),
+    };
     match (ty.shape, expr) {
         (Shape::One, expr) => single(expr),
         (Shape::Optional, Expr::Call(call))
             if is_path(&call.func, "Some") && call.args.len() == 1 =>
         {
-            let value = call.args.iter().map(single).collect::<Result<Vec<_>>>()?;
+            let value = call.args.iter().map(present).collect::<Result<Vec<_>>>()?;
             Ok(quote!(::core::option::Option::Some(#(#value)*)))
         }
         (Shape::Optional, expr) if is_literal(expr) => {
-            let value = single(expr)?;
+            let value = present(expr)?;
             Ok(quote!(::core::option::Option::Some(#value)))
         }
         (Shape::Array(_), Expr::Array(array)) => {

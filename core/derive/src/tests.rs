@@ -180,6 +180,18 @@ fn duration_has_no_unit_of_its_own() {
 }
 
 #[test]
+fn none_has_one_meaning() {
+    check_field(
+        "a: Option<Option<u8>>",
+        "clients could not distinguish `None` from `Some(None)`; use only one `Option`",
+        "Option<Option<u8>>",
+    );
+    let message = "the text `none` means that there is no value; write `default = None`";
+    check_field("#[param(default = Some(\"none\"))] a: Option<Line<8>>", message, "\"none\"");
+    check_field("#[param(default = \"none\")] a: Option<Millis>", message, "\"none\"");
+}
+
+#[test]
 fn text_must_fit_the_type() {
     for (field, message, source) in [
         (

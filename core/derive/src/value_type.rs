@@ -102,6 +102,12 @@ pub(crate) fn check_supported(ty: &Type) -> Result<()> {
     let Some(argument) = option_argument(ty) else {
         return instead(ty).map_or(Ok(()), |reason| Err(Error::new_spanned(ty, reason)));
     };
+    if option_argument(argument).is_some() {
+        return Err(Error::new_spanned(
+            ty,
+            "clients could not distinguish `None` from `Some(None)`; use only one `Option`",
+        ));
+    }
     check_supported(argument)
 }
 
