@@ -19,6 +19,9 @@ use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
 
 /// A [`Leaf`] that wraps a core [`File`]. Clones refer to the same file. Any number of reads can
 /// wait for data concurrently.
+///
+/// The text of an open file has at most 64 KiB. The file refuses a value or a command that a client
+/// writes in pieces if all pieces together are longer.
 #[derive(Clone)]
 pub struct CoreFile {
     file: FileRef,

@@ -2,9 +2,10 @@
 
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use datakit_core::files;
 use datakit_core::vfs::{Error, File, FileStat, OpenFile, OpenMode, SetAttr, Vfs};
 
 use super::tests::{Done, read, read_at, tree_of, walk, write};
@@ -328,6 +329,29 @@ async fn core_files_are_served() -> Done {
     );
     tree.close(&open);
     assert_eq!(read(&tree, "f").await?, "1007\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn pieces_written_to_a_core_file_are_limited() -> Done {
+    static LENGTH: AtomicUsize = AtomicUsize::new(0);
+    let tree = tree_of(CoreFile::new(files::Command::<1>::new(|command, _| {
+        LENGTH.store(command.len(), Ordering::Relaxed);
+        Ok(())
+    })));
+    let open = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
+    let piece = [b'x'; 32_768];
+    tree.write(&open, 0, &piece).await?;
+    tree.write(&open, 32_768, &piece).await?;
+    let refused = tree.write(&open, 65_536, b"\n").await.unwrap_err();
+    assert_eq!(refused.to_string(), "a text written in pieces has at most 65536 bytes");
+    assert_eq!(refused.errno(), Error::TooLarge.errno());
+    // The refused pieces are dropped, so the file accepts another command.
+    tree.flush(&open).await?;
+    assert_eq!(LENGTH.load(Ordering::Relaxed), 0);
+    tree.write(&open, 0, &piece).await?;
+    tree.write(&open, 32_768, b"yz\n").await?;
+    assert_eq!(LENGTH.load(Ordering::Relaxed), 32_770);
     Ok(())
 }
 

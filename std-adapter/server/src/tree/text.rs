@@ -15,7 +15,8 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 use crate::budget::{Budget, Reservation};
 
 /// The maximum length, in bytes, of text that a client can write. The limit applies to text that is
-/// kept in memory as a whole, such as parameters and messages.
+/// kept in memory as a whole, such as parameters and messages. It also applies to the text of an
+/// open `datakit-core` file.
 pub(super) const TEXT_MAX: usize = 64 * 1024;
 
 /// A file whose text never changes.
