@@ -1,5 +1,6 @@
 //! An adapter that lets a desktop server serve `datakit-core` files.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -149,6 +150,19 @@ impl Leaf for CoreFile {
     fn remove(&self) -> BoxFuture<'_, ()> {
         ready(self.file.with(|file| file.remove()))
     }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+/// Notifies the parameter observers of a refused request from `client` if `result` is an error.
+/// Returns `result`.
+pub(super) fn report<T>(client: Client, result: Result<T>) -> Result<T> {
+    if let Err(error) = &result {
+        notify_refusal(client, error);
+    }
+    result
 }
 
 struct OpenCoreFile {
@@ -186,11 +200,7 @@ impl OpenCoreFile {
         &self,
         call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> Result<R>,
     ) -> Result<R> {
-        let result = self.with_waiter(&mut Waiter::new(), call);
-        if let Err(error) = &result {
-            notify_refusal(self.client, error);
-        }
-        result
+        report(self.client, self.with_waiter(&mut Waiter::new(), call))
     }
 
     fn with_waiter<R>(
@@ -212,7 +222,8 @@ impl OpenCoreFile {
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
         let read = self.with_waiter(waiter, |file, open| Ok(file.poll_read(open, cx, offset, buf)));
-        read.unwrap_or_else(|error| Poll::Ready(Err(error)))
+        let read = read.unwrap_or_else(|error| Poll::Ready(Err(error)));
+        read.map(|read| report(self.client, read))
     }
 }
 

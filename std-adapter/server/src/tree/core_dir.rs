@@ -1,5 +1,6 @@
 //! An adapter that lets a desktop server serve `datakit-core` directories.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -125,6 +126,10 @@ impl Directory for CoreDir {
             FileType::Symlink => Err(Error::ReadOnlyDirectory),
             _ => self.remove_entry(child),
         })
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 }
 

@@ -67,6 +67,8 @@ mod author_tests;
 #[cfg(test)]
 mod file_tests;
 #[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
 mod stream_tests;
 #[cfg(test)]
 mod tests;

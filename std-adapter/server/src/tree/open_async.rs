@@ -2,12 +2,12 @@
 
 use std::future::poll_fn;
 
-use datakit_core::params::notify_refusal;
 use datakit_core::vfs::{
     AsyncFile, Client, OpenFile, OpenMode, OpenState, PendingRequest, Result, Transfer, Waiter,
 };
 use parking_lot::Mutex;
 
+use super::core_adapter::report;
 use super::growing_text::GrowingText;
 use super::{BoxFuture, ClientNumber, OpenLeaf};
 
@@ -31,7 +31,7 @@ impl OpenAsyncFile {
         let follows = mode.follows();
         let state = Mutex::default();
         let open = OpenAsyncFile { file, client, follows, _number: number, state };
-        open.with_open_file(|open| file.open(open, mode))?;
+        report(client, open.with_open_file(|open| file.open(open, mode)))?;
         Ok(open)
     }
 
@@ -44,20 +44,12 @@ impl OpenAsyncFile {
 
     async fn transfer(&self, mut transfer: Transfer<'_>) -> Result<usize> {
         let mut pending = PendingRequest::new();
-        poll_fn(|cx| {
+        let done = poll_fn(|cx| {
             self.with_open_file(|open| {
                 self.file.poll_transfer(open, &mut pending, cx, transfer.reborrow())
             })
-        })
-        .await
-    }
-
-    async fn change(&self, transfer: Transfer<'_>) -> Result<usize> {
-        let result = self.transfer(transfer).await;
-        if let Err(error) = &result {
-            notify_refusal(self.client, error);
-        }
-        result
+        });
+        report(self.client, done.await)
     }
 }
 
@@ -71,11 +63,11 @@ impl OpenLeaf for OpenAsyncFile {
     }
 
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
-        Box::pin(self.change(Transfer::Write { offset, data }))
+        Box::pin(self.transfer(Transfer::Write { offset, data }))
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async { self.change(Transfer::Flush).await.map(drop) })
+        Box::pin(async { self.transfer(Transfer::Flush).await.map(drop) })
     }
 
     fn close(&self) {

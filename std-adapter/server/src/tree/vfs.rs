@@ -10,7 +10,10 @@ use datakit_core::vfs::{
 };
 use tokio::sync::Mutex;
 
-use super::{Directory, Entry, EntryContent, Listing, OpenBytes, OpenLeaf, Tree};
+use super::core_adapter::report;
+use super::{
+    CoreDir, CoreFile, Directory, Entry, EntryContent, Listing, OpenBytes, OpenLeaf, Tree,
+};
 use crate::clock;
 
 /// An entry in a [`Tree`] and the path through which it was found. A walk to `..` returns to the
@@ -288,7 +291,8 @@ impl Vfs for Tree {
         name: Name<'_>,
         create: Create<'_>,
     ) -> Result<EntryPath> {
-        Ok(dir.child(dir.dir()?.create_by(name, create, dir.user()).await?))
+        let created = dir.dir()?.create_by(name, create, dir.user()).await;
+        Ok(dir.child(self.report(dir.entry(), created)?))
     }
 
     async fn remove(&self, inode: &EntryPath) -> Result<()> {
@@ -296,7 +300,7 @@ impl Vfs for Tree {
         if parent.dir()?.ignores_removal(inode.entry()) {
             return Ok(());
         }
-        parent.dir()?.remove_child(inode.entry()).await
+        self.report(inode.entry(), parent.dir()?.remove_child(inode.entry()).await)
     }
 
     async fn rename(&self, inode: &EntryPath, dir: &EntryPath, name: Name<'_>) -> Result<()> {
@@ -304,40 +308,19 @@ impl Vfs for Tree {
             return Err(Error::NotPermitted.with_message("Can't rename /"));
         }
         let parent = self.parent(inode);
-        if parent.entry().is_same(dir.entry()) {
-            parent.dir()?.rename(inode.entry(), name).await?;
+        let renamed = if parent.entry().is_same(dir.entry()) {
+            parent.dir()?.rename(inode.entry(), name).await
         } else {
             dir.dir()?;
-            parent.dir()?.move_to(inode.entry(), dir.entry(), name).await?;
-        }
+            parent.dir()?.move_to(inode.entry(), dir.entry(), name).await
+        };
+        self.report(inode.entry(), renamed)?;
         inode.entry().set_name(name.as_bytes());
         Ok(())
     }
 
-    /// Passes the mode and the length to the file. Owners and times are accepted but ignored, as in
-    /// the original DataKit.
     async fn set_attr(&self, inode: &EntryPath, set: SetAttr) -> Result<()> {
-        let leaf = match inode.entry().content() {
-            EntryContent::File(leaf) => leaf,
-            EntryContent::Dir(dir) => {
-                check_set_attr(FileType::Dir, &SetAttr { mode: None, ..set })?;
-                return match set.mode {
-                    Some(mode) => dir.chmod(mode).await,
-                    None => Ok(()),
-                };
-            }
-            EntryContent::Symlink(_) => return check_set_attr(FileType::Symlink, &set),
-        };
-        match (set.mode, set.size) {
-            (None, None) => Ok(()),
-            (Some(mode), None) => leaf.chmod(mode).await,
-            (None, Some(size)) => leaf.truncate(size).await,
-            // A request to change both the mode and the length is refused, because the second
-            // change could fail after the first one has succeeded.
-            (Some(_), Some(_)) => {
-                Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
-            }
-        }
+        self.report(inode.entry(), set_attr(inode.entry(), set).await)
     }
 
     async fn readlink(&self, inode: &EntryPath, buf: &mut [u8]) -> Result<usize> {
@@ -348,6 +331,54 @@ impl Vfs for Tree {
         };
         buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(&target);
         Ok(target.len())
+    }
+}
+
+impl Tree {
+    /// Notifies the parameter observers of a refused request from this tree's client if `result` is
+    /// an error and `entry` is a file or a directory from `datakit-core`. Returns `result`.
+    ///
+    /// Open files report the errors of their own requests.
+    fn report<T>(&self, entry: &Entry, result: Result<T>) -> Result<T> {
+        if result.is_ok() || !is_core(entry) {
+            return result;
+        }
+        match self.client.get() {
+            Ok(client) => report(client, result),
+            // All numbers are in use, so this connection cannot open the file with the refusal.
+            Err(_) => result,
+        }
+    }
+}
+
+/// Returns whether a file or a directory is from `datakit-core`.
+fn is_core(entry: &Entry) -> bool {
+    entry.as_any().is_some_and(|any| any.is::<CoreFile>() || any.is::<CoreDir>())
+}
+
+/// Passes the mode and the length to the file. Owners and times are accepted but ignored, as in the
+/// original DataKit.
+async fn set_attr(entry: &Entry, set: SetAttr) -> Result<()> {
+    let leaf = match entry.content() {
+        EntryContent::File(leaf) => leaf,
+        EntryContent::Dir(dir) => {
+            check_set_attr(FileType::Dir, &SetAttr { mode: None, ..set })?;
+            return match set.mode {
+                Some(mode) => dir.chmod(mode).await,
+                None => Ok(()),
+            };
+        }
+        EntryContent::Symlink(_) => return check_set_attr(FileType::Symlink, &set),
+    };
+    match (set.mode, set.size) {
+        (None, None) => Ok(()),
+        (Some(mode), None) => leaf.chmod(mode).await,
+        (None, Some(size)) => leaf.truncate(size).await,
+        // A request to change both the mode and the length is refused, because the second change
+        // could fail after the first one has succeeded.
+        (Some(_), Some(_)) => {
+            Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
+        }
     }
 }
 
