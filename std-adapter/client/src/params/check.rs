@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use datakit_core::files::{Ipv4, Mac, Micros, ParamType, Step};
 
-use super::decimal::scaled;
+use super::decimal::{scaled, value_scaled};
 use super::error::{Error, Result};
 use super::schema::{Kind, Parameter, Range};
 
@@ -27,16 +27,19 @@ impl Parameter {
     }
 
     fn accepts(&self, value: &str) -> bool {
-        if self.optional && value == "none" {
+        let is_none = |text: &str| self.optional && text == "none";
+        if is_none(value) {
             return true;
         }
         let Some(count) = self.count else { return self.accepts_one(value) };
+        // The schema does not say whether the whole value or each of the values may be absent, so
+        // only the server can reject `none` in the wrong place.
         let mut words = value.split_ascii_whitespace();
-        words.clone().count() == count && words.all(|word| self.accepts_one(word))
+        words.clone().count() == count && words.all(|word| is_none(word) || self.accepts_one(word))
     }
 
     fn accepts_one(&self, text: &str) -> bool {
-        let step = self.step.as_deref().and_then(parse_step);
+        let number_step = self.step.as_deref().and_then(parse_step);
         match &self.kind {
             Kind::Bool => bool::parse(text.as_bytes(), &()).is_some(),
             Kind::Choice(names) => names.iter().any(|name| name == text),
@@ -53,11 +56,11 @@ impl Parameter {
                     "f32" => accepts::<f32>,
                     _ => accepts::<f64>,
                 };
-                accepts(text, range, step)
+                accepts(text, range, number_step)
             }
             Kind::Decimal { decimals, range } => {
                 let scaled = |text: &str| scaled(text, *decimals);
-                let value = scaled(text);
+                let value = value_scaled(text, *decimals);
                 let step = self.step.as_deref().and_then(scaled).filter(|step| *step != 0);
                 value.is_some_and(|value| step.is_none_or(|step| value % step == 0))
                     && value >= scaled(&range.min)
@@ -65,7 +68,9 @@ impl Parameter {
             }
             // The schema does not contain the resolution of a duration, so only the server can
             // reject a duration with too many decimal places.
-            Kind::Duration(range) => accepts::<Micros>(text, range, None),
+            Kind::Duration(range) => {
+                accepts::<Micros>(text, range, None) && self.is_multiple_of_duration(text)
+            }
             Kind::Text { max_bytes } => {
                 text.len() <= *max_bytes && !text.contains(char::is_control)
             }
@@ -74,6 +79,14 @@ impl Parameter {
             Kind::Mac => Mac::parse(text.as_bytes(), &()).is_some(),
             Kind::Other(_) => true,
         }
+    }
+
+    /// Returns whether a duration is a multiple of the step. A step without a unit is ignored,
+    /// because the unit is not known.
+    fn is_multiple_of_duration(&self, text: &str) -> bool {
+        let micros = |text: &str| Micros::parse(text.as_bytes(), &Micros::ANY).map(|value| value.0);
+        let step = self.step.as_deref().and_then(micros).filter(|step| *step != 0);
+        step.is_none_or(|step| micros(text).is_some_and(|value| value % step == 0))
     }
 
     /// Formats the allowed values of the type, without the unit and step.
@@ -111,6 +124,9 @@ impl Display for Parameter {
         }
         if let Some(count) = self.count {
             write!(f, "{count} values separated by spaces, each ")?;
+            if self.optional {
+                f.write_str("none or ")?;
+            }
         }
         self.allowed(f)?;
         if !self.unit.is_empty() {
@@ -139,7 +155,7 @@ fn parse_step(text: &str) -> Option<Step> {
 }
 
 /// Returns the number of bytes in a hexadecimal byte string, or `None` if the text is malformed.
-fn hex_bytes(text: &str) -> Option<usize> {
+pub(super) fn hex_bytes(text: &str) -> Option<usize> {
     let (mut rest, mut count) = (text.as_bytes(), 0);
     while let [high, low, tail @ ..] = rest {
         (high.is_ascii_hexdigit() && low.is_ascii_hexdigit()).then_some(())?;
@@ -197,8 +213,8 @@ mod tests {
         );
         check(
             r#""type":"decimal","decimals":2,"min":-0.5,"max":12.5"#,
-            &["12.5", "-0.50", "1e1", "+0.01"],
-            &["0.001", "12.51", "-0.51", ".", "1e99"],
+            &["12.5", "-0.50", "10.", ".5", "1.500"],
+            &["0.001", "12.51", "-0.51", ".", "-", "1e1", "1E1", "+0.01", "1.2.3", "0x1", "1_0"],
             "a multiple of 0.01 from -0.5 to 12.5",
         );
         check(
@@ -213,6 +229,14 @@ mod tests {
             &["9 ms", "61 s", "5"],
             "a duration such as 1.5 s or 250 ms, from 10 ms to 60 s",
         );
+        check(
+            r#""type":"duration","min":"10 ms","max":"60 s","step":"10 ms""#,
+            &["1.5 s", "10ms", "1 min", "20000 us"],
+            &["15 ms", "10001 us", "0 s", "61 s"],
+            "a duration such as 1.5 s or 250 ms, from 10 ms to 60 s in steps of 10 ms",
+        );
+        // The unit of this step depends on the type, which the schema does not contain.
+        check(r#""type":"duration","min":"10 ms","max":"60 s","step":10"#, &["15 ms"], &[], "");
     }
 
     #[test]
@@ -258,6 +282,12 @@ mod tests {
             &["none", "-5"],
             &["6", "None"],
             "none or a whole number from -5 to 5",
+        );
+        check(
+            r#""type":"u8","min":0,"max":255,"optional":true,"count":3"#,
+            &["none", "none 0 255", "1 2 3"],
+            &["none none", "1 2", "1 2 256", "None 1 2"],
+            "none or 3 values separated by spaces, each none or a whole number from 0 to 255",
         );
     }
 

@@ -31,6 +31,7 @@ mod check;
 mod decimal;
 mod error;
 mod lines;
+mod normalize;
 mod schema;
 mod transaction;
 

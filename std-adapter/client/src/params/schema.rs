@@ -25,7 +25,9 @@ pub struct Parameter {
     pub count: Option<usize>,
     /// Whether the value may be absent. An absent value is written as `none`.
     pub optional: bool,
-    /// The difference between adjacent values, as a decimal number.
+    /// The difference between adjacent values: a decimal number, or, for a duration, a number with
+    /// a unit such as `10 ms`. Some servers describe the step of a duration with only a number,
+    /// which is a multiple of the type's smallest unit.
     pub step: Option<String>,
     /// The unit, or an empty string.
     pub unit: String,
