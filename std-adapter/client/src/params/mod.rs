@@ -215,7 +215,7 @@ impl Params {
         };
         let reply = match reply {
             Ok(reply) => Ok(without_newline(&reply)),
-            Err(error) => Err(self.refused(command, error, Some(&ctl)).await),
+            Err(error) => Err(named_once(command, self.refused(command, error, Some(&ctl)).await)),
         };
         let closed = ctl.close().await.map_err(|error| Error::Client { path, error });
         reply.and_then(|reply| closed.map(|()| reply))
@@ -271,6 +271,19 @@ impl Params {
             }
         }
         Error::Refused { path, reason: error.to_string() }
+    }
+}
+
+/// Leaves out the path of a command if the reason for the refusal begins with it, as in
+/// `reset: "net/uptime" is read-only`.
+fn named_once(command: &str, error: Error) -> Error {
+    match (command.split_once(' '), error) {
+        (Some((word, path)), Error::Refused { reason, .. })
+            if reason.starts_with(&format!("{path:?}")) =>
+        {
+            Error::Refused { path: word.to_owned(), reason }
+        }
+        (_, error) => error,
     }
 }
 

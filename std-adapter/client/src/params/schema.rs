@@ -143,11 +143,17 @@ impl Schema {
     /// Returns the parameter with the given path.
     ///
     /// # Errors
-    /// Returns [`Error::UnknownParameter`] with the most similar path if there is no such
-    /// parameter.
+    /// Returns [`Error::IsDirectory`] if the path is a directory that contains parameters. Returns
+    /// [`Error::UnknownParameter`] with the most similar path if there is no such parameter.
     pub fn find(&self, path: &str) -> Result<&Parameter> {
         let found = self.parameters.iter().find(|parameter| parameter.path == path);
-        found.ok_or_else(|| self.unknown(path))
+        found.ok_or_else(|| match self.select(path) {
+            Ok(selected) if !path.is_empty() => {
+                let parameters = selected.into_iter().map(|one| one.path.clone()).collect();
+                Error::IsDirectory { path: path.to_owned(), parameters }
+            }
+            _ => self.unknown(path),
+        })
     }
 
     /// Returns the parameters that a path selects: a single parameter, or all parameters in a

@@ -39,13 +39,21 @@ impl Transaction {
     /// committed.
     ///
     /// # Errors
-    /// Returns [`Error::Refused`] if the server rejects the value, or if the transaction already
-    /// changes as many parameters as the server allows.
+    /// Returns [`Error::Refused`] if the server rejects the value, or [`Error::TransactionFull`] if
+    /// the value is too long for a transaction or if the transaction already changes as many
+    /// parameters as the server allows.
     pub async fn set(&self, path: &str, value: &str) -> Result<()> {
         let written = self.params.write(&format!("{}/{path}", self.path), value).await;
-        match written {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.params.refused(path, error, Some(&self.ctl)).await),
+        let Err(error) = written else { return Ok(()) };
+        let is_full = error.errno() == Some(ENOSPC);
+        match self.params.refused(path, error, Some(&self.ctl)).await {
+            // In 9P2000, error replies contain text but no error number.
+            Error::Refused { reason, .. }
+                if is_full || reason.starts_with("a transaction has room for ") =>
+            {
+                Err(Error::TransactionFull(reason))
+            }
+            error => Err(error),
         }
     }
 
@@ -110,6 +118,9 @@ impl Transaction {
         Ok(without_newline(&text))
     }
 }
+
+/// The error number with which a server refuses a value that does not fit in a transaction.
+const ENOSPC: u32 = 28;
 
 /// The name used in error messages for the operation that requires transactions.
 const SEVERAL: &str = "set several parameters at once";
