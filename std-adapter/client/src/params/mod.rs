@@ -42,7 +42,7 @@ pub use self::schema::{Kind, Parameter, Range, Schema};
 pub use self::transaction::Transaction;
 use crate::{Client, Dialect, File, FileType, OpenMode};
 
-/// The names of the non-parameter entries in the parameter directory.
+/// The names of the non-parameter entries in a parameter directory.
 const RESERVED: [&str; 7] =
     ["schema", "schema-id", "changes", "modified", "ctl", "transactions", "help"];
 
@@ -94,7 +94,9 @@ impl Params {
     }
 
     /// Returns the paths of all files in the parameter directory that may be parameters. Use this
-    /// method if the server has no schema.
+    /// method if the server has no schema. Entries with the name of a control file, such as
+    /// `changes`, are left out at every level, because a directory below this one may be the
+    /// parameter directory of another set.
     ///
     /// # Errors
     /// Returns [`Error::Client`] if the server refuses to list a directory.
@@ -108,9 +110,7 @@ impl Params {
             let dir = self.file(&path);
             let entries = self.client.read_dir(&dir).await;
             let mut entries = entries.map_err(|error| Error::Client { path: dir, error })?;
-            if path.is_empty() {
-                entries.retain(|entry| !RESERVED.contains(&&*entry.name.to_string()));
-            }
+            entries.retain(|entry| !RESERVED.contains(&&*entry.name.to_string()));
             // The last element of `rest` is visited first.
             rest.extend(entries.into_iter().rev().map(|entry| {
                 let separator = if path.is_empty() { "" } else { "/" };
