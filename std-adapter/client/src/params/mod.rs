@@ -37,7 +37,7 @@ mod transaction;
 
 pub use self::changes::{Change, Changes, Event};
 pub use self::error::{Error, Result};
-pub use self::lines::{Setting, format_settings, parse_settings};
+pub use self::lines::{Setting, format_settings, parse_numbered, parse_settings};
 pub use self::schema::{Kind, Parameter, Range, Schema};
 pub use self::transaction::Transaction;
 use crate::{Client, Dialect, File, FileType, OpenMode};
