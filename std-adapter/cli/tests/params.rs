@@ -365,6 +365,13 @@ fn a_server_without_a_schema_works_as_far_as_possible() {
         fail(&client, "list"),
         "datakit: /params: No such file or directory (--dir is the parameter directory)\n"
     );
+    client.run(&["write", "/file", "x"]);
+    for dir in ["/file", "/file/below"] {
+        assert_eq!(
+            fail(&client, &format!("--dir {dir} list")),
+            format!("datakit: {dir}: Not a directory (--dir is the parameter directory)\n")
+        );
+    }
     client.run(&["mkdir", "-p", "/params/blink"]);
     client.run(&["write", "/params/blink/period", "500\n"]);
     client.run(&["write", "/params/name", "a b\n"]);

@@ -6,8 +6,8 @@ mod list;
 mod values;
 mod watch;
 
-use datakit_client::Client;
 use datakit_client::params::{Error, Parameter, Params, Schema, Setting};
+use datakit_client::{Client, FileType};
 
 use crate::args::{Connection, ParamsArgs, ParamsCommand};
 use crate::connect::with_client;
@@ -70,13 +70,15 @@ impl Session {
         let schema = match params.schema().await {
             Ok(schema) => Some(schema),
             Err(Error::Missing { .. }) => {
-                let stat = client.stat(&args.dir).await;
-                stat.map_err(|error| {
-                    format!("{}: {error} (--dir is the parameter directory)", args.dir)
-                })?;
+                check_dir(client, &args.dir).await?;
                 None
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                if matches!(&error, Error::Client { error, .. } if error.errno() == Some(ENOTDIR)) {
+                    check_dir(client, &args.dir).await?;
+                }
+                return Err(error.into());
+            }
         };
         Ok(Session { params, dir: args.dir.trim_end_matches('/').to_owned(), schema })
     }
@@ -152,6 +154,20 @@ impl Session {
         stdio::report_all(failures).map(|()| checked)
     }
 }
+
+/// Returns an error if the parameter directory does not exist or is not a directory.
+async fn check_dir(client: &Client, dir: &str) -> CliResult {
+    let reason = match client.stat(dir).await {
+        Ok(stat) if stat.kind == FileType::Dir => return Ok(()),
+        Ok(_) => "Not a directory".to_owned(),
+        Err(error) if error.errno() == Some(ENOTDIR) => "Not a directory".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(CliError::Failed(format!("{dir}: {reason} (--dir is the parameter directory)")))
+}
+
+/// The error number for a path that continues below a file.
+const ENOTDIR: u32 = 20;
 
 /// Returns `true` if `path` is `dir` or is below `dir`.
 fn is_within(path: &str, dir: &str) -> bool {
