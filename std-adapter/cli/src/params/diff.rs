@@ -6,6 +6,7 @@ use datakit_client::params::{Setting, parse_settings};
 use serde_json::{Value, json};
 
 use super::Session;
+use super::values::HIDDEN;
 use crate::error::{CliResult, at, io_reason};
 use crate::stdio;
 
@@ -41,9 +42,8 @@ pub(super) async fn differences(
 ) -> CliResult<Vec<Difference>> {
     let mut differences = Vec::new();
     for Setting { path, value } in settings {
-        let current = session.read(std::slice::from_ref(path)).await?;
-        let old = current.into_iter().next().map(|current| current.value).unwrap_or_default();
-        if old != *value {
+        let old = session.value(path).await?;
+        if session.is_hidden(path) || !session.is_same(path, &old, value) {
             differences.push(Difference { path: path.clone(), old, new: value.clone() });
         }
     }
@@ -68,6 +68,7 @@ pub(super) fn print(session: &Session, differences: &[Difference], json: bool) -
     }
     let line = |row: &Difference| {
         let Difference { path, old, new } = row;
+        let new = if session.is_hidden(path) { HIDDEN } else { new };
         format!("{}\n", stdio::line(&format!("{path} {old} -> {new}")))
     };
     stdio::print(differences.iter().map(line).collect::<String>().as_bytes())

@@ -16,13 +16,15 @@ pub(super) async fn names(session: &Session, typed: &[String]) -> CliResult {
 
 /// Prints the values in columns.
 pub(super) async fn list(session: &Session, typed: &[String], long: bool) -> CliResult {
-    let settings = session.read(&session.select(typed).await?).await?;
-    let path_width = width(settings.iter().map(|setting| &*setting.path));
-    let values = settings.iter().map(|setting| with_unit(session, setting)).collect::<Vec<_>>();
+    let paths = session.select(typed).await?;
+    let (settings, failures) = session.read(&paths).await?;
+    let path_width = width(paths.iter().map(String::as_str));
+    let value_of = |path: &str| settings.iter().find(|setting| setting.path == path);
+    let shown = |path: &String| value_of(path).map_or(String::new(), |one| with_unit(session, one));
+    let values = paths.iter().map(shown).collect::<Vec<_>>();
     let value_width = width(values.iter().map(String::as_str));
     let mut text = String::new();
-    for (setting, value) in settings.iter().zip(&values) {
-        let path = &setting.path;
+    for (path, value) in paths.iter().zip(&values) {
         let line = match session.parameter(path) {
             Some(parameter) if long => {
                 format!("{path:path_width$}  {value:value_width$}  {}", describe(parameter))
@@ -32,7 +34,8 @@ pub(super) async fn list(session: &Session, typed: &[String], long: bool) -> Cli
         text += stdio::line(line.trim_end()).as_str();
         text += "\n";
     }
-    stdio::print(text.as_bytes())
+    stdio::print(text.as_bytes())?;
+    stdio::report_all(failures)
 }
 
 fn width<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
@@ -84,14 +87,16 @@ pub(super) async fn json(session: &Session, typed: &[String]) -> CliResult {
     };
     let path_of = |row: &Value| row.get("path").and_then(Value::as_str).map(str::to_owned);
     described.retain(|row| path_of(row).is_some_and(|path| paths.contains(&path)));
+    let (settings, failures) = session.read(&paths).await?;
     for row in &mut described {
-        let path = path_of(row).unwrap_or_default();
-        let settings = session.read(&[path]).await?;
-        if let (Value::Object(members), [setting]) = (row, &*settings) {
+        let path = path_of(row);
+        let setting = settings.iter().find(|setting| Some(&setting.path) == path.as_ref());
+        if let (Value::Object(members), Some(setting)) = (row, setting) {
             members.insert("value".to_owned(), session.json(setting));
         }
     }
-    stdio::print_json(&Value::Array(described))
+    stdio::print_json(&Value::Array(described))?;
+    stdio::report_all(failures)
 }
 
 /// Prints values.
@@ -103,16 +108,15 @@ pub(super) async fn get(session: &Session, typed: &[String], json: bool) -> CliR
     }) {
         return Err(CliError::Failed(format!("{hidden}: the parameter is write-only")));
     }
-    let settings = session.read(&paths).await?;
-    if json {
-        return stdio::print_json(&session.object(&settings));
-    }
+    let (settings, failures) = session.read(&paths).await?;
     match (&*settings, typed) {
+        _ if json => stdio::print_json(&session.object(&settings)),
         ([one], [typed]) if one.path == session.relative(typed) => {
             stdio::print(format!("{}\n", stdio::line(&one.value)).as_bytes())
         }
         _ => print_settings(&settings),
-    }
+    }?;
+    stdio::report_all(failures)
 }
 
 /// Prints the parameters that differ from their defaults.

@@ -1,21 +1,69 @@
 //! Formats parameter values as text and JSON.
 
-use datakit_client::params::{Kind, Parameter, Setting};
+use std::time::Duration;
+
+use datakit_client::params::{Error, Kind, Parameter, Setting};
 use serde_json::{Map, Value};
 
 use super::Session;
-use crate::error::CliResult;
+use crate::error::{CliError, CliResult};
+
+/// The text printed instead of the value of a write-only parameter.
+pub(super) const HIDDEN: &str = "*";
+
+/// A file that does not answer for this long is not a parameter, but for example a stream. The
+/// limit applies only if the server does not describe its parameters.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Session {
-    /// Reads values. The value of a write-only parameter is `*`.
-    pub(super) async fn read(&self, paths: &[String]) -> CliResult<Vec<Setting>> {
-        let mut settings = Vec::new();
+    /// Reads values. Also returns the errors for the files that the server did not let the client
+    /// read and for those that did not answer.
+    ///
+    /// # Errors
+    /// Returns an error if no further file can be read, for example because the connection is lost.
+    pub(super) async fn read(&self, paths: &[String]) -> CliResult<(Vec<Setting>, Vec<CliError>)> {
+        let (mut settings, mut failures) = (Vec::new(), Vec::new());
         for path in paths {
-            let is_hidden = self.parameter(path).is_some_and(|parameter| parameter.write_only);
-            let value = if is_hidden { "*".to_owned() } else { self.params.get(path).await? };
-            settings.push(Setting::new(path, value));
+            match self.answer(path).await {
+                Some(Ok(value)) => settings.push(Setting::new(path, value)),
+                Some(Err(Error::Client { error, .. })) if is_lost(&error) => {
+                    return Err(format!("{path}: {error}").into());
+                }
+                Some(Err(error)) => failures.push(error.into()),
+                None => failures.push(no_answer(path)),
+            }
         }
-        Ok(settings)
+        Ok((settings, failures))
+    }
+
+    /// Reads a value. The value of a write-only parameter is `*`.
+    pub(super) async fn value(&self, path: &str) -> CliResult<String> {
+        Ok(self.answer(path).await.ok_or_else(|| no_answer(path))??)
+    }
+
+    /// Reads a value. Returns `None` if the file does not answer.
+    async fn answer(&self, path: &str) -> Option<Result<String, Error>> {
+        if self.is_hidden(path) {
+            return Some(Ok(HIDDEN.to_owned()));
+        }
+        let reading = self.params.get(path);
+        match self.schema {
+            Some(_) => Some(reading.await),
+            None => tokio::time::timeout(ANSWER_TIMEOUT, reading).await.ok(),
+        }
+    }
+
+    /// Returns whether a parameter is write-only.
+    pub(super) fn is_hidden(&self, path: &str) -> bool {
+        self.parameter(path).is_some_and(|parameter| parameter.write_only)
+    }
+
+    /// Returns whether two texts stand for the same value of a parameter.
+    pub(super) fn is_same(&self, path: &str, one: &str, other: &str) -> bool {
+        match self.parameter(path) {
+            Some(parameter) => parameter.normalize(one) == parameter.normalize(other),
+            None => one == other,
+        }
     }
 
     /// Returns a JSON object that maps each path to its value.
@@ -30,15 +78,27 @@ impl Session {
     }
 }
 
+/// Returns whether every further request would fail as well.
+fn is_lost(error: &datakit_client::Error) -> bool {
+    matches!(error, datakit_client::Error::Lost(_))
+}
+
+fn no_answer(path: &str) -> CliError {
+    let seconds = ANSWER_TIMEOUT.as_secs();
+    CliError::Failed(format!("{path}: no value within {seconds} s; it may be a stream"))
+}
+
 fn to_json(parameter: Option<&Parameter>, value: &str) -> Value {
-    match parameter {
-        Some(parameter) if parameter.write_only => Value::Null,
-        Some(parameter) if parameter.optional && value == "none" => Value::Null,
-        Some(parameter) if parameter.count.is_some() => {
-            value.split_ascii_whitespace().map(|word| one_to_json(&parameter.kind, word)).collect()
-        }
-        Some(parameter) => one_to_json(&parameter.kind, value),
-        None => value.into(),
+    let Some(parameter) = parameter else { return value.into() };
+    let value = parameter.normalize(value);
+    let one = |text: &str| match parameter.optional && text == "none" {
+        true => Value::Null,
+        false => one_to_json(&parameter.kind, text),
+    };
+    match parameter.count {
+        _ if parameter.write_only => Value::Null,
+        Some(_) if value != "none" => value.split_ascii_whitespace().map(one).collect(),
+        _ => one(&value),
     }
 }
 
@@ -67,7 +127,9 @@ mod tests {
 {"path":"c","type":"f32","min":0,"max":1,"count":2},
 {"path":"d","type":"i8","min":0,"max":1,"optional":true},
 {"path":"e","type":"string","max-bytes":4},
-{"path":"f","type":"u8","min":0,"max":1,"flags":["write-only"]}
+{"path":"f","type":"u8","min":0,"max":1,"flags":["write-only"]},
+{"path":"g","type":"u8","min":0,"max":9,"optional":true,"count":3},
+{"path":"h","type":"decimal","decimals":2,"min":0,"max":9}
 ]}"#,
         );
         let schema = schema.unwrap();
@@ -79,6 +141,12 @@ mod tests {
             ("d", "1", json!(1)),
             ("e", "12", json!("12")),
             ("f", "*", Value::Null),
+            ("a", "0x4", json!(4)),
+            ("b", "true", json!(true)),
+            ("g", "none 0 2", json!([null, 0, 2])),
+            ("g", "none", Value::Null),
+            ("h", "2.50", json!(2.5)),
+            ("h", "007", json!(7)),
         ] {
             assert_eq!(to_json(schema.find(path).ok(), value), expected, "{path} {value}");
         }
