@@ -277,7 +277,11 @@ fn an_invalid_file_changes_nothing() {
     let dir = Scratch::new("params-invalid");
     let file = dir.path("settings.txt");
     for (text, error) in [
-        ("# two errors\n\npool/most 200\nlog 1\n", "pool/most: \"200\" is not a whole number"),
+        ("# one error\n\npool/most 200\n", ": line 3: pool/most: \"200\" is not a whole number"),
+        ("pool/idle 2\nlog 1\n", ": line 2: log is a directory; its parameters are log/level\n"),
+        ("pool/mast 1\n", ": line 1: pool/mast: there is no such parameter; a similar one is"),
+        ("pool/idle=5\n", ": line 1: \"pool/idle=5\" is not of the form PATH VALUE"),
+        ("pool/timeout=5 s\n", ": line 1: \"pool/timeout=5 s\" is not of the form PATH VALUE"),
         (" pool/most 2\n", "line 1: \" pool/most 2\" is not of the form PATH VALUE"),
         ("pool/most 2\npool/most 3\n", "pool/most: line 2 sets the parameter a second time"),
         ("pool/most 1\n", "pool/most: pool/idle must not be above pool/most"),

@@ -89,11 +89,11 @@ pub(super) async fn import(
                 .to_owned(),
         ));
     }
-    let mut settings = diff::read_file(file).await?;
+    let mut settings = diff::read_file(session, file).await?;
     if exact {
         settings.extend(defaults_of_others(session, &settings).await?);
     }
-    let differences = diff::differences(session, &session.checked(settings)?).await?;
+    let differences = diff::differences(session, &settings).await?;
     diff::print(session, &differences, false)?;
     if differences.is_empty() || (!yes && !ask(differences.len())?) {
         return Ok(());
@@ -106,7 +106,7 @@ pub(super) async fn import(
 /// Returns the default of each modified parameter that is not in `settings`.
 async fn defaults_of_others(session: &Session, settings: &[Setting]) -> CliResult<Vec<Setting>> {
     let (schema, modified) = (session.schema().await?, session.params.modified().await?);
-    let is_listed = |path: &str| settings.iter().any(|one| session.relative(&one.path) == path);
+    let is_listed = |path: &str| settings.iter().any(|one| one.path == path);
     let mut defaults = Vec::new();
     for Setting { path, .. } in modified {
         if !is_listed(&path) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use datakit_client::params::{Setting, parse_settings};
+use datakit_client::params::{Setting, parse_numbered};
 use serde_json::{Value, json};
 
 use super::Session;
@@ -30,7 +30,7 @@ pub(super) async fn from_defaults(session: &Session, json: bool) -> CliResult {
 
 /// Prints the differences between the current values and the values in a file.
 pub(super) async fn from_file(session: &Session, file: &Path, json: bool) -> CliResult {
-    let settings = session.checked(read_file(file).await?)?;
+    let settings = read_file(session, file).await?;
     print(session, &differences(session, &settings).await?, json)
 }
 
@@ -50,15 +50,17 @@ pub(super) async fn differences(
     Ok(differences)
 }
 
-/// Reads lines of the form `PATH VALUE` from a file or from standard input.
-pub(super) async fn read_file(file: &Path) -> CliResult<Vec<Setting>> {
+/// Reads lines of the form `PATH VALUE` from a file or from standard input, and checks them.
+pub(super) async fn read_file(session: &Session, file: &Path) -> CliResult<Vec<Setting>> {
     let name = file.display();
     let text = match file.as_os_str() == "-" {
         true => stdio::read_stdin().await?,
         false => std::fs::read(file).map_err(|error| at(&name)(io_reason(&error)))?,
     };
     let text = String::from_utf8(text).map_err(|_| at(&name)("the file is not UTF-8"))?;
-    parse_settings(&text).map_err(at(&name))
+    let lines = parse_numbered(&text).map_err(at(&name))?;
+    let placed = |(number, setting)| (format!("{name}: line {number}: "), setting);
+    session.checked(lines.into_iter().map(placed))
 }
 
 pub(super) fn print(session: &Session, differences: &[Difference], json: bool) -> CliResult {

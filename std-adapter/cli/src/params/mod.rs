@@ -30,7 +30,7 @@ async fn dispatch(session: &Session, command: ParamsCommand) -> CliResult {
         ParamsCommand::List { long, paths, .. } => list::list(session, &paths, long).await,
         ParamsCommand::Get { json, paths } => list::get(session, &paths, json).await,
         ParamsCommand::Set { options, settings } => {
-            let settings = session.checked(settings)?;
+            let settings = session.checked(settings.into_iter().map(|one| (String::new(), one)))?;
             change::set(session, &settings, &options).await
         }
         ParamsCommand::Diff { json, file: None } => diff::from_defaults(session, json).await,
@@ -135,23 +135,45 @@ impl Session {
         Ok(paths)
     }
 
-    /// Checks settings against the schema and returns them with relative paths.
+    /// Checks settings against the schema and returns them with relative paths. Each setting comes
+    /// with the place that an error names, for example `board.txt: line 2: `, or with an empty
+    /// text.
     ///
     /// # Errors
     /// Prints every invalid setting and returns [`CliError::Reported`].
-    fn checked(&self, settings: Vec<Setting>) -> CliResult<Vec<Setting>> {
+    fn checked(
+        &self,
+        settings: impl Iterator<Item = (String, Setting)>,
+    ) -> CliResult<Vec<Setting>> {
         let (mut checked, mut failures) = (Vec::<Setting>::new(), Vec::new());
-        for Setting { path, value } in settings {
+        for (place, Setting { path, value }) in settings {
             let setting = Setting::new(self.relative(&path), value);
             if checked.iter().any(|other| other.path == setting.path) {
-                failures.push(CliError::Failed(format!("{}: given twice", setting.path)));
+                failures.push(format!("{place}{}: given twice", setting.path));
             }
-            let schema = self.schema.as_ref();
-            let check = |schema: &Schema| schema.find(&setting.path)?.check(&setting.value);
-            failures.extend(schema.and_then(|schema| check(schema).err()).map(CliError::from));
+            failures.extend(self.check(&setting).err().map(|error| format!("{place}{error}")));
             checked.push(setting);
         }
-        stdio::report_all(failures).map(|()| checked)
+        stdio::report_all(failures.into_iter().map(CliError::Failed)).map(|()| checked)
+    }
+
+    /// Checks one setting against the schema.
+    fn check(&self, Setting { path, value }: &Setting) -> Result<(), String> {
+        let checked = match &self.schema {
+            Some(schema) => schema.find(path).and_then(|parameter| parameter.check(value)),
+            None if path.contains('=') => {
+                Err(Error::UnknownParameter { path: path.clone(), similar: None })
+            }
+            None => Ok(()),
+        };
+        checked.map_err(|error| match error {
+            // `set` splits its operands at the first `=`, so this path comes from a file.
+            Error::UnknownParameter { .. } if path.contains('=') => {
+                let line = format!("{path} {value}");
+                format!("{:?} is not of the form PATH VALUE", line.trim_end())
+            }
+            error => error.to_string(),
+        })
     }
 }
 
