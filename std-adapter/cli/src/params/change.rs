@@ -33,10 +33,7 @@ pub(super) async fn set(
 }
 
 async fn set_at_once(session: &Session, settings: &[Setting], force: bool) -> CliResult {
-    let transaction = session.params.begin().await.map_err(|error| match error {
-        Error::Missing { .. } => format!("{error}; --one-by-one sets them one after another"),
-        other => other.to_string(),
-    })?;
+    let transaction = session.params.begin().await.map_err(with_hint)?;
     let failures = stage(&transaction, settings).await;
     if !failures.is_empty() {
         // Ignore an error, because the transaction also ends when the connection is closed.
@@ -50,6 +47,13 @@ async fn set_at_once(session: &Session, settings: &[Setting], force: bool) -> Cl
     Ok(())
 }
 
+/// Names the option that helps if the server cannot set the values at once.
+fn with_hint(error: Error) -> CliError {
+    let is_unable = matches!(error, Error::Missing { .. } | Error::TransactionFull(_));
+    let hint = if is_unable { "; --one-by-one sets them one after another" } else { "" };
+    CliError::Failed(format!("{error}{hint}"))
+}
+
 /// Stages the values in a transaction and returns an error for each rejected value.
 async fn stage(transaction: &Transaction, settings: &[Setting]) -> Vec<CliError> {
     let mut failures = Vec::new();
@@ -58,7 +62,7 @@ async fn stage(transaction: &Transaction, settings: &[Setting]) -> Vec<CliError>
             Ok(()) => {}
             Err(error @ Error::Refused { .. }) => failures.push(error.into()),
             Err(error) => {
-                failures.push(error.into());
+                failures.push(with_hint(error));
                 return failures;
             }
         }
