@@ -17,6 +17,7 @@ pub(super) async fn set(
     settings: &[Setting],
     options: &SetOptions,
 ) -> CliResult {
+    let restarting = changed_after_restart(session, settings).await;
     if options.one_by_one || settings.len() == 1 {
         for Setting { path, value } in settings {
             session.params.set(path, value).await?;
@@ -24,12 +25,33 @@ pub(super) async fn set(
     } else {
         set_at_once(session, settings, options.force).await?;
     }
-    for Setting { path, .. } in settings {
-        if session.parameter(path).is_some_and(|parameter| parameter.needs_restart) {
-            stdio::complain(&format!("{path}: the new value takes effect after a restart"));
-        }
+    for path in restarting {
+        note(&format!("{path}: the new value takes effect after a restart"));
     }
     Ok(())
+}
+
+/// Returns the paths of the parameters that take effect only after a restart and whose values are
+/// about to change. Only these parameters are read. A value that cannot be read counts as a change.
+async fn changed_after_restart<'s>(session: &Session, settings: &'s [Setting]) -> Vec<&'s str> {
+    let mut changed = Vec::new();
+    for Setting { path, value } in settings {
+        let Some(parameter) = session.parameter(path).filter(|one| one.needs_restart) else {
+            continue;
+        };
+        let is_same = !parameter.write_only
+            && session.params.get(path).await.is_ok_and(|old| session.is_same(path, &old, value));
+        if !is_same {
+            changed.push(path.as_str());
+        }
+    }
+    changed
+}
+
+/// Prints a note, which is not an error, to standard error.
+fn note(text: &str) {
+    let text = if io::stderr().is_terminal() { stdio::printable(text) } else { text.to_owned() };
+    eprintln!("note: {text}");
 }
 
 async fn set_at_once(session: &Session, settings: &[Setting], force: bool) -> CliResult {
