@@ -102,7 +102,7 @@ pub(crate) enum ParamsCommand {
     /// The file contains lines of the form `PATH VALUE`, as `export` writes them. Empty lines and
     /// lines that start with # are ignored. The command prints the differences, asks for
     /// confirmation, and then sets all values in one transaction. Parameters that are not in the
-    /// file are left unchanged.
+    /// file are left unchanged. Without confirmation, nothing is changed, and the exit status is 1.
     Import {
         /// Do not ask for confirmation
         #[arg(short, long)]

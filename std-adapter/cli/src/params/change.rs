@@ -121,8 +121,11 @@ pub(super) async fn import(
     }
     let differences = diff::differences(session, &settings).await?;
     diff::print(session, &differences, false)?;
-    if differences.is_empty() || (!yes && !ask(differences.len())?) {
+    if differences.is_empty() {
         return Ok(());
+    }
+    if !yes && !ask(differences.len())? {
+        return Err(CliError::Failed("nothing was changed".to_owned()));
     }
     let to_setting = |Difference { path, new, .. }| Setting::new(path, new);
     let settings: Vec<Setting> = differences.into_iter().map(to_setting).collect();
@@ -143,14 +146,18 @@ async fn defaults_of_others(session: &Session, settings: &[Setting]) -> CliResul
     Ok(defaults)
 }
 
-/// Asks for confirmation. Returns `true` if the answer starts with `y`.
+/// Asks for confirmation. Returns `true` if the answer is `y` or `yes`.
 fn ask(count: usize) -> CliResult<bool> {
     let plural = if count == 1 { "parameter" } else { "parameters" };
     let mut answer = String::new();
     let asked = write!(io::stderr(), "Set {count} {plural}? [y/N] ")
         .and_then(|()| io::stdin().lock().read_line(&mut answer));
     asked.map_err(|error| at(&"standard input")(io_reason(&error)))?;
-    Ok(answer.trim().to_ascii_lowercase().starts_with('y'))
+    Ok(is_yes(&answer))
+}
+
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes))
 }
 
 /// Resets parameters to their defaults.
@@ -204,4 +211,19 @@ fn print_reply(reply: &str) -> CliResult {
         return Ok(());
     }
     stdio::print(format!("{}\n", stdio::line(reply)).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_y_and_yes_confirm() {
+        for answer in ["y\n", "Y", "yes\r\n", " YES "] {
+            assert!(is_yes(answer), "{answer:?}");
+        }
+        for answer in ["", "\n", "n", "no", "yikes", "ye", "y y"] {
+            assert!(!is_yes(answer), "{answer:?}");
+        }
+    }
 }
