@@ -117,6 +117,9 @@ pub(crate) enum ParamsCommand {
         file: PathBuf,
     },
     /// Reset parameters to their defaults
+    ///
+    /// The command checks all paths before the first reset. Each PATH is reset separately: if the
+    /// device refuses to reset one, the others are reset nevertheless.
     Reset {
         /// The parameters or directories; / for all parameters
         #[arg(required = true, value_name = "PATH", value_hint = PARAMETER)]

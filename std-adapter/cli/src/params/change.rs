@@ -160,20 +160,29 @@ fn is_yes(answer: &str) -> bool {
     ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes))
 }
 
-/// Resets parameters to their defaults.
+/// Resets parameters to their defaults. All paths are checked before the first reset, and a refused
+/// reset does not prevent the following ones.
 pub(super) async fn reset(session: &Session, typed: &[String]) -> CliResult {
-    for path in typed {
-        let path = session.relative(path);
-        let selected = session.select(&[path.to_owned()]).await?;
+    let (mut resets, mut failures) = (Vec::new(), Vec::new());
+    for path in typed.iter().map(|path| session.relative(path)) {
+        match session.select(&[path.to_owned()]).await {
+            Ok(selected) => resets.push((path, selected)),
+            Err(error) => failures.push(error),
+        }
+    }
+    stdio::report_all(failures)?;
+    let mut result = Ok(());
+    for (path, selected) in resets {
         let line = format!("reset {}", if path.is_empty() { "/" } else { path });
         match session.params.command(&line).await {
             Err(Error::Missing { .. }) if session.schema.is_some() => {
                 set_to_defaults(session, &selected).await?;
             }
+            Err(error @ Error::Refused { .. }) => result = stdio::report_all([error.into()]),
             reply => print_reply(&reply?)?,
         }
     }
-    Ok(())
+    result
 }
 
 /// Resets parameters to the defaults in the schema, for servers without a `ctl` file.
