@@ -107,7 +107,10 @@ pub(crate) enum ParamsCommand {
         /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
-        /// Reset all parameters that are not in the file to their defaults
+        /// Reset all parameters that are not in the file to their defaults, except write-only ones
+        ///
+        /// Write-only parameters, such as passwords, keep their values, because `export` cannot
+        /// write them to the file.
         #[arg(long)]
         exact: bool,
         #[command(flatten)]
