@@ -258,7 +258,7 @@ params/blink/levels/0: a whole number from 1 to 5
 params/blink/levels/1: a whole number from 1 to 5
 params/radio/address: an IPv4 address such as 192.168.0.1
 params/radio/mac: an Ethernet address such as 02:00:00:12:ab:ff
-params/radio/host: a line of at most 8 bytes
+params/radio/host: a line of at most 8 bytes without control characters
 params/radio/key: a byte string such as 0aff, of at most 8 bytes
 params/radio/uptime: a duration such as 1.5 s, 250 ms or 10 us, from 0 s to \
          18446744073709.551615 s, read-only

@@ -40,6 +40,8 @@ use memory::{SlotMemory, StagedValue, Transaction};
 ///   command fails if any parameter's check function rejects the new values of the parameters, or
 ///   if a parameter has changed since its value was staged. `commit force` ignores such changes.
 ///   `abort` discards the staged values. After these commands, the client can stage other values.
+/// - A parameter named `ctl` in the set's directory cannot be staged, because `ctl` controls the
+///   transaction.
 /// - A read of `ctl` returns the number of staged values, such as `3 changes`, or the text of the
 ///   last refusal.
 ///

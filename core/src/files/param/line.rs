@@ -164,7 +164,7 @@ fn may_continue(text: &[u8], max: usize) -> bool {
 }
 
 fn allowed(max: usize, out: &mut dyn fmt::Write) -> fmt::Result {
-    write!(out, "a line of at most {} bytes", Decimal::from(max))
+    write!(out, "a line of at most {} bytes without control characters", Decimal::from(max))
 }
 
 fn schema(max: usize, out: &mut dyn fmt::Write) -> fmt::Result {

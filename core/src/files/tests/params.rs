@@ -59,7 +59,11 @@ fn parameter_parses_renders_and_describes_its_values() {
         ("3", "even", "even numbers only"),
         ("fast", "mode", "\"fast\" is not one of auto manual"),
         ("maybe", "led", "\"maybe\" is not on or off"),
-        ("123456789", "host", "\"123456789\" is not a line of at most 8 bytes"),
+        (
+            "123456789",
+            "host",
+            "\"123456789\" is not a line of at most 8 bytes without control characters",
+        ),
         (
             "0123456789012345678901234567",
             "port",

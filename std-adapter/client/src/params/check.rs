@@ -105,7 +105,9 @@ impl Parameter {
                 from_to(f, &format!("a multiple of 0.{zeros}1"), range)
             }
             Kind::Duration(range) => from_to(f, "a duration such as 1.5 s or 250 ms,", range),
-            Kind::Text { max_bytes } => write!(f, "a line of at most {max_bytes} bytes"),
+            Kind::Text { max_bytes } => {
+                write!(f, "a line of at most {max_bytes} bytes without control characters")
+            }
             Kind::Bytes { max_bytes } => {
                 write!(f, "a byte string such as 0aff, of at most {max_bytes} bytes")
             }
@@ -252,7 +254,7 @@ mod tests {
             r#""type":"string","max-bytes":4"#,
             &["", "a b", "\u{e9}\u{e9}"],
             &["abcde", "\u{e9}\u{e9}x", "a\tb"],
-            "a line of at most 4 bytes",
+            "a line of at most 4 bytes without control characters",
         );
         check(
             r#""type":"bytes","max-bytes":2"#,
