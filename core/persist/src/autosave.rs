@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use datakit_core::params::{Event, Observer, ParamStore, StoreAction, StoreRequest};
+use datakit_core::params::{Event, Observer, ParamStore, StoreAction, StoreOutcomes, StoreRequest};
+use datakit_core::vfs::{Client, Result};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_hal_async::delay::DelayNs;
@@ -21,10 +22,10 @@ impl Autosave {
     }
 
     /// After a change, waits for `after_ms` milliseconds and then asks `store` to save all values.
-    /// Further changes during this time do not extend it. If the store refuses the request, the
-    /// request is repeated after the same delay. Never returns.
+    /// Further changes during this time do not extend it. If the store refuses the request or the
+    /// save fails, the request is repeated after the same delay. Never returns.
     pub async fn run(
-        &self,
+        &'static self,
         store: &dyn ParamStore,
         mut delay: impl DelayNs,
         after_ms: fn() -> u32,
@@ -33,9 +34,18 @@ impl Autosave {
             self.changed.wait().await;
             delay.delay_ms(after_ms()).await;
             self.changed.reset();
-            if store.start(StoreRequest::new(StoreAction::Save(0..u16::MAX))).is_err() {
+            let all = StoreAction::Save(0..u16::MAX);
+            if store.start(StoreRequest::by_client(all, Client::PROGRAM, self)).is_err() {
                 self.changed.signal(());
             }
+        }
+    }
+}
+
+impl StoreOutcomes for Autosave {
+    fn finished(&self, _: Client, outcome: Result<&dyn fmt::Display>) {
+        if outcome.is_err() {
+            self.changed.signal(());
         }
     }
 }

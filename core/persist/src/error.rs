@@ -16,6 +16,8 @@ pub enum Error {
         /// The size of the buffer in bytes.
         buffer: u16,
     },
+    /// The stored values have not been loaded, because a load failed. A save would replace them.
+    NotLoaded,
 }
 
 impl fmt::Display for Error {
@@ -26,6 +28,7 @@ impl fmt::Display for Error {
                 let buffer = Decimal::from(*buffer);
                 write!(f, "the values do not fit into {buffer} bytes")
             }
+            Error::NotLoaded => f.write_str("load the stored values first, or erase them"),
         }
     }
 }

@@ -153,10 +153,11 @@ impl<const N: usize> Image<N> {
     }
 }
 
-/// Checks that the buffer has room for one record without text, and that the length of the longest
-/// text fits into the length field.
+/// Checks that the buffer has room for the first record of a block and for one record without text,
+/// and that the length of the longest text fits into the length field.
 pub(crate) const fn check_size(size: usize, word: usize) {
     assert!(size >= OVERHEAD + word, "the buffer has at least 12 bytes and one word of the flash");
+    assert!(size & !(word - 1) >= OVERHEAD + 4, "the buffer has at least 16 bytes in whole words");
     assert!(size <= u16::MAX as usize, "the buffer is smaller than 64 KiB");
 }
 

@@ -44,8 +44,12 @@ pub(crate) fn type_tag(parameter: &dyn Parameter) -> u8 {
     let mut first = FirstMember(Fnv::new());
     // The writer returns an error after the schema's first member, the name of the type.
     let _ = parameter.schema(&mut first);
-    let [a, b, c, d] = first.0.0.to_le_bytes();
-    a ^ b ^ c ^ d
+    tag(&first)
+}
+
+fn tag(first: &FirstMember) -> u8 {
+    // The lowest bytes of the hashes of all built-in types differ.
+    first.0.0 as u8
 }
 
 /// A writer that hashes the text up to the first comma and then returns an error.
@@ -161,5 +165,20 @@ mod tests {
             .unwrap();
         assert_eq!(tags[0], tags[2]);
         assert_ne!(tags[0], tags[1]);
+    }
+
+    #[test]
+    fn tags_of_the_built_in_types_differ() {
+        let names = [
+            "bool", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "decimal",
+            "duration", "choice", "string", "bytes", "ipv4", "mac",
+        ];
+        let mut tags = names.map(|name| {
+            let mut first = FirstMember(Fnv::new());
+            write!(first, "\"type\":\"{name}\"").unwrap();
+            tag(&first)
+        });
+        tags.sort_unstable();
+        assert!(tags.windows(2).all(|pair| pair[0] != pair[1]), "{tags:?}");
     }
 }

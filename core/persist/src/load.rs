@@ -9,7 +9,8 @@ use datakit_core::vfs::{Client, Error, FilePath};
 use crate::image::Image;
 use crate::key::{is_saved, path_key, type_tag};
 
-/// A stored value that has not been loaded.
+/// A stored value that has not been loaded, or a value that its parameter rejects after a load and
+/// that cannot be reset.
 #[derive(Debug)]
 pub struct Rejected<'a> {
     /// The ordinal of the parameter, which is its position in the [`ParamSet`].
@@ -62,32 +63,37 @@ pub(crate) fn load_image<const N: usize>(
         Ok(())
     });
     // A reset can make the value of another parameter invalid.
-    while check(set, image, &mut loaded, rejected) {}
+    while check(set, image, true, &mut loaded, rejected) {}
+    // The values that are still rejected cannot be reset.
+    check(set, image, false, &mut loaded, rejected);
     loaded
 }
 
-/// Calls the check functions of all parameters. Reports and resets the first parameter whose value
-/// is rejected. Returns `false` if no value is rejected.
+/// Calls the check functions of all parameters and reports each value that is rejected. With
+/// `resets`, considers only parameters that can be reset, resets the first of them and returns
+/// `true`.
 fn check<const N: usize>(
     set: &ParamSet,
     image: &Image<N>,
+    resets: bool,
     loaded: &mut u16,
     rejected: &mut dyn FnMut(&Rejected<'_>),
 ) -> bool {
     let visited = set.visit(|ordinal, path, parameter| {
-        // A parameter that already has its default cannot be reset. The rule accepts its value once
-        // the other parameters that share the rule have been reset.
-        if !parameter.is_default()
-            && is_saved(parameter)
-            && let Err(error) = parameter.check_current(&Proposed::NONE)
-        {
-            let text = image.find(path_key(path)).map(|(_, text)| text).unwrap_or_default();
-            rejected(&Rejected { ordinal, path, text, reason: Reason::Refused(error) });
-            reset(parameter);
-            *loaded = loaded.saturating_sub(1);
-            return Err(fmt::Error);
+        if !is_saved(parameter) || resets && parameter.is_default() {
+            return Ok(());
         }
-        Ok(())
+        let Err(error) = parameter.check_current(&Proposed::NONE) else { return Ok(()) };
+        if resets {
+            reset(parameter);
+            if !parameter.is_default() {
+                return Ok(());
+            }
+            *loaded = loaded.saturating_sub(1);
+        }
+        let text = image.find(path_key(path)).map(|(_, text)| text).unwrap_or_default();
+        rejected(&Rejected { ordinal, path, text, reason: Reason::Refused(error) });
+        if resets { Err(fmt::Error) } else { Ok(()) }
     });
     visited.is_err()
 }

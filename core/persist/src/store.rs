@@ -19,7 +19,7 @@ use crate::region::{Region, word};
 pub enum Unknown {
     /// Keeps the values, so that another version of the firmware can load them.
     Keep,
-    /// Drops the values at the first load or save.
+    /// Never loads the values. They are removed from flash by the next save that writes to it.
     Drop,
 }
 
@@ -35,6 +35,9 @@ pub struct Store<F, const BUFFER: usize> {
     unknown: Unknown,
     /// Whether `image` holds the stored values.
     mounted: bool,
+    /// Whether a load has failed. The parameters then have values that do not replace the stored
+    /// ones.
+    load_failed: bool,
     image: Image<BUFFER>,
 }
 
@@ -43,7 +46,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// or save.
     ///
     /// # Panics
-    /// Panics if the buffer is smaller than one flash word plus 12 bytes, or is 64 KiB or larger.
+    /// Panics if the buffer is smaller than one flash word plus 12 bytes or smaller than 16 bytes
+    /// (both rounded up to a multiple of the word size), or is 64 KiB or larger.
     /// Also panics if a block is too small for the buffer plus 16 bytes (rounded up to a multiple
     /// of the word size). In a `const`, the panic is a compile error.
     #[must_use]
@@ -52,7 +56,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         assert!(BUFFER <= Log::<F>::capacity(&region), "the buffer fits into a block");
         let image = Image::new(word::<F>());
         let log = Log::new(flash, region);
-        Store { log, set, unknown: Unknown::Keep, mounted: false, image }
+        Store { log, set, unknown: Unknown::Keep, mounted: false, load_failed: false, image }
     }
 
     /// Sets how the store treats the stored values of parameters that do not exist. The default is
@@ -69,14 +73,15 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// If a value is outside its parameter's limits or was stored for a parameter of a different
     /// type, it is passed to `rejected` and the parameter is set to its default. After all values
     /// have been set, the parameters' check functions are called. If a check function rejects a
-    /// value, the value is also passed to `rejected`, and the parameter is set to its default. The
-    /// check functions of parameters without a default are not called.
+    /// value, the value is also passed to `rejected`, and the parameter is set to its default. A
+    /// parameter without a default keeps its value instead.
     ///
     /// All values are set in one poll, so no other task on the same executor runs while only some
     /// of the values are set.
     ///
     /// # Errors
-    /// Returns [`Error::Flash`] if the flash cannot be read. In this case, no values have been set.
+    /// Returns [`Error::Flash`] if the flash cannot be read. In this case, no values have been set,
+    /// and saves are refused until a load or an erase succeeds.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, no values have been set.
@@ -85,7 +90,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     }
 
     /// Saves the values of the parameters with these ordinals, and returns the number of values
-    /// that differ from the stored ones. If none differ, nothing is written. Read-only and volatile
+    /// that differ from the stored ones. Load the stored values first, because this method replaces
+    /// them. If none differ, nothing is written. Read-only and volatile
     /// parameters are not saved.
     ///
     /// The values are stored as one batch. If the power fails during the save, either all or none
@@ -98,6 +104,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// If an error is returned, the previously stored values are kept.
     /// - Returns [`Error::Flash`] if the flash reports an error.
     /// - Returns [`Error::Full`] if the values of all parameters do not fit into the buffer.
+    /// - Returns [`Error::NotLoaded`] if the last load failed.
     ///
     /// # Cancel safety
     /// If the future is dropped, either all or none of the values have been stored.
@@ -138,6 +145,8 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         action: &StoreAction,
         rejected: &mut dyn FnMut(&Rejected<'_>),
     ) -> Result<u16, Error> {
+        let is_save = matches!(action, StoreAction::Save(_));
+        self.load_failed |= *action == StoreAction::Load;
         if !self.mounted {
             self.log.mount(&mut self.image).await?;
             if self.unknown == Unknown::Drop {
@@ -148,6 +157,9 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                     self.log.require_rewrite();
                 }
             }
+        }
+        if is_save && self.load_failed {
+            return Err(Error::NotLoaded);
         }
         // If the request fails or the future is dropped, the image may differ from the flash.
         self.mounted = false;
@@ -183,6 +195,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         }
         self.image.set_stored();
         self.mounted = true;
+        self.load_failed = false;
         Ok(count)
     }
 

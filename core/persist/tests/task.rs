@@ -15,7 +15,7 @@ use datakit_core::params::{
     ObserverEntry, ParamSet, ParamStore, StoreAction, StoreOutcomes, StoreRequest, observe,
 };
 use datakit_core::vfs::{Client, Dir, Result, file};
-use datakit_persist::{Autosave, Blocking, Region, Rejected, Requests, Store, run};
+use datakit_persist::{Autosave, Blocking, Error, Region, Rejected, Requests, Store, run};
 use embassy_futures::{block_on, poll_once, select, yield_now};
 use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
@@ -170,6 +170,106 @@ fn changes_are_saved_after_a_delay() {
     B.set(1);
     assert_eq!(block_on(store.load(&mut |_| ())), Ok(2));
     assert_eq!((A.get(), B.get()), (7, 7));
+}
+
+/// A flash whose accesses fail while the flag is set.
+struct Failing<'f>(&'f mut Pages, &'f Cell<bool>);
+
+impl Failing<'_> {
+    fn check(&self) -> std::result::Result<(), NorFlashErrorKind> {
+        if self.1.get() { Err(NorFlashErrorKind::Other) } else { Ok(()) }
+    }
+}
+
+impl ErrorType for Failing<'_> {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Failing<'_> {
+    const READ_SIZE: usize = 4;
+
+    async fn read(
+        &mut self,
+        offset: u32,
+        bytes: &mut [u8],
+    ) -> std::result::Result<(), Self::Error> {
+        self.check()?;
+        ReadNorFlash::read(self.0, offset, bytes).await
+    }
+
+    fn capacity(&self) -> usize {
+        384
+    }
+}
+
+impl NorFlash for Failing<'_> {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 128;
+
+    async fn erase(&mut self, from: u32, to: u32) -> std::result::Result<(), Self::Error> {
+        self.check()?;
+        NorFlash::erase(self.0, from, to).await
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> std::result::Result<(), Self::Error> {
+        self.check()?;
+        NorFlash::write(self.0, offset, bytes).await
+    }
+}
+
+#[test]
+fn values_that_could_not_be_loaded_are_not_replaced() {
+    let _turn = turn();
+    let (mut flash, fails) = (Pages::new(), Cell::new(false));
+    let region = Region::new::<Pages>(0..384, 128);
+    A.set(5);
+    B.set(6);
+    let mut store = Store::<_, 96>::new(Failing(&mut flash, &fails), region, &SET);
+    assert_eq!(block_on(store.save(0..2)), Ok(2));
+    A.set(1);
+    B.set(1);
+    let mut store = Store::<_, 96>::new(Failing(&mut flash, &fails), region, &SET);
+    fails.set(true);
+    let failed = Err(Error::Flash(NorFlashErrorKind::Other));
+    assert_eq!(block_on(store.load(&mut |_| ())), failed);
+    fails.set(false);
+    A.set(2);
+    let refused = block_on(store.save(0..2)).unwrap_err();
+    assert_eq!(refused.to_string(), "load the stored values first, or erase them");
+    assert_eq!(block_on(store.load(&mut |_| ())), Ok(2));
+    assert_eq!((A.get(), B.get()), (5, 6));
+    A.set(2);
+    assert_eq!(block_on(store.save(0..2)), Ok(1));
+}
+
+#[test]
+fn a_failed_save_of_changes_is_repeated() {
+    static AUTOSAVE: Autosave = Autosave::new();
+    static ENTRY: ObserverEntry = ObserverEntry::new(&AUTOSAVE);
+    let _turn = turn();
+    A.set(1);
+    B.set(1);
+    observe(&ENTRY);
+    let (requests, clock, fails) = (Requests::new(), Clock::default(), Cell::new(true));
+    let mut flash = Pages::new();
+    let region = Region::new::<Pages>(0..384, 128);
+    let mut store = Store::<_, 96>::new(Failing(&mut flash, &fails), region, &SET);
+    {
+        let autosave = AUTOSAVE.run(&requests, &clock, || 2000);
+        let rejected = &mut |_: &Rejected<'_>| ();
+        let task = run(&mut store, &requests, &clock, || 100, rejected);
+        let mut both = pin!(select::select(task, autosave));
+        A.set(7);
+        for time in (0..20_000).step_by(500) {
+            clock.0.set(time);
+            fails.set(time < 10_000);
+            poll(both.as_mut());
+        }
+        assert_eq!(requests.erases(), 1);
+    }
+    A.set(1);
+    assert_eq!(block_on(store.load(&mut |_| ())), Ok(1));
+    assert_eq!(A.get(), 7);
 }
 
 /// A flash that waits once before each access.

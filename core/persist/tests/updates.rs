@@ -7,7 +7,7 @@ use std::string::String;
 use std::sync::{Mutex, MutexGuard};
 
 use common::Flash;
-use datakit_core::files::{Param, ParamInfo, Value};
+use datakit_core::files::{Param, ParamInfo, Proposed, Value};
 use datakit_core::params::ParamSet;
 use datakit_core::vfs::{Dir, file};
 use datakit_persist::{Error, Reason, Region, Store, Unknown};
@@ -44,9 +44,17 @@ set!(SPECIAL: file("secret", &Param::with_info(&SECRET, ParamInfo::new().default
     file("status", &Param::new(&STATUS).default(0).read_only()), file("text", &Param::new(&TEXT)));
 set!(LIMITS: file("low", &Param::new(&LOW).default(1)),
     file("high", &Param::new(&HIGH).default(9)));
-set!(RULE: file("low", &Param::new(&LOW).default(1).check(|low, proposed| {
-        if *low < proposed.get(&HIGH) { Ok(()) } else { Err("low must be less than high") }
-    })), file("high", &Param::new(&HIGH).default(9)));
+set!(RULE: file("low", &Param::new(&LOW).default(1).check(below_high)),
+    file("high", &Param::new(&HIGH).default(9)));
+
+set!(NO_DEFAULT: file("low", &Param::new(&LOW).check(below_high)),
+    file("high", &Param::new(&HIGH)));
+set!(BAD_DEFAULT: file("low", &Param::new(&LOW).range(10, 200).default(5).check(below_high)),
+    file("high", &Param::new(&HIGH)));
+
+fn below_high(low: &u32, proposed: &Proposed<'_>) -> Result<(), &'static str> {
+    if *low < proposed.get(&HIGH) { Ok(()) } else { Err("low must be less than high") }
+}
 
 type Pages = Flash<3, 128, 4>;
 type Small<'f> = Store<&'f mut Pages, 96>;
@@ -157,6 +165,24 @@ fn values_of_missing_parameters_are_kept_or_dropped() {
         load(&mut store(&mut flash, &FIRST));
         assert_eq!((OLD.get(), GAIN.get()), (kept, 39));
     }
+}
+
+#[test]
+fn values_that_break_a_rule_and_cannot_be_reset_are_reported() {
+    let _turn = turn();
+    let mut flash = Pages::new();
+    start();
+    LOW.set(100);
+    HIGH.set(50);
+    block_on(store(&mut flash, &LIMITS).save(0..2)).unwrap();
+    start();
+    let report = "0 low 100: low must be less than high";
+    assert_eq!(load(&mut store(&mut flash, &NO_DEFAULT)), (2, vec![report.into()]));
+    assert_eq!((LOW.get(), HIGH.get()), (100, 50));
+    // The default 5 is outside the range from 10 to 200.
+    start();
+    assert_eq!(load(&mut store(&mut flash, &BAD_DEFAULT)), (2, vec![report.into()]));
+    assert_eq!((LOW.get(), HIGH.get()), (100, 50));
 }
 
 #[test]
