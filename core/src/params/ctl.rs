@@ -383,6 +383,6 @@ mod tests {
         static PARAMS: Dir = Dir::new(&[file("ctl", &Ctl::new(&SET, &REPLIES))]);
         REPLIES.reply(A, &"x".repeat(200));
         let tree = Tree::new(&PARAMS);
-        assert_eq!(read_all_as(&tree, A, "ctl", 50), "x".repeat(101) + "...\n");
+        assert_eq!(read_all_as(&tree, A, "ctl", 50), "x".repeat(105) + "...\n");
     }
 }

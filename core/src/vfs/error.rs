@@ -273,7 +273,7 @@ mod tests {
     fn long_messages_end_with_a_mark_after_a_whole_character() {
         let long = "\u{fc}".repeat(ERROR_MESSAGE_MAX);
         let cut = Error::Io.with_message(&long).to_string();
-        assert_eq!(cut, "\u{fc}".repeat(50) + "...");
+        assert_eq!(cut, "\u{fc}".repeat(52) + "...");
         let fits = "x".repeat(ERROR_MESSAGE_MAX - 3);
         assert_eq!(Error::Io.with_message(&fits).to_string(), fits);
         let pieces = Error::Io.with_message(format_args!("{fits}{}{}", "yz", "z")).to_string();

@@ -17,7 +17,7 @@ pub(super) use word::Packed;
 
 /// The maximum length, in bytes, of an error message. Linux receives the text of an error reply in
 /// a 128-byte buffer.
-pub const ERROR_MESSAGE_MAX: usize = 104;
+pub const ERROR_MESSAGE_MAX: usize = 108;
 
 /// The end of a truncated message.
 #[cfg(any(feature = "reasons", feature = "params"))]
@@ -31,7 +31,7 @@ pub(super) enum ErrorKind {
     Custom(u8),
 }
 
-/// Formats a message. If the message is more than 101 bytes long, it is truncated and ends with
+/// Formats a message. If the message is more than 105 bytes long, it is truncated and ends with
 /// `...`.
 #[cfg(any(feature = "reasons", feature = "params"))]
 #[inline(never)]
