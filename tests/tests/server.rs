@@ -269,6 +269,9 @@ fn events_of_the_tree_are_in_the_span_of_their_connection() {
         .with_ansi(false)
         .with_writer(move || buffer.clone())
         .finish();
+    // If only one subscriber exists, `tracing` disables an event in all threads when another thread is
+    // the first to log it. A second subscriber prevents this.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(subscriber);
     let root: Dir = [Entry::file(
         "file",

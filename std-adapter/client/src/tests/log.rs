@@ -48,6 +48,9 @@ impl Subscriber for Recorder {
 
 #[tokio::test]
 async fn a_connection_logs_its_peer_version_and_loss() {
+    // If only one subscriber exists, `tracing` disables an event in all threads when another thread is
+    // the first to log it. A second subscriber prevents this.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let recorder = Recorder::default();
     let _guard = tracing::subscriber::set_default(recorder.clone());
     let (client, peer) = connected("9P2000.u", Dialect::Unix).await;
