@@ -41,8 +41,8 @@ impl Text for GrowingText {
 
 #[cold]
 fn too_large() -> Error {
-    let message = format_args!("a text written in pieces has at most {TEXT_MAX} bytes");
-    Error::TooLarge.with_message(message)
+    Error::TooLarge
+        .with_message(format_args!("a text written in pieces has at most {TEXT_MAX} bytes"))
 }
 
 impl fmt::Write for GrowingText {
