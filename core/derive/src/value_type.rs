@@ -90,11 +90,12 @@ impl<'a> ValueType<'a> {
     }
 }
 
-/// Checks that no other type must be used instead of this type. Without this check, the compiler
-/// would report only which trait the type does not implement.
+/// Checks that a type is not one of those that cannot be parameters but are often tried, such as
+/// `usize`. Without this check, the compiler would report only which trait the type does not
+/// implement.
 ///
 /// # Errors
-/// Returns an error that names the other type.
+/// Returns an error that names the type to use instead.
 pub(crate) fn check_supported(ty: &Type) -> Result<()> {
     if let Type::Array(array) = ty {
         return check_supported(&array.elem);

@@ -35,8 +35,8 @@ pub struct Store<F, const BUFFER: usize> {
     unknown: Unknown,
     /// Whether `image` holds the stored values.
     mounted: bool,
-    /// Whether a load has failed. The parameters then have values that do not replace the stored
-    /// ones.
+    /// Whether the last load failed. Saves are then refused, because they would replace values that
+    /// have not been loaded.
     load_failed: bool,
     image: Image<BUFFER>,
 }

@@ -172,20 +172,21 @@ fn changes_are_saved_after_a_delay() {
     assert_eq!((A.get(), B.get()), (7, 7));
 }
 
-/// A flash whose accesses fail while the flag is set.
-struct Failing<'f>(&'f mut Pages, &'f Cell<bool>);
+/// A flash that waits once before each access. The access fails if the flag is set.
+struct Slow<'f>(&'f mut Pages, &'f Cell<bool>);
 
-impl Failing<'_> {
-    fn check(&self) -> std::result::Result<(), NorFlashErrorKind> {
-        if self.1.get() { Err(NorFlashErrorKind::Other) } else { Ok(()) }
+impl Slow<'_> {
+    async fn access(&mut self) -> std::result::Result<&mut Pages, NorFlashErrorKind> {
+        yield_now().await;
+        if self.1.get() { Err(NorFlashErrorKind::Other) } else { Ok(self.0) }
     }
 }
 
-impl ErrorType for Failing<'_> {
+impl ErrorType for Slow<'_> {
     type Error = NorFlashErrorKind;
 }
 
-impl ReadNorFlash for Failing<'_> {
+impl ReadNorFlash for Slow<'_> {
     const READ_SIZE: usize = 4;
 
     async fn read(
@@ -193,8 +194,7 @@ impl ReadNorFlash for Failing<'_> {
         offset: u32,
         bytes: &mut [u8],
     ) -> std::result::Result<(), Self::Error> {
-        self.check()?;
-        ReadNorFlash::read(self.0, offset, bytes).await
+        ReadNorFlash::read(self.access().await?, offset, bytes).await
     }
 
     fn capacity(&self) -> usize {
@@ -202,18 +202,16 @@ impl ReadNorFlash for Failing<'_> {
     }
 }
 
-impl NorFlash for Failing<'_> {
+impl NorFlash for Slow<'_> {
     const WRITE_SIZE: usize = 4;
     const ERASE_SIZE: usize = 128;
 
     async fn erase(&mut self, from: u32, to: u32) -> std::result::Result<(), Self::Error> {
-        self.check()?;
-        NorFlash::erase(self.0, from, to).await
+        NorFlash::erase(self.access().await?, from, to).await
     }
 
     async fn write(&mut self, offset: u32, bytes: &[u8]) -> std::result::Result<(), Self::Error> {
-        self.check()?;
-        NorFlash::write(self.0, offset, bytes).await
+        NorFlash::write(self.access().await?, offset, bytes).await
     }
 }
 
@@ -224,11 +222,11 @@ fn values_that_could_not_be_loaded_are_not_replaced() {
     let region = Region::new::<Pages>(0..384, 128);
     A.set(5);
     B.set(6);
-    let mut store = Store::<_, 96>::new(Failing(&mut flash, &fails), region, &SET);
+    let mut store = Store::<_, 96>::new(Slow(&mut flash, &fails), region, &SET);
     assert_eq!(block_on(store.save(0..2)), Ok(2));
     A.set(1);
     B.set(1);
-    let mut store = Store::<_, 96>::new(Failing(&mut flash, &fails), region, &SET);
+    let mut store = Store::<_, 96>::new(Slow(&mut flash, &fails), region, &SET);
     fails.set(true);
     let failed = Err(Error::Flash(NorFlashErrorKind::Other));
     assert_eq!(block_on(store.load(&mut |_| ())), failed);
@@ -253,7 +251,7 @@ fn a_failed_save_of_changes_is_repeated() {
     let (requests, clock, fails) = (Requests::new(), Clock::default(), Cell::new(true));
     let mut flash = Pages::new();
     let region = Region::new::<Pages>(0..384, 128);
-    let mut store = Store::<_, 96>::new(Failing(&mut flash, &fails), region, &SET);
+    let mut store = Store::<_, 96>::new(Slow(&mut flash, &fails), region, &SET);
     {
         let autosave = AUTOSAVE.run(&requests, &clock, || 2000);
         let rejected = &mut |_: &Rejected<'_>| ();
@@ -272,52 +270,13 @@ fn a_failed_save_of_changes_is_repeated() {
     assert_eq!(A.get(), 7);
 }
 
-/// A flash that waits once before each access.
-struct Slow<'f>(&'f mut Pages);
-
-impl ErrorType for Slow<'_> {
-    type Error = NorFlashErrorKind;
-}
-
-impl ReadNorFlash for Slow<'_> {
-    const READ_SIZE: usize = 4;
-
-    async fn read(
-        &mut self,
-        offset: u32,
-        bytes: &mut [u8],
-    ) -> std::result::Result<(), Self::Error> {
-        yield_now().await;
-        ReadNorFlash::read(self.0, offset, bytes).await
-    }
-
-    fn capacity(&self) -> usize {
-        384
-    }
-}
-
-impl NorFlash for Slow<'_> {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = 128;
-
-    async fn erase(&mut self, from: u32, to: u32) -> std::result::Result<(), Self::Error> {
-        yield_now().await;
-        NorFlash::erase(self.0, from, to).await
-    }
-
-    async fn write(&mut self, offset: u32, bytes: &[u8]) -> std::result::Result<(), Self::Error> {
-        yield_now().await;
-        NorFlash::write(self.0, offset, bytes).await
-    }
-}
-
 #[test]
 fn dropped_save_stores_all_values_or_none() {
     let _turn = turn();
-    let mut flash = Pages::new();
+    let (mut flash, never) = (Pages::new(), Cell::new(false));
     let region = Region::new::<Slow<'_>>(0..384, 128);
     for round in 2..60 {
-        let mut store = Store::<_, 96>::new(Slow(&mut flash), region, &SET);
+        let mut store = Store::<_, 96>::new(Slow(&mut flash, &never), region, &SET);
         block_on(store.load(&mut |_| ())).unwrap();
         let old = (A.get(), B.get());
         A.set(round);
@@ -337,7 +296,7 @@ fn dropped_save_stores_all_values_or_none() {
         assert!(block_on(store.load(&mut |_| ())).is_ok());
         let loaded = (A.get(), B.get());
         assert!(loaded == (round, round) || (dropped && loaded == old), "{loaded:?}");
-        let mut store = Store::<_, 96>::new(Slow(&mut flash), region, &SET);
+        let mut store = Store::<_, 96>::new(Slow(&mut flash, &never), region, &SET);
         block_on(store.load(&mut |_| ())).unwrap();
         assert_eq!((A.get(), B.get()), loaded);
         A.set(round);
@@ -351,9 +310,9 @@ fn dropped_save_stores_all_values_or_none() {
 #[test]
 fn values_are_taken_at_one_point_in_time() {
     let _turn = turn();
-    let mut flash = Pages::new();
+    let (mut flash, never) = (Pages::new(), Cell::new(false));
     let region = Region::new::<Slow<'_>>(0..384, 128);
-    let mut store = Store::<_, 96>::new(Slow(&mut flash), region, &SET);
+    let mut store = Store::<_, 96>::new(Slow(&mut flash, &never), region, &SET);
     A.set(50);
     B.set(50);
     {
