@@ -1,16 +1,16 @@
 //! The tickless time driver for `embassy-time`.
 //!
-//! `now` reads SysTick, which is free-running. With a 1 kHz tick interrupt instead, the clock would
-//! fall behind whenever the host is busy. The alarm is a one-shot timer block that fires at the
-//! next expiration time.
+//! `now` reads SysTick, which wraps around every 1.34 s, and a timer block that counts seconds.
+//! Neither raises interrupts, so the clock wakes the processor only for alarms. With a 1 kHz tick
+//! interrupt instead, the clock would fall behind whenever the host is busy. The alarm is a one-shot
+//! timer block that fires at the next expiration time.
 
 use core::cell::{Cell, RefCell};
-use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Waker;
 
 use cortex_m::Peripherals;
+use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
-use cortex_m::peripheral::{SCB, SYST};
 use critical_section::{CriticalSection, Mutex};
 use datakit_firmware::cycles::{TOP, cycles};
 use embassy_time_driver::Driver;
@@ -30,12 +30,18 @@ const TICKS: u64 = 2;
 
 registers! {
     RCGC1 = 0x400F_E104;
+    /// The timer block for the alarm.
     CFG = 0x4003_0000;
     TAMR = 0x4003_0004;
     CTL = 0x4003_000C;
     IMR = 0x4003_0018;
     ICR = 0x4003_0024;
     TAILR = 0x4003_0028;
+    /// The timer block that counts seconds.
+    SECONDS_CFG = 0x4003_1000;
+    SECONDS_CTL = 0x4003_100C;
+    SECONDS_TAMATCHR = 0x4003_1030;
+    SECONDS_TAR = 0x4003_1048;
 }
 
 /// Starts the clock. Call this function once, before the first task runs.
@@ -43,10 +49,15 @@ pub fn start(core: &mut Peripherals) {
     core.SYST.set_clock_source(SystClkSource::Core);
     core.SYST.set_reload(TOP);
     core.SYST.clear_current();
-    core.SYST.enable_interrupt();
     core.SYST.enable_counter();
 
-    RCGC1.set(1 << 16);
+    RCGC1.set(0b11 << 16);
+    // The clock relies on the seconds starting after SysTick. QEMU needs no 32 kHz crystal for this
+    // mode, which the data sheet calls real-time clock mode.
+    SECONDS_CFG.write(1);
+    SECONDS_TAMATCHR.write(u32::MAX);
+    SECONDS_CTL.write(1);
+
     CTL.write(0);
     CFG.write(0);
     TAMR.write(1);
@@ -59,22 +70,13 @@ pub fn on_alarm() {
     critical_section::with(|cs| CLOCK.arm(cs));
 }
 
-/// Counts one wrap-around of SysTick.
-#[cortex_m_rt::exception]
-fn SysTick() {
-    CLOCK.rounds.store(CLOCK.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-}
-
 struct Clock {
-    /// The number of times that SysTick has wrapped around, which happens every 1.34 s.
-    rounds: AtomicU32,
     /// The most recent result of `now`, in cycles.
     latest: Mutex<Cell<u64>>,
     queue: Mutex<RefCell<Queue>>,
 }
 
 embassy_time_driver::time_driver_impl!(static CLOCK: Clock = Clock {
-    rounds: AtomicU32::new(0),
     latest: Mutex::new(Cell::new(0)),
     queue: Mutex::new(RefCell::new(Queue::new())),
 });
@@ -82,17 +84,11 @@ embassy_time_driver::time_driver_impl!(static CLOCK: Clock = Clock {
 impl Driver for Clock {
     fn now(&self) -> u64 {
         critical_section::with(|cs| {
-            let mut rounds = self.rounds.load(Ordering::Relaxed);
-            let mut left = SYST::get_current();
-            if SCB::is_pendst_pending() {
-                // If the interrupt is pending, SysTick wrapped around after interrupts were
-                // disabled. Read `left` again, because the first read may have preceded the
-                // wrap-around.
-                rounds = rounds.wrapping_add(1);
-                left = SYST::get_current();
-            }
+            // The seconds are read first. They may then be too low for the value of SysTick, but
+            // not too high.
+            let least = u64::from(SECONDS_TAR.read()) * u64::from(CLOCK_HZ);
             let latest = self.latest.borrow(cs);
-            latest.set(cycles(rounds, left, latest.get()));
+            latest.set(cycles(latest.get(), SYST::get_current(), least));
             latest.get() * TICKS / CYCLES
         })
     }
