@@ -43,7 +43,7 @@ impl Autosave {
 }
 
 impl StoreOutcomes for Autosave {
-    fn finished(&self, _: Client, outcome: Result<&dyn fmt::Display>) {
+    fn finished(&'static self, _: Client, outcome: Result<&dyn fmt::Display>) {
         if outcome.is_err() {
             self.changed.signal(());
         }

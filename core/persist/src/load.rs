@@ -33,10 +33,12 @@ pub enum Reason {
 }
 
 /// Sets the parameters to the values in `image`, and all other saved parameters to their defaults.
-/// Returns the number of values that have been set.
+/// Returns the number of values that have been set. The observers are told that `client` has made
+/// the changes.
 pub(crate) fn load_image<const N: usize>(
     set: &ParamSet,
     image: &Image<N>,
+    client: Client,
     rejected: &mut dyn FnMut(&Rejected<'_>),
 ) -> u16 {
     let mut loaded = 0_u16;
@@ -45,11 +47,11 @@ pub(crate) fn load_image<const N: usize>(
             return Ok(());
         }
         let Some((header, text)) = image.find(path_key(path)) else {
-            reset(parameter);
+            reset(parameter, client);
             return Ok(());
         };
         let result = if header.tag == type_tag(parameter) {
-            set_text(parameter, text).map_err(Reason::Refused)
+            set_text(parameter, text, client).map_err(Reason::Refused)
         } else {
             Err(Reason::OtherType)
         };
@@ -57,15 +59,15 @@ pub(crate) fn load_image<const N: usize>(
             Ok(()) => loaded += 1,
             Err(reason) => {
                 rejected(&Rejected { ordinal, path, text, reason });
-                reset(parameter);
+                reset(parameter, client);
             }
         }
         Ok(())
     });
     // A reset can make the value of another parameter invalid.
-    while check(set, image, true, &mut loaded, rejected) {}
+    while check(set, image, client, true, &mut loaded, rejected) {}
     // The values that are still rejected cannot be reset.
-    check(set, image, false, &mut loaded, rejected);
+    check(set, image, client, false, &mut loaded, rejected);
     loaded
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn load_image<const N: usize>(
 fn check<const N: usize>(
     set: &ParamSet,
     image: &Image<N>,
+    client: Client,
     resets: bool,
     loaded: &mut u16,
     rejected: &mut dyn FnMut(&Rejected<'_>),
@@ -85,7 +88,7 @@ fn check<const N: usize>(
         }
         let Err(error) = parameter.check_current(&Proposed::NONE) else { return Ok(()) };
         if resets {
-            reset(parameter);
+            reset(parameter, client);
             if !parameter.is_default() {
                 return Ok(());
             }
@@ -99,19 +102,19 @@ fn check<const N: usize>(
 }
 
 /// Sets a parameter to `text`, unless it already has this value.
-fn set_text(parameter: &dyn Parameter, text: &[u8]) -> Result<(), Error> {
+fn set_text(parameter: &dyn Parameter, text: &[u8], client: Client) -> Result<(), Error> {
     if !parameter.has_text(text) {
         parameter.check_limits(text)?;
         parameter.store(text);
-        parameter.notify(Client::PROGRAM);
+        parameter.notify(client);
     }
     Ok(())
 }
 
 /// Sets a parameter to its default, unless it already has its default or has no default.
-fn reset(parameter: &dyn Parameter) {
+fn reset(parameter: &dyn Parameter, client: Client) {
     if !parameter.is_default() {
         parameter.reset();
-        parameter.notify(Client::PROGRAM);
+        parameter.notify(client);
     }
 }

@@ -12,7 +12,8 @@ use std::task::{Context, Waker};
 use common::Flash;
 use datakit_core::files::{Param, Value};
 use datakit_core::params::{
-    ObserverEntry, ParamSet, ParamStore, StoreAction, StoreOutcomes, StoreRequest, observe,
+    Event, Observer, ObserverEntry, ParamSet, ParamStore, StoreAction, StoreOutcomes, StoreRequest,
+    observe,
 };
 use datakit_core::vfs::{Client, Dir, Result, file};
 use datakit_persist::{Autosave, Blocking, Error, Region, Rejected, Requests, Store, run};
@@ -30,7 +31,10 @@ type Pages = Flash<3, 128, 4>;
 
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(|error| error.into_inner())
+    let turn = TURN.lock().unwrap_or_else(|error| error.into_inner());
+    // Discard the outcomes of requests that the previous test has dropped.
+    outcomes();
+    turn
 }
 
 /// The clock's time, in milliseconds.
@@ -54,7 +58,7 @@ impl DelayNs for &Clock {
 struct Outcomes(Mutex<Vec<String>>);
 
 impl StoreOutcomes for Outcomes {
-    fn finished(&self, client: Client, outcome: Result<&dyn std::fmt::Display>) {
+    fn finished(&'static self, client: Client, outcome: Result<&dyn std::fmt::Display>) {
         let text = outcome.map_or_else(|error| error.to_string(), |text| text.to_string());
         self.0.lock().unwrap().push(format!("{} {text}", client.0));
     }
@@ -134,6 +138,37 @@ fn writes_keep_their_distance() {
     clock.0.set(30_000);
     poll(task.as_mut());
     assert_eq!(outcomes(), ["3 erased 0 values"]);
+}
+
+#[test]
+fn changes_by_a_load_name_the_client_that_requested_it() {
+    struct Changes(Mutex<Vec<Client>>);
+    impl Observer for Changes {
+        fn notify(&self, event: &Event<'_>) {
+            if let Event::Changed { client, .. } = event {
+                self.0.lock().unwrap().push(*client);
+            }
+        }
+    }
+    static CHANGES: Changes = Changes(Mutex::new(Vec::new()));
+    static ENTRY: ObserverEntry = ObserverEntry::new(&CHANGES);
+    let _turn = turn();
+    let requests = Requests::new();
+    let region = Region::new::<Blocking<Pages>>(0..384, 128);
+    let mut store = Store::<_, 96>::new(Blocking(Pages::new()), region, &SET);
+    A.set(2);
+    B.set(1);
+    block_on(store.save(0..2)).unwrap();
+    A.set(5);
+    B.set(5);
+    observe(&ENTRY);
+    CHANGES.0.lock().unwrap().clear();
+    requests.start(request(StoreAction::Load, 7)).unwrap();
+    let clock = Clock::default();
+    let rejected = &mut |_: &Rejected<'_>| ();
+    poll(pin!(run(&mut store, &requests, &clock, || 0, rejected)).as_mut());
+    assert_eq!(*CHANGES.0.lock().unwrap(), [Client(7), Client(7)]);
+    assert_eq!((A.get(), B.get()), (2, 1));
 }
 
 #[test]

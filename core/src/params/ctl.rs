@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::reply_file::{self, ReplyFile};
-use super::{ParamSet, Replies, StoreAction, StoreRequest, reset};
+use super::{ParamSet, Replies, StoreAction, reset};
 use crate::Decimal;
 use crate::files::{PieceTarget, Plain, apply_piece, check_plain_mode, write_piece};
 use crate::vfs::{Client, Error, File, FileStat, OpenFile, Result, Window};
@@ -76,8 +76,7 @@ impl<const CLIENTS: usize> Ctl<CLIENTS> {
             return Err(reply_file::unknown_command(command, COMMANDS));
         };
         let store = self.set.param_store().ok_or_else(no_store)?;
-        self.replies.expect_outcome(client);
-        store.start(StoreRequest::by_client(action, client, self.replies))
+        self.replies.request(store, action, client)
     }
 }
 
@@ -161,7 +160,9 @@ mod tests {
     use super::*;
     use crate::files::{Line, Param, ParamInfo, Proposed, Value};
     use crate::params::test_tree::{Tree, Woken, as_client, find, read_all_as, write_as};
-    use crate::params::{ObserverEntry, ParamStore, client_left, observe};
+    use crate::params::{
+        Event, Observer, ObserverEntry, ParamStore, StoreRequest, client_left, observe,
+    };
     use crate::vfs::{Dir, SetAttr, Vfs, dir, file};
 
     /// A store that keeps requests until the test finishes them.
@@ -170,8 +171,8 @@ mod tests {
     impl ParamStore for Store {
         fn start(&self, request: StoreRequest) -> Result<()> {
             let mut requests = self.0.lock().unwrap();
-            if requests.len() == 2 {
-                return Err(Error::Busy.with_message("the store has 2 requests"));
+            if requests.len() == 1 {
+                return Err(Error::Busy.with_message("the store has a request"));
             }
             requests.push(request);
             Ok(())
@@ -349,16 +350,76 @@ mod tests {
             assert_eq!(tree.read(open, 1, &mut buf).await, Err(Error::Seek));
         });
 
-        write_as(&tree, C, "ctl", "save").unwrap();
+        // The next client with the same number does not receive the outcome, even if it waits for
+        // the outcome of a request of its own.
+        write_as(&tree, D, "ctl", "save").unwrap();
+        client_left(D);
         write_as(&tree, D, "ctl", "load").unwrap();
-        let full = write_as(&tree, C, "ctl", "erase").unwrap_err();
-        assert_eq!(full.to_string(), "the store has 2 requests");
         STORE.next().finish(Ok(&"saved 2 values"));
-        assert_eq!(read_all_as(&tree, C, "ctl", 64), "saved 2 values\n");
-        // The next client with the same number does not receive the outcome.
+        STORE.next().finish(Ok(&"loaded 2 values"));
+        assert_eq!(read_all_as(&tree, D, "ctl", 64), "loaded 2 values\n");
+        write_as(&tree, D, "ctl", "load").unwrap();
         client_left(D);
         drop(STORE.next());
         assert_eq!(read_all_as(&tree, D, "ctl", 64), "");
+    }
+
+    #[test]
+    fn clients_take_turns_at_using_the_store() {
+        static STORE: Store = Store::new();
+        static SET: ParamSet = ParamSet::new(&PARAMS).store(&STORE);
+        static REPLIES: Replies<3> = Replies::new();
+        static PARAMS: Dir = Dir::new(&[file("ctl", &Ctl::new(&SET, &REPLIES))]);
+        let tree = Tree::new(&PARAMS);
+        let load = |number| write_as(&tree, Client(number), "ctl", "load");
+        let refusal = |number| load(number).unwrap_err().to_string();
+        let next = || {
+            let request = STORE.next();
+            let client = request.client().0;
+            request.finish(Ok(&client));
+            client
+        };
+        for number in [110, 111, 112] {
+            load(number).unwrap();
+        }
+        assert_eq!(refusal(111), "a request is already waiting");
+        assert_eq!(refusal(113), "a request is already waiting", "the table is full");
+        assert_eq!(next(), 110);
+        load(110).unwrap();
+        assert_eq!(next(), 111);
+        load(111).unwrap();
+        assert_eq!([next(), next(), next()], [112, 110, 111]);
+        assert_eq!(read_all_as(&tree, Client(112), "ctl", 8), "112\n");
+        // A request of a client that has left is processed, and its entry is then free.
+        for number in [110, 113, 114] {
+            load(number).unwrap();
+        }
+        REPLIES.notify(&Event::Left { client: Client(113) });
+        assert_eq!(refusal(115), "a request is already waiting");
+        assert_eq!([next(), next()], [110, Client::PROGRAM.0]);
+        load(115).unwrap();
+        assert_eq!([next(), next()], [114, 115]);
+    }
+
+    #[test]
+    fn a_request_that_the_store_refuses_is_answered() {
+        static STORE: Store = Store::new();
+        static SET: ParamSet = ParamSet::new(&PARAMS).store(&STORE);
+        static REPLIES: Replies<3> = Replies::new();
+        static PARAMS: Dir = Dir::new(&[file("ctl", &Ctl::new(&SET, &REPLIES))]);
+        let tree = Tree::new(&PARAMS);
+        STORE.start(StoreRequest::new(StoreAction::Load)).unwrap();
+        let refused = write_as(&tree, Client(120), "ctl", "load").unwrap_err();
+        assert_eq!(refused.to_string(), "the store has a request");
+        assert_eq!(read_all_as(&tree, Client(120), "ctl", 64), "the store has a request\n");
+        STORE.next().finish(Ok(&"loaded 0 values"));
+        for number in [121, 122] {
+            write_as(&tree, Client(number), "ctl", "load").unwrap();
+        }
+        let request = STORE.next();
+        STORE.start(StoreRequest::new(StoreAction::Load)).unwrap();
+        request.finish(Ok(&"loaded 0 values"));
+        assert_eq!(read_all_as(&tree, Client(122), "ctl", 64), "the store has a request\n");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum StoreAction {
 pub trait StoreOutcomes: Sync {
     /// Called with the outcome of a request that `client` made. If the request succeeded, the
     /// outcome is one line of text without a newline.
-    fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>);
+    fn finished(&'static self, client: Client, outcome: Result<&dyn fmt::Display>);
 }
 
 /// A request to a [`ParamStore`]. If a request is dropped before it is finished, its outcome is
@@ -113,7 +113,7 @@ mod tests {
     struct Log(Mutex<String>);
 
     impl StoreOutcomes for Log {
-        fn finished(&self, client: Client, outcome: Result<&dyn fmt::Display>) {
+        fn finished(&'static self, client: Client, outcome: Result<&dyn fmt::Display>) {
             let outcome = outcome.map_or_else(|error| format!("{error}"), |text| format!("{text}"));
             *self.0.lock().unwrap() += &format!("{} {outcome}\n", client.0);
         }
