@@ -15,12 +15,15 @@ pub mod schema;
 pub mod transactions;
 pub mod wire_client;
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use datakit_core::vfs::Vfs;
+use datakit_server::tree::Tree;
 use datakit_server::{Limits, Peer, Server, Stats};
 use tokio::sync::oneshot;
 
@@ -45,6 +48,19 @@ where
     V: Vfs + 'static,
     M: Fn(&Peer) -> V + Clone + Send + 'static,
 {
+    start(limits, async |server, stop| server.serve(tree, stop).await)
+}
+
+/// Like [`serve`], but uses [`Server::serve_tree`].
+pub fn serve_tree(limits: Limits, tree: Tree) -> Served {
+    start(limits, async move |server, stop| server.serve_tree(move |_| tree.clone(), stop).await)
+}
+
+/// Starts a thread that runs a server with `run`.
+fn start(
+    limits: Limits,
+    run: impl AsyncFnOnce(Server, Stop) -> io::Result<()> + Send + 'static,
+) -> Served {
     let (started, start) = mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
@@ -57,15 +73,18 @@ where
             started
                 .send((url.trim_start_matches("tcp://").parse().unwrap(), server.stats()))
                 .unwrap();
-            let stop = async move {
+            let stop = Box::pin(async move {
                 let _ = stopped.await;
-            };
-            server.serve(tree, stop).await.unwrap();
+            });
+            run(server, stop).await.unwrap();
         });
     });
     let (addr, stats) = start.recv_timeout(TIMEOUT).unwrap();
     Served { addr, stats, stop: Some(stop), thread: Some(thread) }
 }
+
+/// A future that completes when the server should stop.
+type Stop = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Drop for Served {
     fn drop(&mut self) {

@@ -9,9 +9,9 @@ use datakit_core::vfs::FileStat;
 use datakit_core::wire::{Dialect, Extension, Fid, Tag, Tmessage as T};
 use datakit_server::Limits;
 use datakit_server::scratch::Scratch;
-use datakit_server::tree::{BoxFuture, Dir, Entry, Kv, Live, ReadOnlyText, Tree, Value};
+use datakit_server::tree::{BoxFuture, Command, Dir, Entry, Kv, Live, ReadOnlyText, Tree, Value};
 use datakit_tests::wire_client::WireClient;
-use datakit_tests::{Served, TIMEOUT, serve, within};
+use datakit_tests::{Served, TIMEOUT, serve, serve_tree, within};
 
 fn served() -> (Live<u32>, Served) {
     served_with(Limits::default())
@@ -53,6 +53,30 @@ fn a_size_above_msize_closes_the_connection() {
     }
     assert_still_serves(&served);
     within(TIMEOUT, "all three are counted", || served.stats.refused_frames() == 3);
+}
+
+#[test]
+fn incomplete_commands_of_one_connection_are_limited() {
+    let root = Dir::new();
+    root.insert(Entry::file("command", Command::new(|_| Ok(""))));
+    let served = serve_tree(Limits::default(), Tree::new(root));
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 128 * 1024);
+    let mut open = |fid| {
+        client.walk(0, fid, "command").unwrap();
+        client.open(fid, 1).unwrap();
+        client.write(fid, 0, &[b'x'; 65_536])
+    };
+    for fid in 1..=64 {
+        open(fid).unwrap();
+    }
+    let refused = open(65).unwrap_err();
+    assert_eq!(
+        refused.0,
+        "the open files have 4194304 bytes of text, which is the maximum; close some of them"
+    );
+    let mut other = WireClient::attached(served.addr, Dialect::Unix, 128 * 1024);
+    other.open_path(1, "command", 1);
+    other.write(1, 0, &[b'x'; 65_536]).unwrap();
 }
 
 #[test]

@@ -130,6 +130,16 @@ impl Reservation {
         self.bytes
     }
 
+    /// Returns the limit of the budget in bytes.
+    pub(crate) fn limit(&self) -> u64 {
+        self.budget.limit()
+    }
+
+    /// Creates a reservation of 0 bytes from the same budget.
+    pub(crate) fn new_empty(&self) -> Reservation {
+        self.budget.empty_reservation()
+    }
+
     /// Changes the size of the reservation to `bytes` bytes. Shrinking always succeeds.
     ///
     /// # Errors

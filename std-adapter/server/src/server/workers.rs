@@ -108,8 +108,9 @@ pub(super) fn serve_connection<V: Vfs + 'static>(
     })
 }
 
-/// Serves a connection to a [`Tree`]. This function is not generic, so the program that calls it
-/// does not contain a second copy of the session code.
+/// Serves a connection to a [`Tree`], and limits the texts of the connection's open files. This
+/// function is not generic, so the program that calls it does not contain a second copy of the
+/// session code.
 #[inline(never)]
 pub(super) fn serve_tree(
     entry: ConnectionEntry,
@@ -117,7 +118,7 @@ pub(super) fn serve_tree(
     tree: Tree,
     permit: Permit,
 ) -> ConnectionFuture {
-    serve_connection(entry, stream, tree, permit)
+    serve_connection(entry, stream, tree.for_connection(), permit)
 }
 
 /// Serves a connection to a [`Scratch`] tree.

@@ -7,6 +7,15 @@ use datakit_core::params::{client_left, unnamed};
 use datakit_core::vfs::{Client, Error, Result};
 use parking_lot::Mutex;
 
+use crate::budget::{Budget, Reservation};
+
+/// The number of bytes of text that the open files of a connection may keep in total. Such text is
+/// a value or a command that is not complete yet, or the text that a client is reading. A client
+/// may have 65536 open files, which could otherwise keep 64 KiB each.
+const TEXT_LIMIT: u64 = 4 << 20;
+/// The limit for all connections together if they use the same handle to the tree.
+const SHARED_TEXT_LIMIT: u64 = 64 << 20;
+
 /// All trees in the process share these numbers, because the parameters in `datakit-core` are
 /// shared as well.
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { owners: Vec::new(), next: 0 });
@@ -33,7 +42,11 @@ struct Owner {
 /// the parameter observers are notified that the connection has ended, and the number becomes
 /// available to other connections.
 #[derive(Clone, Default)]
-pub struct ClientNumber(Option<Arc<NamedConnection>>);
+pub struct ClientNumber {
+    connection: Option<Arc<NamedConnection>>,
+    /// The budget to which the texts of open files are charged, or `None` for no limit.
+    texts: Option<Arc<Budget>>,
+}
 
 struct NamedConnection {
     name: Arc<str>,
@@ -46,16 +59,34 @@ impl ClientNumber {
     #[must_use]
     pub fn new(name: &str) -> ClientNumber {
         let name = name.replace(char::is_whitespace, "_").into();
-        ClientNumber(Some(Arc::new(NamedConnection { name, number: Mutex::new(None) })))
+        let connection = NamedConnection { name, number: Mutex::new(None) };
+        ClientNumber { connection: Some(Arc::new(connection)), ..ClientNumber::for_connection() }
     }
 
-    /// Returns the number, or [`Client::PROGRAM`] for the default value of this type.
+    /// Creates a value for a connection without a number. The texts of the connection's open files
+    /// are limited.
+    pub(super) fn for_connection() -> ClientNumber {
+        ClientNumber { connection: None, texts: Some(Budget::new(TEXT_LIMIT)) }
+    }
+
+    /// Creates a value for connections that are not told apart. The texts of all their open files
+    /// are limited.
+    pub(super) fn for_all_connections() -> ClientNumber {
+        ClientNumber { connection: None, texts: Some(Budget::new(SHARED_TEXT_LIMIT)) }
+    }
+
+    /// Returns `true` if the connection has a name.
+    pub(super) fn is_named(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Returns the number, or [`Client::PROGRAM`] if the connection has no name.
     ///
     /// # Errors
     /// Returns [`Error::Busy`] if the connection does not have a number yet and all 255 numbers are
     /// in use.
     pub fn get(&self) -> Result<Client> {
-        let Some(connection) = &self.0 else { return Ok(Client::PROGRAM) };
+        let Some(connection) = &self.connection else { return Ok(Client::PROGRAM) };
         let mut number = connection.number.lock();
         if let Some(number) = *number {
             return Ok(number);
@@ -64,6 +95,27 @@ impl ClientNumber {
         *number = Some(assigned);
         Ok(assigned)
     }
+
+    /// Creates an empty reservation for the text of an open file. Returns `None` if the texts are
+    /// not limited.
+    pub(super) fn text_reservation(&self) -> Option<Reservation> {
+        self.texts.as_ref().map(Budget::empty_reservation)
+    }
+}
+
+/// Changes the size of a reservation for the text of an open file. A text that is longer than the
+/// limit is charged as if it were as long as the limit, so a client can still open such a file as
+/// its only one.
+///
+/// # Errors
+/// Returns [`Error::NoSpace`] with a message if the limit is reached.
+pub(super) fn resize_text(reservation: &mut Reservation, bytes: usize) -> Result<()> {
+    let limit = reservation.limit();
+    reservation.resize(limit.min(bytes as u64)).map_err(|error| {
+        error.with_message(format_args!(
+            "the open files have {limit} bytes of text, which is the maximum; close some of them"
+        ))
+    })
 }
 
 impl Numbers {
@@ -106,7 +158,7 @@ impl Drop for NamedConnection {
 
 impl fmt::Debug for ClientNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connection = self.0.as_deref();
+        let connection = self.connection.as_deref();
         f.debug_struct("ClientNumber")
             .field("name", &connection.map(|connection| &*connection.name))
             .field("number", &connection.and_then(|connection| *connection.number.lock()))

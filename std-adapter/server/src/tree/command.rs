@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::file::check_not_executable;
 use super::pieces::{Piece, Pieces};
-use super::{BoxFuture, Leaf, OpenLeaf, ready};
+use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
 
 /// A file that accepts commands and contains the reply to the last successful command.
 ///
@@ -163,17 +163,28 @@ impl fmt::Debug for Command {
     }
 }
 
+impl Command {
+    fn open_with(&self, pieces: Pieces) -> BoxFuture<'static, Box<dyn OpenLeaf>> {
+        let (file, position) = (self.0.clone(), Mutex::default());
+        ready(Ok(Box::new(OpenCommand { file, pieces, position })))
+    }
+}
+
 impl Leaf for Command {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(self.0.reply.lock().len() as u64)))
     }
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        ready(Ok(Box::new(OpenCommand {
-            file: self.0.clone(),
-            pieces: Pieces::default(),
-            position: Mutex::default(),
-        })))
+        self.open_with(Pieces::new(&ClientNumber::default()))
+    }
+
+    fn open_by<'a>(
+        &'a self,
+        _: OpenMode,
+        client: &'a ClientNumber,
+    ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
+        self.open_with(Pieces::new(client))
     }
 
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
@@ -198,8 +209,8 @@ struct OpenCommand {
 impl OpenCommand {
     /// Runs a complete command.
     async fn run(&self, command: Option<Piece>) -> Result<()> {
-        let Some(Piece { text, .. }) = command else { return Ok(()) };
-        let command = str::from_utf8(&text).map_err(|_| Error::NotUtf8)?;
+        let Some(command) = command else { return Ok(()) };
+        let command = str::from_utf8(command.text()).map_err(|_| Error::NotUtf8)?;
         self.file.reply.lock().refusal = None;
         let result = (self.file.handler)(command.trim().to_owned()).await;
         let text = result.map_err(|failure| {

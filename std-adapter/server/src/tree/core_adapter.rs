@@ -1,6 +1,5 @@
 //! An adapter that lets a desktop server serve `datakit-core` files.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -8,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use datakit_core::params::notify_refusal;
 use datakit_core::vfs::{
     Client, Error, File, FileStat, FileTable, OpenFile, OpenMode, OpenState, Result, Waiter,
 };
@@ -22,7 +20,8 @@ use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
 /// wait for data concurrently.
 ///
 /// The text of an open file has at most 64 KiB. The file refuses a value or a command that a client
-/// writes in pieces if all pieces together are longer.
+/// writes in pieces if all pieces together are longer. The texts of all open files of a connection
+/// have at most 4 MiB.
 #[derive(Clone)]
 pub struct CoreFile {
     file: FileRef,
@@ -71,8 +70,8 @@ impl CoreFile {
             file: self.file.clone(),
             client: number.get()?,
             follows: mode.follows(),
+            state: Mutex::new((GrowingText::new(&number), OpenState::default())),
             _number: number,
-            state: Mutex::default(),
             reader: self.wakers.next_reader.fetch_add(1, Ordering::Relaxed),
             wakers: self.wakers.clone(),
         };
@@ -150,19 +149,6 @@ impl Leaf for CoreFile {
     fn remove(&self) -> BoxFuture<'_, ()> {
         ready(self.file.with(|file| file.remove()))
     }
-
-    fn as_any(&self) -> Option<&dyn Any> {
-        Some(self)
-    }
-}
-
-/// Notifies the parameter observers of a refused request from `client` if `result` is an error.
-/// Returns `result`.
-pub(super) fn report<T>(client: Client, result: Result<T>) -> Result<T> {
-    if let Err(error) = &result {
-        notify_refusal(client, error);
-    }
-    result
 }
 
 struct OpenCoreFile {
@@ -200,7 +186,7 @@ impl OpenCoreFile {
         &self,
         call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> Result<R>,
     ) -> Result<R> {
-        report(self.client, self.with_waiter(&mut Waiter::new(), call))
+        self.with_waiter(&mut Waiter::new(), call)
     }
 
     fn with_waiter<R>(
@@ -222,8 +208,7 @@ impl OpenCoreFile {
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
         let read = self.with_waiter(waiter, |file, open| Ok(file.poll_read(open, cx, offset, buf)));
-        let read = read.unwrap_or_else(|error| Poll::Ready(Err(error)));
-        read.map(|read| report(self.client, read))
+        read.unwrap_or_else(|error| Poll::Ready(Err(error)))
     }
 }
 

@@ -1,6 +1,5 @@
 //! An adapter that lets a desktop server serve `datakit-core` directories.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -126,10 +125,6 @@ impl Directory for CoreDir {
             FileType::Symlink => Err(Error::ReadOnlyDirectory),
             _ => self.remove_entry(child),
         })
-    }
-
-    fn as_any(&self) -> Option<&dyn Any> {
-        Some(self)
     }
 }
 

@@ -344,7 +344,7 @@ async fn pieces_written_to_a_core_file_are_limited() -> Done {
     tree.write(&open, 0, &piece).await?;
     tree.write(&open, 32_768, &piece).await?;
     let refused = tree.write(&open, 65_536, b"\n").await.unwrap_err();
-    assert_eq!(refused.to_string(), "a text written in pieces has at most 65536 bytes");
+    assert_eq!(refused.to_string(), "a text has at most 65536 bytes");
     assert_eq!(refused.errno(), Error::TooLarge.errno());
     // The refused pieces are dropped, so the file accepts another command.
     tree.flush(&open).await?;

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::pieces::{Piece, Pieces};
 use super::text::{end_of_write, overlay, resize};
-use super::{BoxFuture, IntoBoxFuture, Leaf, OpenLeaf, ready};
+use super::{BoxFuture, ClientNumber, IntoBoxFuture, Leaf, OpenLeaf, ready};
 
 /// A stored value that is read and written as a whole.
 pub trait Value: Send + Sync {
@@ -148,6 +148,22 @@ impl KvInner {
     }
 }
 
+impl Kv {
+    fn open_with(&self, mode: OpenMode, pieces: Pieces) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async move {
+            if mode.truncate {
+                // Truncation on open is ignored if the file is read-only.
+                self.0.truncate(0).await.or_else(|error| {
+                    if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
+                })?;
+            }
+            let file = self.0.clone();
+            let open = OpenKv { file, pieces, append: mode.append };
+            Ok(Box::new(open) as Box<dyn OpenLeaf>)
+        })
+    }
+}
+
 impl Leaf for Kv {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async move {
@@ -157,17 +173,15 @@ impl Leaf for Kv {
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        Box::pin(async move {
-            if mode.truncate {
-                // Truncation on open is ignored if the file is read-only.
-                self.0.truncate(0).await.or_else(|error| {
-                    if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
-                })?;
-            }
-            let file = self.0.clone();
-            let open = OpenKv { file, pieces: Pieces::default(), append: mode.append };
-            Ok(Box::new(open) as Box<dyn OpenLeaf>)
-        })
+        self.open_with(mode, Pieces::new(&ClientNumber::default()))
+    }
+
+    fn open_by<'a>(
+        &'a self,
+        mode: OpenMode,
+        client: &'a ClientNumber,
+    ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
+        self.open_with(mode, Pieces::new(client))
     }
 
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
@@ -192,11 +206,11 @@ struct OpenKv {
 impl OpenKv {
     /// Writes a complete piece of text to the value.
     async fn store(&self, piece: Option<Piece>) -> Result<()> {
-        let Some(Piece { start, text }) = piece else { return Ok(()) };
+        let Some(piece) = piece else { return Ok(()) };
         let _changing = self.file.changing.lock().await;
         let mut value = self.file.value.read().await?.unwrap_or_default();
-        let start = if self.append { value.len() as u64 } else { start };
-        overlay(&mut value, start, &text)?;
+        let start = if self.append { value.len() as u64 } else { piece.start };
+        overlay(&mut value, start, piece.text())?;
         self.file.value.write(value).await
     }
 }

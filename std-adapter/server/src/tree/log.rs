@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 
 use super::pieces::{Piece, Pieces, is_prefix_of_any};
 use super::text::resize;
-use super::{BoxFuture, Dir, Directory, Entry, Leaf, ListDir, OpenLeaf};
+use super::{BoxFuture, ClientNumber, Dir, Directory, Entry, Leaf, ListDir, OpenLeaf};
 use super::{ReadOnly, ReadOnlyText, ready};
 
 /// A part of the program that has its own log level. Clones refer to the same source.
@@ -83,6 +83,12 @@ impl LevelFile {
         self.0.set_level(level);
         Ok(())
     }
+
+    fn open_with(&self, mode: OpenMode, pieces: Pieces) -> BoxFuture<'static, Box<dyn OpenLeaf>> {
+        let file = LevelFile(self.0.clone());
+        let emptied = AtomicBool::new(mode.truncate);
+        ready(Ok(Box::new(OpenLevel { file, pieces, emptied })))
+    }
 }
 
 impl Leaf for LevelFile {
@@ -91,9 +97,15 @@ impl Leaf for LevelFile {
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        let file = LevelFile(self.0.clone());
-        let emptied = AtomicBool::new(mode.truncate);
-        ready(Ok(Box::new(OpenLevel { file, pieces: Pieces::default(), emptied })))
+        self.open_with(mode, Pieces::new(&ClientNumber::default()))
+    }
+
+    fn open_by<'a>(
+        &'a self,
+        mode: OpenMode,
+        client: &'a ClientNumber,
+    ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
+        self.open_with(mode, Pieces::new(client))
     }
 
     /// Truncates the file. Truncation to length 0 does not change the level, because a shell
@@ -126,7 +138,7 @@ struct OpenLevel {
 impl OpenLevel {
     fn set(&self, name: Option<Piece>) -> Result<()> {
         if let Some(name) = name {
-            self.file.set(&name.text)?;
+            self.file.set(name.text())?;
             self.emptied.store(false, Ordering::Relaxed);
         }
         Ok(())

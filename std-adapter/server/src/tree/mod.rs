@@ -72,6 +72,8 @@ mod refusal_tests;
 mod stream_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_limit_tests;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -126,7 +128,7 @@ impl Tree {
     #[must_use]
     pub fn with_root(root: Entry) -> Tree {
         vfs::start_time();
-        Tree { root: EntryPath::root(root), client: ClientNumber::default() }
+        Tree { root: EntryPath::root(root), client: ClientNumber::for_all_connections() }
     }
 
     /// Returns a handle to this tree for one connection. `datakit-core` files identify the
@@ -138,8 +140,22 @@ impl Tree {
     /// # serving.await.unwrap();
     /// # }
     /// ```
+    ///
+    /// The texts of the connection's open files have at most 4 MiB in total. Such a text is an
+    /// incomplete value or command, or the text that a client is reading.
+    /// [`Server::serve_tree`](crate::Server::serve_tree) sets this limit for each connection, even
+    /// if the connection has no name. Other functions that serve the handle returned by
+    /// [`new`](Tree::new) allow 64 MiB for all connections together.
     #[must_use]
     pub fn for_client(&self, name: &str) -> Tree {
         Tree { root: self.root.clone(), client: ClientNumber::new(name) }
+    }
+
+    /// Returns a handle that limits the texts of one connection's open files.
+    pub(crate) fn for_connection(self) -> Tree {
+        if self.client.is_named() {
+            return self;
+        }
+        Tree { client: ClientNumber::for_connection(), ..self }
     }
 }

@@ -7,7 +7,6 @@ use datakit_core::vfs::{
 };
 use parking_lot::Mutex;
 
-use super::core_adapter::report;
 use super::growing_text::GrowingText;
 use super::{BoxFuture, ClientNumber, OpenLeaf};
 
@@ -29,9 +28,9 @@ impl OpenAsyncFile {
     ) -> Result<OpenAsyncFile> {
         let client = number.get()?;
         let follows = mode.follows();
-        let state = Mutex::default();
+        let state = Mutex::new((GrowingText::new(&number), OpenState::default()));
         let open = OpenAsyncFile { file, client, follows, _number: number, state };
-        report(client, open.with_open_file(|open| file.open(open, mode)))?;
+        open.with_open_file(|open| file.open(open, mode))?;
         Ok(open)
     }
 
@@ -44,12 +43,12 @@ impl OpenAsyncFile {
 
     async fn transfer(&self, mut transfer: Transfer<'_>) -> Result<usize> {
         let mut pending = PendingRequest::new();
-        let done = poll_fn(|cx| {
+        poll_fn(|cx| {
             self.with_open_file(|open| {
                 self.file.poll_transfer(open, &mut pending, cx, transfer.reborrow())
             })
-        });
-        report(self.client, done.await)
+        })
+        .await
     }
 }
 

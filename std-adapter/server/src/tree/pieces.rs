@@ -7,42 +7,55 @@
 //! value. If the value is invalid, the request that completes it fails. If the connection is lost,
 //! an incomplete value is discarded.
 
-use datakit_core::vfs::{Error, Result};
+use datakit_core::vfs::{Result, Text as _};
 use parking_lot::Mutex;
 
+use super::ClientNumber;
+use super::growing_text::GrowingText;
 use super::text::TEXT_MAX;
 
-/// The incomplete text written to an open file.
-#[derive(Debug, Default)]
+/// The incomplete text written to an open file. The text is charged to the client.
+#[derive(Debug)]
 pub(super) struct Pieces(Mutex<Piece>);
 
 /// A piece of text and the offset at which it was written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Piece {
     pub(super) start: u64,
-    pub(super) text: Vec<u8>,
+    text: GrowingText,
 }
 
 impl Piece {
+    /// Returns the text.
+    pub(super) fn text(&self) -> &[u8] {
+        self.text.bytes()
+    }
+
     fn end(&self) -> u64 {
-        self.start.saturating_add(self.text.len() as u64)
+        self.start.saturating_add(self.text().len() as u64)
     }
 
     /// Removes and returns the text, if any, leaving an empty piece that starts where the text
     /// ended.
     fn take(&mut self) -> Option<Piece> {
-        let next = Piece { start: self.end(), text: Vec::new() };
-        let piece = std::mem::replace(self, next);
-        if piece.text.is_empty() { None } else { Some(piece) }
+        let start = self.start;
+        self.start = self.end();
+        (!self.text().is_empty()).then(|| Piece { start, text: self.text.take() })
     }
 }
 
 impl Pieces {
+    /// Creates an empty text for a file opened by `client`.
+    pub(super) fn new(client: &ClientNumber) -> Pieces {
+        Pieces(Mutex::new(Piece { start: 0, text: GrowingText::new(client) }))
+    }
+
     /// Removes and returns the text if a write of `count` bytes at `offset` does not continue it or
     /// would make it too long.
     pub(super) fn finish_before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut piece = self.0.lock();
-        let continues = piece.end() == offset && piece.text.len().saturating_add(count) <= TEXT_MAX;
+        let fits = piece.text().len().saturating_add(count) <= TEXT_MAX;
+        let continues = piece.end() == offset && fits;
         if continues { None } else { piece.take() }
     }
 
@@ -51,8 +64,9 @@ impl Pieces {
     /// argument to `may_continue` is `true` if the text arrived in a single write.
     ///
     /// # Errors
-    /// Returns [`Error::TooLarge`] and discards the text if the text would be longer than
-    /// [`TEXT_MAX`].
+    /// Discards the text and returns an error:
+    /// - [`TooLarge`](datakit_core::vfs::Error::TooLarge) if the text would be longer than [`TEXT_MAX`]
+    /// - [`NoSpace`](datakit_core::vfs::Error::NoSpace) if the texts of the client's open files would be too long together
     pub(super) fn add(
         &self,
         offset: u64,
@@ -60,7 +74,7 @@ impl Pieces {
         may_continue: impl FnOnce(&[u8], bool) -> bool,
     ) -> Result<Option<Piece>> {
         let mut piece = self.0.lock();
-        let single = piece.text.is_empty();
+        let single = piece.text().is_empty();
         if single {
             // Ignore the trailing newline of a value that is already complete.
             if offset != 0 && offset == piece.start && data.trim_ascii().is_empty() {
@@ -68,12 +82,12 @@ impl Pieces {
             }
             piece.start = offset;
         }
-        if piece.text.len().saturating_add(data.len()) > TEXT_MAX {
-            *piece = Piece::default();
-            return Err(Error::TooLarge);
+        if let Err(error) = piece.text.extend(data) {
+            drop(piece.text.take());
+            piece.start = 0;
+            return Err(error);
         }
-        piece.text.extend_from_slice(data);
-        let complete = data.ends_with(b"\n") || !may_continue(&piece.text, single);
+        let complete = data.ends_with(b"\n") || !may_continue(piece.text(), single);
         Ok(if complete { piece.take() } else { None })
     }
 

@@ -33,6 +33,8 @@ fn connect(client: &str) -> Tree {
     observe(&OBSERVER);
     let root = Dir::new();
     root.insert(Entry::dir("params", CoreDir::new(&PARAMS)));
+    root.insert(Entry::dir("locked", ReadOnly(CoreDir::new(&PARAMS))));
+    root.insert(Entry::file("motd", ReadOnlyText::new("hello\n")));
     Tree::new(root).for_client(client)
 }
 
@@ -97,6 +99,17 @@ async fn refused_changes_of_a_directory_can_be_read_from_ctl() -> Done {
     assert_eq!(text, "Operation not permitted\n");
     let text = refusal(&tree, tree.remove(&dir).await).await?;
     assert_eq!(text, "Directory is read-only\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn refusals_by_other_files_can_be_read_from_ctl() -> Done {
+    let tree = connect("refused-elsewhere");
+    let locked = walk(&tree, "locked").await?;
+    let text = refusal(&tree, tree.create(&locked, name("x"), new(CreateKind::Dir)).await).await?;
+    assert_eq!(text, "Directory is read-only\n");
+    let text = refusal(&tree, write(&tree, "motd", "goodbye\n").await).await?;
+    assert_eq!(text, "Read-only file\n");
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use datakit_core::vfs::{
@@ -10,8 +11,9 @@ use datakit_core::vfs::{
 
 use parking_lot::Mutex;
 
+use super::client_number::resize_text;
 use super::file::check_not_executable;
-use super::{BoxFuture, Leaf, OpenLeaf, ready};
+use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
 use crate::budget::{Budget, Reservation};
 
 /// The maximum length, in bytes, of text that a client can write. The limit applies to text that is
@@ -64,7 +66,7 @@ impl Leaf for ReadOnlyText {
 #[derive(Debug)]
 pub struct OpenBytes<T>(pub T);
 
-impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> {
+impl<T: Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         ready(read_at(&self.0, offset, buf))
     }
@@ -261,6 +263,18 @@ impl Status {
     }
 }
 
+impl Status {
+    fn open_with(&self, mut charged: Option<Reservation>) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async {
+            let text = (self.evaluate)().await?;
+            if let Some(charged) = &mut charged {
+                resize_text(charged, text.len())?;
+            }
+            Ok(Box::new(OpenBytes(ComputedText { text, _charged: charged })) as Box<dyn OpenLeaf>)
+        })
+    }
+}
+
 impl Leaf for Status {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         match &self.length {
@@ -272,10 +286,29 @@ impl Leaf for Status {
     }
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        Box::pin(async {
-            let text = (self.evaluate)().await?;
-            Ok(Box::new(OpenBytes(text)) as Box<dyn OpenLeaf>)
-        })
+        self.open_with(None)
+    }
+
+    fn open_by<'a>(
+        &'a self,
+        _: OpenMode,
+        client: &'a ClientNumber,
+    ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
+        self.open_with(client.text_reservation())
+    }
+}
+
+/// The text of an open [`Status`] file.
+struct ComputedText {
+    text: Vec<u8>,
+    _charged: Option<Reservation>,
+}
+
+impl Deref for ComputedText {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.text
     }
 }
 

@@ -4,16 +4,14 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
+use datakit_core::params::notify_refusal;
 use datakit_core::vfs::{
     Attr, Create, DirEntry, Error, FileType, Id, MutableTree, Name, OpenMode, Result, SetAttr,
     Time, User, Vfs,
 };
 use tokio::sync::Mutex;
 
-use super::core_adapter::report;
-use super::{
-    CoreDir, CoreFile, Directory, Entry, EntryContent, Listing, OpenBytes, OpenLeaf, Tree,
-};
+use super::{Directory, Entry, EntryContent, Listing, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
 
 /// An entry in a [`Tree`] and the path through which it was found. A walk to `..` returns to the
@@ -205,7 +203,7 @@ impl Vfs for Tree {
 
     async fn open(&self, inode: &EntryPath, mode: OpenMode) -> Result<Open> {
         let leaf = match inode.entry().content() {
-            EntryContent::File(leaf) => leaf.open_by(mode, &self.client).await?,
+            EntryContent::File(leaf) => self.report(leaf.open_by(mode, &self.client).await)?,
             EntryContent::Symlink(target) => Box::new(OpenBytes(Box::<[u8]>::from(target))),
             EntryContent::Dir(dir) => {
                 let listing = dir.open().await?;
@@ -227,7 +225,7 @@ impl Vfs for Tree {
 
     async fn flush(&self, open: &Open) -> Result<()> {
         match &open.0 {
-            OpenEntry::File(file) => file.leaf.flush().await,
+            OpenEntry::File(file) => self.report(file.leaf.flush().await),
             OpenEntry::Dir(_) => Ok(()),
         }
     }
@@ -235,7 +233,7 @@ impl Vfs for Tree {
     async fn read(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let file = open.file()?;
         let _turn = file.reading.lock().await;
-        file.leaf.read(offset, buf).await
+        self.report(file.leaf.read(offset, buf).await)
     }
 
     fn may_block(&self, open: &Open) -> bool {
@@ -255,7 +253,7 @@ impl Vfs for Tree {
     async fn write(&self, open: &Open, offset: u64, data: &[u8]) -> Result<usize> {
         let file = open.file()?;
         let _turn = file.writing.lock().await;
-        file.leaf.write(offset, data).await
+        self.report(file.leaf.write(offset, data).await)
     }
 
     async fn readdir(
@@ -292,7 +290,7 @@ impl Vfs for Tree {
         create: Create<'_>,
     ) -> Result<EntryPath> {
         let created = dir.dir()?.create_by(name, create, dir.user()).await;
-        Ok(dir.child(self.report(dir.entry(), created)?))
+        Ok(dir.child(self.report(created)?))
     }
 
     async fn remove(&self, inode: &EntryPath) -> Result<()> {
@@ -300,7 +298,7 @@ impl Vfs for Tree {
         if parent.dir()?.ignores_removal(inode.entry()) {
             return Ok(());
         }
-        self.report(inode.entry(), parent.dir()?.remove_child(inode.entry()).await)
+        self.report(parent.dir()?.remove_child(inode.entry()).await)
     }
 
     async fn rename(&self, inode: &EntryPath, dir: &EntryPath, name: Name<'_>) -> Result<()> {
@@ -314,13 +312,13 @@ impl Vfs for Tree {
             dir.dir()?;
             parent.dir()?.move_to(inode.entry(), dir.entry(), name).await
         };
-        self.report(inode.entry(), renamed)?;
+        self.report(renamed)?;
         inode.entry().set_name(name.as_bytes());
         Ok(())
     }
 
     async fn set_attr(&self, inode: &EntryPath, set: SetAttr) -> Result<()> {
-        self.report(inode.entry(), set_attr(inode.entry(), set).await)
+        self.report(set_attr(inode.entry(), set).await)
     }
 
     async fn readlink(&self, inode: &EntryPath, buf: &mut [u8]) -> Result<usize> {
@@ -336,24 +334,16 @@ impl Vfs for Tree {
 
 impl Tree {
     /// Notifies the parameter observers of a refused request from this tree's client if `result` is
-    /// an error and `entry` is a file or a directory from `datakit-core`. Returns `result`.
-    ///
-    /// Open files report the errors of their own requests.
-    fn report<T>(&self, entry: &Entry, result: Result<T>) -> Result<T> {
-        if result.is_ok() || !is_core(entry) {
-            return result;
+    /// an error. Returns `result`.
+    fn report<T>(&self, result: Result<T>) -> Result<T> {
+        // If all numbers are in use, this connection cannot open the file with the refusal.
+        if let Err(error) = &result
+            && let Ok(client) = self.client.get()
+        {
+            notify_refusal(client, error);
         }
-        match self.client.get() {
-            Ok(client) => report(client, result),
-            // All numbers are in use, so this connection cannot open the file with the refusal.
-            Err(_) => result,
-        }
+        result
     }
-}
-
-/// Returns whether a file or a directory is from `datakit-core`.
-fn is_core(entry: &Entry) -> bool {
-    entry.as_any().is_some_and(|any| any.is::<CoreFile>() || any.is::<CoreDir>())
 }
 
 /// Passes the mode and the length to the file. Owners and times are accepted but ignored, as in the
