@@ -67,7 +67,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 def call(url: str, **arguments: str) -> Any:
     """Sends a command to the fake's control interface and returns the result."""
-    with urllib.request.urlopen(url, json.dumps(arguments).encode(), timeout=20) as answer:
+    with urllib.request.urlopen(url, json.dumps(arguments).encode(), timeout=60) as answer:
         return json.load(answer)
 
 
@@ -77,7 +77,7 @@ def status(url: str, token: str) -> str:
     """
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     while True:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             statuses = json.load(answer)
         if statuses:
             return ", ".join(f"{one['context']} {one['state']}" for one in statuses)

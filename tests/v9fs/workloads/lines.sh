@@ -24,7 +24,7 @@ fi
 
 loop='n=0; while read -r line && [ -n "$line" ]; do echo "$line"; n=$((n + 1)); [ $n -lt 3 ] || break; done <"$0"'
 three_lines() {
-  same 3 "$(timeout 20 "$@" "$lines" | grep -c ..)"
+  same 3 "$(timeout 100 "$@" "$lines" | grep -c ..)"
 }
 three_lines sh -c "$loop"
 for shell in dash bash; do

@@ -7,7 +7,7 @@ name=tcp:127.0.0.1:$FORWARD:tcp:127.0.0.1:$ECHO
 
 # through TEXT: sends TEXT through the port forward and prints the reply.
 through() {
-  echo "$1" | busybox nc -w 5 "$HOST" "$FORWARD"
+  echo "$1" | busybox nc -w 30 "$HOST" "$FORWARD"
 }
 
 # gone NAME: waits until the file NAME no longer exists. A killed process does not close its files
@@ -15,7 +15,7 @@ through() {
 gone() {
   tries=0
   while [ -e "$1" ]; do
-    [ $((tries += 1)) -lt 100 ]
+    [ $((tries += 1)) -lt 600 ]
     sleep 0.1
   done
 }
@@ -47,7 +47,7 @@ mkdir "$name"
 holder=$!
 tries=0
 until same again "$(through again)"; do
-  [ $((tries += 1)) -lt 100 ]
+  [ $((tries += 1)) -lt 600 ]
   sleep 0.1
 done
 kill -KILL $holder

@@ -7,8 +7,9 @@ cd "$TOP"
 # until_blocked PID: waits until the process has slept for a short time, because it is then probably
 # waiting for a 9P reply. In User Mode Linux, /proc/PID/wchan contains the wrong function.
 until_blocked() {
-  asleep=0
+  asleep=0 tries=0
   while [ $asleep -lt 5 ]; do
+    [ $((tries += 1)) -lt 1000 ]
     case $(sed 's/.*) //' /proc/$1/stat) in [SD]*) asleep=$((asleep + 1));; *) asleep=0;; esac
     sleep 0.05
   done
