@@ -3,8 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use datakit_core::params::{ParamSet, StoreAction};
-use datakit_core::vfs::Client;
+use datakit_core::params::{ParamSet, StoreAction, StoreRequest};
 use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::Error;
@@ -87,7 +86,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// # Cancel safety
     /// If the future is dropped before it is ready, no values have been set.
     pub async fn load(&mut self, rejected: &mut dyn FnMut(&Rejected<'_>)) -> Result<u16, Error> {
-        self.carry_out(&StoreAction::Load, Client::PROGRAM, rejected).await
+        self.carry_out(&StoreRequest::new(StoreAction::Load), rejected).await
     }
 
     /// Saves the values of the parameters with these ordinals, and returns the number of values
@@ -110,7 +109,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// # Cancel safety
     /// If the future is dropped, either all or none of the values have been stored.
     pub async fn save(&mut self, ordinals: Range<u16>) -> Result<u16, Error> {
-        self.carry_out(&StoreAction::Save(ordinals), Client::PROGRAM, &mut |_| ()).await
+        self.carry_out(&StoreRequest::new(StoreAction::Save(ordinals)), &mut |_| ()).await
     }
 
     /// Erases all stored values and the whole flash region, and returns the number of erased
@@ -124,7 +123,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// If the future is dropped, either all or none of the values are still stored. Values that are
     /// no longer stored may remain in flash, but they are never loaded.
     pub async fn erase(&mut self) -> Result<u16, Error> {
-        self.carry_out(&StoreAction::Erase, Client::PROGRAM, &mut |_| ()).await
+        self.carry_out(&StoreRequest::new(StoreAction::Erase), &mut |_| ()).await
     }
 
     /// Returns how many times a block of the flash has been erased since the flash was first used.
@@ -139,14 +138,14 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.log.region().blocks()
     }
 
-    /// Carries out a request from `client`. Returns the number of values that have been loaded, saved or erased.
+    /// Carries out a request. Returns the number of values that have been loaded, saved or erased.
     /// All requests share this code, because each additional state machine would take up flash.
     pub(crate) async fn carry_out(
         &mut self,
-        action: &StoreAction,
-        client: Client,
+        request: &StoreRequest,
         rejected: &mut dyn FnMut(&Rejected<'_>),
     ) -> Result<u16, Error> {
+        let action = request.action();
         let is_save = matches!(action, StoreAction::Save(_));
         self.load_failed |= *action == StoreAction::Load;
         if !self.mounted {
@@ -167,7 +166,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         self.mounted = false;
         let (mut appends, mut rewrites) = (false, 0);
         let count = match action {
-            StoreAction::Load => load_image(self.set, &self.image, client, rejected),
+            StoreAction::Load => load_image(self.set, &self.image, request.client(), rejected),
             StoreAction::Save(ordinals) => {
                 let count = self.update(ordinals)?;
                 if count != 0 {

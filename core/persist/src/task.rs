@@ -84,7 +84,7 @@ pub async fn run<F: NorFlash, const BUFFER: usize>(
             delay.delay_ms(interval_ms()).await;
         }
         let request = requests.waiting.wait().await;
-        let outcome = store.carry_out(request.action(), request.client(), rejected).await;
+        let outcome = store.carry_out(&request, rejected).await;
         let count = *outcome.as_ref().unwrap_or(&u16::MAX);
         let verb;
         (verb, waits) = match request.action() {
