@@ -134,6 +134,8 @@ async fn user_without_the_role_is_told_so() {
     browser.wait_for("document.body.innerText.includes('bob')").await;
     browser.open(&format!("{}/user/profile", site.url)).await;
     browser.click("form[action='/auth/logout'] button").await;
+    // Opening another page too early would cancel the request.
+    browser.wait_for("location.pathname !== '/user/profile'").await;
     log_in(&browser, &site, "bob", "/branch").await;
     browser.open(&format!("{}/me/app/ref/heads/master?test=deploy", site.url)).await;
     assert_eq!(browser.run("return document.querySelectorAll('main form').length").await, 0);
