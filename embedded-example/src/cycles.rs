@@ -1,5 +1,5 @@
 //! The arithmetic for a clock that combines a fast 24-bit counter with a counter of seconds. The
-//! fast counter counts down and wraps around without an interrupt, so it wakes no one.
+//! fast counter counts down and wraps around without an interrupt.
 
 /// The highest value of the fast counter.
 pub const TOP: u32 = 0x00ff_ffff;

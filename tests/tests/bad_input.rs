@@ -72,7 +72,7 @@ fn incomplete_commands_of_one_connection_are_limited() {
     let refused = open(65).unwrap_err();
     assert_eq!(
         refused.0,
-        "the open files have 4194304 bytes of text, which is the maximum; close some of them"
+        "the open files may have at most 4194304 bytes of text; close some of them"
     );
     let mut other = WireClient::attached(served.addr, Dialect::Unix, 128 * 1024);
     other.open_path(1, "command", 1);

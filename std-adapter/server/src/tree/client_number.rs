@@ -34,8 +34,8 @@ struct Owner {
     is_connected: bool,
 }
 
-/// The number by which `datakit-core` files identify a connection. Clones refer to the same
-/// connection.
+/// The number by which `datakit-core` files identify a connection, and the limit on the texts of
+/// the connection's open files. Clones refer to the same connection.
 ///
 /// A connection is assigned a number when it first opens a `datakit-core` file. A connection that
 /// never opens such a file does not use up any of the 255 numbers. When the last clone is dropped,
@@ -47,6 +47,9 @@ pub struct ClientNumber {
     /// The budget to which the texts of open files are charged, or `None` for no limit.
     texts: Option<Arc<Budget>>,
 }
+
+/// The program itself, whose texts are not limited.
+pub(super) static PROGRAM: ClientNumber = ClientNumber { connection: None, texts: None };
 
 struct NamedConnection {
     name: Arc<str>,
@@ -113,7 +116,7 @@ pub(super) fn resize_text(reservation: &mut Reservation, bytes: usize) -> Result
     let limit = reservation.limit();
     reservation.resize(limit.min(bytes as u64)).map_err(|error| {
         error.with_message(format_args!(
-            "the open files have {limit} bytes of text, which is the maximum; close some of them"
+            "the open files may have at most {limit} bytes of text; close some of them"
         ))
     })
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
 use parking_lot::Mutex;
 
+use super::client_number::PROGRAM;
 use super::file::check_not_executable;
 use super::pieces::{Piece, Pieces};
 use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
@@ -163,20 +164,13 @@ impl fmt::Debug for Command {
     }
 }
 
-impl Command {
-    fn open_with(&self, pieces: Pieces) -> BoxFuture<'static, Box<dyn OpenLeaf>> {
-        let (file, position) = (self.0.clone(), Mutex::default());
-        ready(Ok(Box::new(OpenCommand { file, pieces, position })))
-    }
-}
-
 impl Leaf for Command {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(self.0.reply.lock().len() as u64)))
     }
 
-    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        self.open_with(Pieces::new(&ClientNumber::default()))
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
+        self.open_by(mode, &PROGRAM)
     }
 
     fn open_by<'a>(
@@ -184,7 +178,8 @@ impl Leaf for Command {
         _: OpenMode,
         client: &'a ClientNumber,
     ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
-        self.open_with(Pieces::new(client))
+        let (file, position) = (self.0.clone(), Mutex::default());
+        ready(Ok(Box::new(OpenCommand { file, pieces: Pieces::new(client), position })))
     }
 
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {

@@ -1,4 +1,4 @@
-//! The text of an open `datakit-core` file.
+//! The text of an open file, which is charged to the client.
 
 use std::fmt;
 use std::mem;

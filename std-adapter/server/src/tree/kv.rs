@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 use tokio::sync::Mutex;
 
+use super::client_number::PROGRAM;
 use super::pieces::{Piece, Pieces};
 use super::text::{end_of_write, overlay, resize};
 use super::{BoxFuture, ClientNumber, IntoBoxFuture, Leaf, OpenLeaf, ready};
@@ -148,22 +149,6 @@ impl KvInner {
     }
 }
 
-impl Kv {
-    fn open_with(&self, mode: OpenMode, pieces: Pieces) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        Box::pin(async move {
-            if mode.truncate {
-                // Truncation on open is ignored if the file is read-only.
-                self.0.truncate(0).await.or_else(|error| {
-                    if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
-                })?;
-            }
-            let file = self.0.clone();
-            let open = OpenKv { file, pieces, append: mode.append };
-            Ok(Box::new(open) as Box<dyn OpenLeaf>)
-        })
-    }
-}
-
 impl Leaf for Kv {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async move {
@@ -173,7 +158,7 @@ impl Leaf for Kv {
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        self.open_with(mode, Pieces::new(&ClientNumber::default()))
+        self.open_by(mode, &PROGRAM)
     }
 
     fn open_by<'a>(
@@ -181,7 +166,17 @@ impl Leaf for Kv {
         mode: OpenMode,
         client: &'a ClientNumber,
     ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
-        self.open_with(mode, Pieces::new(client))
+        Box::pin(async move {
+            if mode.truncate {
+                // Truncation on open is ignored if the file is read-only.
+                self.0.truncate(0).await.or_else(|error| {
+                    if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
+                })?;
+            }
+            let file = self.0.clone();
+            let open = OpenKv { file, pieces: Pieces::new(client), append: mode.append };
+            Ok(Box::new(open) as Box<dyn OpenLeaf>)
+        })
     }
 
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {

@@ -8,6 +8,7 @@ pub use datakit_core::files::Level;
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 use parking_lot::RwLock;
 
+use super::client_number::PROGRAM;
 use super::pieces::{Piece, Pieces, is_prefix_of_any};
 use super::text::resize;
 use super::{BoxFuture, ClientNumber, Dir, Directory, Entry, Leaf, ListDir, OpenLeaf};
@@ -83,12 +84,6 @@ impl LevelFile {
         self.0.set_level(level);
         Ok(())
     }
-
-    fn open_with(&self, mode: OpenMode, pieces: Pieces) -> BoxFuture<'static, Box<dyn OpenLeaf>> {
-        let file = LevelFile(self.0.clone());
-        let emptied = AtomicBool::new(mode.truncate);
-        ready(Ok(Box::new(OpenLevel { file, pieces, emptied })))
-    }
 }
 
 impl Leaf for LevelFile {
@@ -97,7 +92,7 @@ impl Leaf for LevelFile {
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        self.open_with(mode, Pieces::new(&ClientNumber::default()))
+        self.open_by(mode, &PROGRAM)
     }
 
     fn open_by<'a>(
@@ -105,7 +100,9 @@ impl Leaf for LevelFile {
         mode: OpenMode,
         client: &'a ClientNumber,
     ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
-        self.open_with(mode, Pieces::new(client))
+        let (file, pieces) = (LevelFile(self.0.clone()), Pieces::new(client));
+        let emptied = AtomicBool::new(mode.truncate);
+        ready(Ok(Box::new(OpenLevel { file, pieces, emptied })))
     }
 
     /// Truncates the file. Truncation to length 0 does not change the level, because a shell

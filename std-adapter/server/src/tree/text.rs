@@ -11,7 +11,7 @@ use datakit_core::vfs::{
 
 use parking_lot::Mutex;
 
-use super::client_number::resize_text;
+use super::client_number::{PROGRAM, resize_text};
 use super::file::check_not_executable;
 use super::{BoxFuture, ClientNumber, Leaf, OpenLeaf, ready};
 use crate::budget::{Budget, Reservation};
@@ -263,18 +263,6 @@ impl Status {
     }
 }
 
-impl Status {
-    fn open_with(&self, mut charged: Option<Reservation>) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        Box::pin(async {
-            let text = (self.evaluate)().await?;
-            if let Some(charged) = &mut charged {
-                resize_text(charged, text.len())?;
-            }
-            Ok(Box::new(OpenBytes(ComputedText { text, _charged: charged })) as Box<dyn OpenLeaf>)
-        })
-    }
-}
-
 impl Leaf for Status {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         match &self.length {
@@ -285,8 +273,8 @@ impl Leaf for Status {
         }
     }
 
-    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        self.open_with(None)
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
+        self.open_by(mode, &PROGRAM)
     }
 
     fn open_by<'a>(
@@ -294,7 +282,14 @@ impl Leaf for Status {
         _: OpenMode,
         client: &'a ClientNumber,
     ) -> BoxFuture<'a, Box<dyn OpenLeaf>> {
-        self.open_with(client.text_reservation())
+        let mut charged = client.text_reservation();
+        Box::pin(async move {
+            let text = (self.evaluate)().await?;
+            if let Some(charged) = &mut charged {
+                resize_text(charged, text.len())?;
+            }
+            Ok(Box::new(OpenBytes(ComputedText { text, _charged: charged })) as Box<dyn OpenLeaf>)
+        })
     }
 }
 

@@ -44,7 +44,7 @@ async fn check(file: impl Leaf + 'static) -> Done {
     let error = one.write(&refused, 0, b"x").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the open files have 4194304 bytes of text, which is the maximum; close some of them"
+        "the open files may have at most 4194304 bytes of text; close some of them"
     );
     assert_eq!(error.errno(), Error::NoSpace.errno());
     let open = other.open(&walk(&other, "f").await?, OpenMode::READ_WRITE).await?;
@@ -77,6 +77,7 @@ async fn incomplete_commands_to_core_files_are_limited() -> Done {
     .for_client("one");
     let mut opened = fill(&tree).await?;
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::READ_WRITE).await?;
+    // The first command runs. After one file has been closed, there is room to keep the second one.
     for (closed, commands) in [(0, 1), (1, 1)] {
         opened.truncate(FULL_TEXTS - closed);
         assert_eq!(tree.write(&open, 0, b"x").await, Ok(1));
