@@ -173,13 +173,13 @@ fn cut(line: &mut [u8]) -> usize {
 impl<const N: usize, const LINE: usize> StreamSource for Changes<N, LINE> {
     fn next(&self, at: &mut u32, text: &mut dyn Text) -> core::result::Result<(), Missed> {
         text.truncate(0);
-        let mut line = Line::EMPTY;
         critical_section::with(|cs| {
+            // The line is copied straight to the text, because a second copy would take up flash
+            // and stack.
             let index = self.memory.end.borrow(cs).advance(N, at, false)?;
-            line = self.memory.lines.get(index).ok_or(Missed::NOTHING)?.borrow(cs).get();
-            Ok(())
-        })?;
-        text.extend(line.bytes()).map_err(|_| Missed::TOO_LONG)
+            let line = self.memory.lines.get(index).ok_or(Missed::NOTHING)?.borrow(cs).get();
+            text.extend(line.bytes()).map_err(|_| Missed::TOO_LONG)
+        })
     }
 
     fn waiters(&self) -> &Waiters {
@@ -210,7 +210,7 @@ impl<const N: usize, const LINE: usize> Changes<N, LINE> {
 impl<const N: usize, const LINE: usize> Observer for Changes<N, LINE> {
     fn notify(&self, event: &Event<'_>) {
         let &Event::Changed { address, client } = event else { return };
-        let _ = self.set.visit(|_, path, parameter| {
+        let _ = self.set.visit(move |_, path, parameter| {
             if parameter.address() != address {
                 return Ok(());
             }
