@@ -41,7 +41,7 @@ use cortex_m::peripheral::NVIC;
 use datakit_firmware::board::{self, EventKind};
 use datakit_firmware::simulation::Simulation;
 use datakit_firmware::{i2c, params, saving, state};
-use datakit_persist::{Blocking, Rejected, Store};
+use datakit_persist::{Blocking, Log, Rejected, Store};
 use embassy_executor::{Spawner, raw};
 use embassy_futures::block_on;
 use embassy_futures::select::select;
@@ -110,7 +110,7 @@ async fn network(mut runner: Runner<'static, Mac>) -> ! {
 }
 
 /// The store has room for at most 512 bytes of values.
-type BoardStore = Store<Blocking<FileFlash>, 512>;
+type BoardStore = Store<Log<Blocking<FileFlash>>, 512>;
 
 /// Sets the parameters to their stored values.
 fn load() -> &'static mut BoardStore {

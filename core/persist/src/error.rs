@@ -18,6 +18,12 @@ pub enum Error {
     },
     /// The stored values have not been loaded, because a load failed. A save would replace them.
     NotLoaded,
+    /// The parameter values do not fit into the region of the flash.
+    #[cfg(feature = "sequential-storage")]
+    RegionFull,
+    /// The content of the flash is damaged and cannot be repaired.
+    #[cfg(feature = "sequential-storage")]
+    Unreadable,
 }
 
 impl fmt::Display for Error {
@@ -29,6 +35,10 @@ impl fmt::Display for Error {
                 write!(f, "the values do not fit into {buffer} bytes")
             }
             Error::NotLoaded => f.write_str("load the stored values first, or erase them"),
+            #[cfg(feature = "sequential-storage")]
+            Error::RegionFull => f.write_str("the values do not fit into the flash region"),
+            #[cfg(feature = "sequential-storage")]
+            Error::Unreadable => f.write_str("the stored values are damaged: erase them"),
         }
     }
 }

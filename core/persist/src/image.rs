@@ -10,7 +10,7 @@ pub(crate) struct Aligned<const N: usize>(pub(crate) [u8; N]);
 
 /// The newest records of all parameters, stored one after another. Records that are not yet in
 /// flash come last, so they can be written as one batch.
-pub(crate) struct Image<const N: usize> {
+pub struct Image<const N: usize> {
     bytes: Aligned<N>,
     /// The number of bytes taken up by records.
     used: usize,
@@ -134,6 +134,38 @@ impl<const N: usize> Image<N> {
         Some(!is_same)
     }
 
+    /// Accepts the record whose header and text are at the beginning of the [free](Image::free)
+    /// part. Returns `None` if there is no room for the rest of the record.
+    #[cfg(feature = "sequential-storage")]
+    pub(crate) fn accept_text(&mut self, header: Header) -> Option<()> {
+        let size = self.size(header);
+        record::seal(self.free().get_mut(..size)?, header)?;
+        self.accept(header);
+        Some(())
+    }
+
+    /// Replaces each record that `is_wanted` accepts and that contains a value with a new record of
+    /// a default.
+    #[cfg(feature = "sequential-storage")]
+    pub(crate) fn set_default(&mut self, is_wanted: &mut dyn FnMut(&Header) -> bool) {
+        let is_value = &mut |header: &Header| header.kind == RecordKind::Value && is_wanted(header);
+        while let Some((at, header)) = self.position(is_value) {
+            self.remove_at(at, header);
+            // There is room, because the removed record was at least as long.
+            let kind = RecordKind::Default;
+            let _ = self.accept_text(Header { kind, last: false, length: 0, ..header });
+        }
+    }
+
+    /// Returns the records that are not in flash, and the unused part of the buffer.
+    #[cfg(feature = "sequential-storage")]
+    pub(crate) fn new_and_free(&mut self) -> (&[u8], &mut [u8]) {
+        let end = N & !(self.word - 1);
+        let (records, free) = self.bytes.0.split_at_mut(self.used);
+        let free = free.get_mut(..end - self.used).unwrap_or_default();
+        (records.get(self.new..).unwrap_or_default(), free)
+    }
+
     /// Marks the most recently accepted record as the last one in its batch. The caller must not
     /// remove a record between [`accept`](Image::accept) and this call.
     pub(crate) fn mark_last(&mut self) {
@@ -150,6 +182,12 @@ impl<const N: usize> Image<N> {
     pub(crate) fn set_stored(&mut self) {
         self.remove(&mut |header| header.kind != RecordKind::Value);
         self.new = self.used;
+    }
+}
+
+impl<const N: usize> fmt::Debug for Image<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("used", &self.used).finish_non_exhaustive()
     }
 }
 

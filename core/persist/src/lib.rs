@@ -10,6 +10,7 @@
 #![allow(async_fn_in_trait)]
 
 mod autosave;
+mod backend;
 mod blocking;
 mod error;
 mod image;
@@ -18,14 +19,20 @@ mod load;
 mod log;
 mod record;
 mod region;
+#[cfg(feature = "sequential-storage")]
+mod sequential;
 mod store;
 mod task;
 
 pub use autosave::Autosave;
+pub use backend::Backend;
 pub use blocking::Blocking;
 pub use error::Error;
 pub use key::{Collision, check_keys};
 pub use load::{Reason, Rejected};
+pub use log::Log;
 pub use region::Region;
+#[cfg(feature = "sequential-storage")]
+pub use sequential::SequentialStorage;
 pub use store::{Store, Unknown};
 pub use task::{Requests, run};

@@ -11,15 +11,22 @@
 //! content in the block. After an interrupted write, no record is appended to the block, because
 //! NOR flash does not allow a word to be written twice.
 
+use core::fmt;
+
 use embedded_storage_async::nor_flash::{NorFlash, NorFlashError};
 
 use crate::Error;
+use crate::backend::Records;
 use crate::image::{Aligned, Image};
 use crate::record::{self, HEADER, Header, OVERHEAD, RecordKind};
 use crate::region::{Region, WORD_MAX, word};
 
-/// The log of records in a region of the flash.
-pub(crate) struct Log<F> {
+/// A log of records in a region of the flash. This is the format that [`Store::new`] uses.
+///
+/// Each save appends a batch of records, which takes effect as a whole or not at all.
+///
+/// [`Store::new`]: crate::Store::new
+pub struct Log<F> {
     flash: F,
     region: Region,
     /// The number of the active block. If the flash contains no log, this is the last block, so
@@ -50,46 +57,6 @@ impl<F: NorFlash> Log<F> {
     /// Returns how many bytes of a block are available for parameter records.
     pub(crate) const fn capacity(region: &Region) -> usize {
         region.block_size() as usize - Self::FIRST
-    }
-
-    pub(crate) fn region(&self) -> &Region {
-        &self.region
-    }
-
-    pub(crate) fn erases(&self) -> u32 {
-        self.erases
-    }
-
-    /// Finds the active block and copies the newest record of each parameter to `image`.
-    pub(crate) async fn mount<const N: usize>(
-        &mut self,
-        image: &mut Image<N>,
-    ) -> Result<(), Error> {
-        image.clear();
-        (self.active, self.sequence, self.clean) = (self.region.blocks() - 1, 0, false);
-        for block in 0..self.region.blocks() {
-            let first = image.free().get_mut(..Self::FIRST).unwrap_or_default();
-            self.flash.read(self.region.address(block), first).await.map_err(flash_error)?;
-            if let Some(header) = image.free_record(Self::FIRST)
-                && header.kind == RecordKind::Block
-                && header.key > self.sequence
-                && let Some((_, text)) = image.free().split_first_chunk::<HEADER>()
-                && let Some(erases) = text.first_chunk()
-            {
-                self.erases = u32::from_le_bytes(*erases);
-                (self.active, self.sequence) = (block, header.key);
-            }
-        }
-        if self.sequence != 0 {
-            // The first pass finds the end of the last complete batch. The second pass copies the
-            // records before the end.
-            let mut end = None;
-            for _ in 0..2 {
-                self.end = self.read_records(image, end).await?;
-                end = Some(self.end);
-            }
-        }
-        Ok(())
     }
 
     /// Reads the valid records of the active block up to address `end`, and adds them to `image`.
@@ -132,9 +99,66 @@ impl<F: NorFlash> Log<F> {
         Ok(batch_end)
     }
 
-    /// Appends records to the active block. The records must [fit](Log::fits), and the last one must
-    /// be marked.
-    pub(crate) async fn append(&mut self, records: &[u8]) -> Result<(), Error> {
+    /// Returns the first address after the active block.
+    fn block_end(&self) -> u32 {
+        self.region.address(self.active) + self.region.block_size()
+    }
+}
+
+impl<F: NorFlash> Records for Log<F> {
+    const REPLACES_REMOVED: bool = false;
+
+    /// Returns `false`, because the log can be read unless the flash driver fails.
+    fn can_erase(_: Error) -> bool {
+        false
+    }
+
+    /// Finds the active block and copies its newest record of each parameter to `image`.
+    async fn mount<const N: usize>(&mut self, image: &mut Image<N>) -> Result<(), Error> {
+        image.clear();
+        (self.active, self.sequence, self.clean) = (self.region.blocks() - 1, 0, false);
+        for block in 0..self.region.blocks() {
+            let first = image.free().get_mut(..Self::FIRST).unwrap_or_default();
+            self.flash.read(self.region.address(block), first).await.map_err(flash_error)?;
+            if let Some(header) = image.free_record(Self::FIRST)
+                && header.kind == RecordKind::Block
+                && header.key > self.sequence
+                && let Some((_, text)) = image.free().split_first_chunk::<HEADER>()
+                && let Some(erases) = text.first_chunk()
+            {
+                self.erases = u32::from_le_bytes(*erases);
+                (self.active, self.sequence) = (block, header.key);
+            }
+        }
+        if self.sequence != 0 {
+            // The first pass finds the end of the last complete batch. The second pass copies the
+            // records before the end.
+            let mut end = None;
+            for _ in 0..2 {
+                self.end = self.read_records(image, end).await?;
+                end = Some(self.end);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove<const N: usize>(image: &mut Image<N>, is_wanted: &mut dyn FnMut(&Header) -> bool) {
+        image.remove(is_wanted);
+    }
+
+    /// Marks the active block as full, so that no record [fits](Records::fits) into it.
+    fn require_rewrite(&mut self) {
+        self.clean = false;
+    }
+
+    /// Returns whether `size` bytes of records fit into the active block.
+    fn fits(&self, size: usize) -> bool {
+        self.clean && size <= (self.block_end() - self.end) as usize
+    }
+
+    /// Appends records to the active block. The last record must be marked.
+    async fn append<const N: usize>(&mut self, image: &mut Image<N>) -> Result<(), Error> {
+        let records = image.new_records();
         // If this future is dropped, `clean` stays `false`, because part of the batch may have been
         // written.
         self.clean = false;
@@ -144,19 +168,10 @@ impl<F: NorFlash> Log<F> {
         Ok(())
     }
 
-    /// Returns whether `size` bytes of records fit into the active block.
-    pub(crate) fn fits(&self, size: usize) -> bool {
-        self.clean && size <= (self.block_end() - self.end) as usize
-    }
-
-    /// Marks the active block as full, so that no record [fits](Log::fits) into it.
-    pub(crate) fn require_rewrite(&mut self) {
-        self.clean = false;
-    }
-
     /// Writes records to the next block and makes it the active block. The last record must be
     /// marked.
-    pub(crate) async fn rewrite(&mut self, records: &[u8]) -> Result<(), Error> {
+    async fn rewrite<const N: usize>(&mut self, image: &mut Image<N>) -> Result<(), Error> {
+        let records = image.all();
         let block = self.region.next(self.active);
         let from = self.region.address(block);
         self.erases = self.erases.saturating_add(1);
@@ -180,9 +195,18 @@ impl<F: NorFlash> Log<F> {
         Ok(())
     }
 
-    /// Returns the first address after the active block.
-    fn block_end(&self) -> u32 {
-        self.region.address(self.active) + self.region.block_size()
+    fn blocks(&self) -> u32 {
+        self.region.blocks()
+    }
+
+    fn erases(&self) -> u32 {
+        self.erases
+    }
+}
+
+impl<F> fmt::Debug for Log<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("region", &self.region).finish_non_exhaustive()
     }
 }
 

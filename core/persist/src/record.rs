@@ -36,7 +36,7 @@ pub(crate) enum RecordKind {
 
 /// The header of a record, which precedes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
+pub struct Header {
     pub(crate) kind: RecordKind,
     pub(crate) last: bool,
     pub(crate) tag: u8,
@@ -64,7 +64,7 @@ impl Header {
         })
     }
 
-    fn encode(self) -> [u8; HEADER] {
+    pub(crate) fn encode(self) -> [u8; HEADER] {
         let first = self.kind as u8 | if self.last { LAST } else { 0 };
         let [l0, l1] = self.length.to_le_bytes();
         let [k0, k1, k2, k3] = self.key.to_le_bytes();

@@ -66,6 +66,12 @@ impl Region {
         self.blocks
     }
 
+    /// Returns the addresses of the region.
+    #[cfg(feature = "sequential-storage")]
+    pub(crate) const fn range(&self) -> Range<u32> {
+        self.start..self.start + self.block * self.blocks
+    }
+
     /// Returns the address of a block.
     pub(crate) const fn address(&self, block: u32) -> u32 {
         self.start + self.block * block

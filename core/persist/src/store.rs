@@ -7,12 +7,15 @@ use datakit_core::params::{ParamSet, StoreAction, StoreRequest};
 use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::Error;
+use crate::backend::Backend;
 use crate::image::{Image, check_size};
 use crate::key::{has_default, is_known, is_saved, path_key, type_tag};
 use crate::load::{Rejected, load_image};
 use crate::log::Log;
 use crate::record::{Header, RecordKind};
 use crate::region::{Region, word};
+#[cfg(feature = "sequential-storage")]
+use crate::sequential::SequentialStorage;
 
 /// How a store treats the stored values of parameters that do not exist in the firmware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +32,10 @@ pub enum Unknown {
 /// bytes plus the length of its text, rounded up to a multiple of the word size. The word size is
 /// the larger of the read size and the write size of the flash. A parameter that has its default
 /// value takes up no space.
-pub struct Store<F, const BUFFER: usize> {
-    log: Log<F>,
+///
+/// `B` is the format of the values in flash, for example a [`Log`].
+pub struct Store<B, const BUFFER: usize> {
+    backend: B,
     set: &'static ParamSet,
     unknown: Unknown,
     /// Whether `image` holds the stored values.
@@ -41,7 +46,7 @@ pub struct Store<F, const BUFFER: usize> {
     image: Image<BUFFER>,
 }
 
-impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
+impl<F: NorFlash, const BUFFER: usize> Store<Log<F>, BUFFER> {
     /// Creates a store for the parameters in `set`. The flash is not accessed until the first load
     /// or save.
     ///
@@ -51,18 +56,40 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// Also panics if a block is too small for the buffer plus 16 bytes (rounded up to a multiple
     /// of the word size). In a `const`, the panic is a compile error.
     #[must_use]
-    pub const fn new(flash: F, region: Region, set: &'static ParamSet) -> Store<F, BUFFER> {
+    pub const fn new(flash: F, region: Region, set: &'static ParamSet) -> Self {
         check_size(BUFFER, word::<F>());
         assert!(BUFFER <= Log::<F>::capacity(&region), "the buffer fits into a block");
-        let image = Image::new(word::<F>());
-        let log = Log::new(flash, region);
-        Store { log, set, unknown: Unknown::Keep, mounted: false, load_failed: false, image }
+        Store::with_backend(Log::new(flash, region), set, word::<F>())
+    }
+}
+
+#[cfg(feature = "sequential-storage")]
+impl<F: NorFlash, const BUFFER: usize> Store<SequentialStorage<F>, BUFFER> {
+    /// Creates a store that keeps its values in a map of the `sequential-storage` crate. The
+    /// differences from [`Store::new`] are listed in the crate's description. The blocks of
+    /// `region` have no effect.
+    ///
+    /// # Panics
+    /// Panics if the buffer is too small or too large for [`Store::new`], or if a page of the flash
+    /// is too small for one item. In a `const`, the panic is a compile error.
+    #[must_use]
+    pub const fn with_sequential_storage(flash: F, region: Region, set: &'static ParamSet) -> Self {
+        check_size(BUFFER, word::<F>());
+        Store::with_backend(SequentialStorage::new(flash, region), set, word::<F>())
+    }
+}
+
+impl<B: Backend, const BUFFER: usize> Store<B, BUFFER> {
+    /// Creates a store whose buffer is divided into words of `word` bytes.
+    pub(crate) const fn with_backend(backend: B, set: &'static ParamSet, word: usize) -> Self {
+        let image = Image::new(word);
+        Store { backend, set, unknown: Unknown::Keep, mounted: false, load_failed: false, image }
     }
 
     /// Sets how the store treats the stored values of parameters that do not exist. The default is
     /// [`Unknown::Keep`].
     #[must_use]
-    pub const fn unknown(mut self, unknown: Unknown) -> Store<F, BUFFER> {
+    pub const fn unknown(mut self, unknown: Unknown) -> Self {
         self.unknown = unknown;
         self
     }
@@ -130,12 +157,12 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     /// The number is stored in flash. This method returns 0 until the first request has read that
     /// number. An erase is not counted if a power failure interrupts it.
     pub fn erases(&self) -> u32 {
-        self.log.erases()
+        self.backend.erases()
     }
 
     /// Returns the number of blocks.
     pub(crate) fn blocks(&self) -> u32 {
-        self.log.region().blocks()
+        self.backend.blocks()
     }
 
     /// Carries out a request. Returns the number of values that have been loaded, saved or erased.
@@ -149,13 +176,18 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
         let is_save = matches!(action, StoreAction::Save(_));
         self.load_failed |= *action == StoreAction::Load;
         if !self.mounted {
-            self.log.mount(&mut self.image).await?;
+            let mounted = self.backend.mount(&mut self.image).await;
+            if let Err(error) = mounted
+                && !(B::can_erase(error) && matches!(action, StoreAction::Erase))
+            {
+                return Err(error);
+            }
             if self.unknown == Unknown::Drop {
                 let used = self.image.all().len();
-                self.image.remove(&mut |header| !is_known(self.set, header.key));
+                B::remove(&mut self.image, &mut |header| !is_known(self.set, header.key));
                 if self.image.all().len() != used {
                     // The buffer may be too small for both the dropped values and the new ones.
-                    self.log.require_rewrite();
+                    self.backend.require_rewrite();
                 }
             }
         }
@@ -171,7 +203,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                 let count = self.update(ordinals)?;
                 if count != 0 {
                     self.image.mark_last();
-                    appends = self.log.fits(self.image.new_records().len());
+                    appends = self.backend.fits(self.image.new_records().len());
                     rewrites = u32::from(!appends);
                 }
                 count
@@ -180,7 +212,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
                 // The first empty block that is written invalidates the stored values, and the
                 // following ones overwrite them.
                 let mut count = 0;
-                self.image.remove(&mut |_| {
+                B::remove(&mut self.image, &mut |_| {
                     count += 1;
                     true
                 });
@@ -189,12 +221,15 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
             }
         };
         if appends {
-            self.log.append(self.image.new_records()).await?;
+            self.backend.append(&mut self.image).await?;
         }
         for _ in 0..rewrites {
-            self.log.rewrite(self.image.all()).await?;
+            self.backend.rewrite(&mut self.image).await?;
         }
-        self.image.set_stored();
+        // If nothing has been written, the records of removed values must be written later.
+        if !B::REPLACES_REMOVED || appends || rewrites != 0 {
+            self.image.set_stored();
+        }
         self.mounted = true;
         self.load_failed = false;
         Ok(count)
@@ -220,7 +255,7 @@ impl<F: NorFlash, const BUFFER: usize> Store<F, BUFFER> {
     }
 }
 
-impl<F, const BUFFER: usize> fmt::Debug for Store<F, BUFFER> {
+impl<B, const BUFFER: usize> fmt::Debug for Store<B, BUFFER> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("unknown", &self.unknown).finish_non_exhaustive()
     }

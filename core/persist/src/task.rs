@@ -9,9 +9,8 @@ use datakit_core::vfs;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_hal_async::delay::DelayNs;
-use embedded_storage_async::nor_flash::NorFlash;
 
-use crate::{Rejected, Store};
+use crate::{Backend, Rejected, Store};
 
 /// A queue for one request to a store. While one request is waiting, further requests are refused.
 ///
@@ -70,8 +69,8 @@ impl ParamStore for Requests {
 /// time has elapsed, it waits, so that clients cannot wear out the flash with frequent requests.
 /// The first request also waits. Otherwise, a client that can restart the device could bypass the
 /// limit.
-pub async fn run<F: NorFlash, const BUFFER: usize>(
-    store: &mut Store<F, BUFFER>,
+pub async fn run<B: Backend, const BUFFER: usize>(
+    store: &mut Store<B, BUFFER>,
     requests: &Requests,
     mut delay: impl DelayNs,
     interval_ms: fn() -> u32,

@@ -10,7 +10,7 @@ use common::Flash;
 use datakit_core::files::{Param, ParamInfo, Proposed, Value};
 use datakit_core::params::ParamSet;
 use datakit_core::vfs::{Dir, file};
-use datakit_persist::{Error, Reason, Region, Store, Unknown};
+use datakit_persist::{Error, Log, Reason, Region, Store, Unknown};
 use embassy_futures::block_on;
 
 static PERIOD: Value<u32> = Value::new(1000);
@@ -57,7 +57,7 @@ fn below_high(low: &u32, proposed: &Proposed<'_>) -> Result<(), &'static str> {
 }
 
 type Pages = Flash<3, 128, 4>;
-type Small<'f> = Store<&'f mut Pages, 96>;
+type Small<'f> = Store<Log<&'f mut Pages>, 96>;
 
 fn store<'f>(flash: &'f mut Pages, set: &'static ParamSet) -> Small<'f> {
     Store::new(flash, Region::new::<Pages>(0..384, 128), set)

@@ -1,6 +1,8 @@
 //! Saves the values of a parameter set to flash. The flash driver is a stub.
 
 use datakit_core::params::ParamSet;
+#[cfg(not(feature = "sequential-storage"))]
+use datakit_persist::Log;
 use datakit_persist::{Region, Requests, Store, run};
 use datakit_size::spawn;
 use embassy_executor::Spawner;
@@ -14,7 +16,19 @@ const REGION: Region = Region::new::<Stub>(0..4096, 1024);
 
 /// The store. The size of this symbol is the amount of RAM that the store uses.
 #[unsafe(export_name = "STORE")]
-static STORE: StaticCell<Store<Stub, 64>> = StaticCell::new();
+static STORE: StaticCell<Store<Format, 64>> = StaticCell::new();
+
+#[cfg(not(feature = "sequential-storage"))]
+type Format = Log<Stub>;
+#[cfg(feature = "sequential-storage")]
+type Format = datakit_persist::SequentialStorage<Stub>;
+
+fn new_store(set: &'static ParamSet) -> Store<Format, 64> {
+    #[cfg(not(feature = "sequential-storage"))]
+    return Store::new(Stub, REGION, set);
+    #[cfg(feature = "sequential-storage")]
+    return Store::with_sequential_storage(Stub, REGION, set);
+}
 
 /// Starts the task that loads the values and saves them on request.
 pub(crate) fn start(spawner: Spawner, set: &'static ParamSet) {
@@ -23,7 +37,7 @@ pub(crate) fn start(spawner: Spawner, set: &'static ParamSet) {
 
 #[embassy_executor::task]
 async fn keep_parameters(set: &'static ParamSet) -> ! {
-    let store = STORE.init(Store::new(Stub, REGION, set));
+    let store = STORE.init(new_store(set));
     let _ = store.load(&mut |_| ()).await;
     run(store, &REQUESTS, Delay, || 5000, &mut |_| ()).await
 }

@@ -1,6 +1,8 @@
 //! A simulated NOR flash whose power can be cut.
 #![allow(dead_code, reason = "each test program uses a part of this module")]
 
+pub(crate) mod params;
+
 use embedded_storage::nor_flash as blocking;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 
@@ -143,8 +145,11 @@ impl<const PAGES: usize, const PAGE: usize, const WORD: usize> Flash<PAGES, PAGE
                     .for_each(|(to, from)| *to &= from | self.random.next() as u8),
                 Damage::Random => to.iter_mut().for_each(|to| *to = self.random.next() as u8),
             }
-            // If the write of a word was interrupted early, the word may still read as erased.
-            self.written[at / WORD] = !cut || to.iter().any(|byte| *byte != 0xff);
+            // If the write of a word was interrupted early, the word may still read as erased. A
+            // flash whose words are single bytes has no error-correcting code, so writing 0xff has
+            // no effect.
+            let is_erased = to.iter().all(|byte| *byte == 0xff);
+            self.written[at / WORD] = !is_erased || (!cut && WORD > 1);
             if cut {
                 return Err(NorFlashErrorKind::Other);
             }
