@@ -17,7 +17,7 @@ pub trait Records {
     /// written.
     const REPLACES_REMOVED: bool;
 
-    /// Returns whether all values can be erased although they cannot be read because of `error`.
+    /// Returns whether all values can be erased although `error` prevents that they are read.
     fn can_erase(error: Error) -> bool;
 
     /// Copies the newest record of each parameter to `image`.
@@ -39,8 +39,7 @@ pub trait Records {
     /// Writes all records in `image` to a block that has been erased.
     async fn rewrite<const N: usize>(&mut self, image: &mut Image<N>) -> Result<(), Error>;
 
-    /// Returns the number of blocks. After this number of rewrites, no block contains records that
-    /// are older than the first rewrite.
+    /// Returns the number of blocks that an erase of all values erases.
     fn blocks(&self) -> u32;
 
     /// Returns how many times a block has been erased.

@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Write};
 
+use datakit_core::vfs::Window;
+
 use crate::record::{self, HEADER, Header, OVERHEAD, RecordKind};
 
 /// A buffer with the alignment that some flash drivers require.
@@ -116,11 +118,12 @@ impl<const N: usize> Image<N> {
         mut header: Header,
         render: &mut dyn FnMut(&mut dyn Write) -> fmt::Result,
     ) -> Option<bool> {
-        let mut text = Text { bytes: self.free().get_mut(HEADER..)?, length: 0 };
+        let mut text = Window::new(0, self.free().get_mut(HEADER..)?);
         if header.kind == RecordKind::Value {
             render(&mut text).ok()?;
         }
-        header.length = text.length;
+        // The cast is lossless, because the buffer is smaller than 64 KiB.
+        header.length = text.length() as u16;
         let (size, used) = (self.size(header), self.used);
         record::seal(self.free().get_mut(..size)?, header)?;
         let new = self.bytes.0.get(used + HEADER..used + HEADER + usize::from(header.length))?;
@@ -197,27 +200,6 @@ pub(crate) const fn check_size(size: usize, word: usize) {
     assert!(size >= OVERHEAD + word, "the buffer has at least 12 bytes and one word of the flash");
     assert!(size & !(word - 1) >= OVERHEAD + 4, "the buffer has at least 16 bytes in whole words");
     assert!(size <= u16::MAX as usize, "the buffer is smaller than 64 KiB");
-}
-
-/// A writer that fills a buffer.
-struct Text<'a> {
-    bytes: &'a mut [u8],
-    length: u16,
-}
-
-impl Write for Text<'_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        let start = usize::from(self.length);
-        let to = self.bytes.get_mut(start..).and_then(|rest| rest.get_mut(..s.len()));
-        to.ok_or(fmt::Error)?.copy_from_slice(s.as_bytes());
-        // The cast is lossless, because the buffer is smaller than 64 KiB.
-        self.length += s.len() as u16;
-        Ok(())
-    }
-
-    fn write_char(&mut self, character: char) -> fmt::Result {
-        datakit_core::vfs::write_char(self, character)
-    }
 }
 
 #[cfg(test)]

@@ -6,62 +6,27 @@ use datakit_core::files::Flags;
 use datakit_core::params::{ParamSet, Parameter};
 use datakit_core::vfs::FilePath;
 
-/// Computes the FNV-1a hash of bytes.
-struct Fnv(u32);
-
-impl Fnv {
-    const fn new() -> Fnv {
-        Fnv(0x811c_9dc5)
-    }
-
-    fn add(&mut self, byte: u8) {
-        self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
+/// A writer that computes the FNV-1a hash of the text before the first `end` byte. Writing this byte
+/// fails.
+// Paths and types share this writer, because a second one would take up flash.
+struct Hash {
+    hash: u32,
+    end: u8,
 }
 
-/// Returns the key of the parameter with this path: the FNV-1a hash of the path.
-pub(crate) fn path_key(path: &FilePath<'_>) -> u32 {
-    let mut hash = Fnv::new();
-    // Writing to an `Fnv` never fails.
-    let _ = path.write(&mut hash);
-    hash.0
-}
-
-impl Write for Fnv {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        s.bytes().for_each(|byte| self.add(byte));
-        Ok(())
-    }
-
-    fn write_char(&mut self, character: char) -> fmt::Result {
-        datakit_core::vfs::write_char(self, character)
+impl Hash {
+    fn until(end: u8) -> Hash {
+        Hash { hash: 0x811c_9dc5, end }
     }
 }
 
-/// Returns a number that represents a parameter's type. The number does not depend on the
-/// parameter's limits, so a firmware update can change a range without losing the value.
-pub(crate) fn type_tag(parameter: &dyn Parameter) -> u8 {
-    let mut first = FirstMember(Fnv::new());
-    // The writer returns an error after the schema's first member, the name of the type.
-    let _ = parameter.schema(&mut first);
-    tag(&first)
-}
-
-fn tag(first: &FirstMember) -> u8 {
-    // The lowest bytes of the hashes of all built-in types differ.
-    first.0.0 as u8
-}
-
-/// A writer that hashes the text up to the first comma and then returns an error.
-struct FirstMember(Fnv);
-
-impl Write for FirstMember {
+impl Write for Hash {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for byte in s.bytes() {
-            if byte == b',' {
+            if byte == self.end {
                 return Err(fmt::Error);
             }
-            self.0.add(byte);
+            self.hash = (self.hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         }
         Ok(())
     }
@@ -69,6 +34,28 @@ impl Write for FirstMember {
     fn write_char(&mut self, character: char) -> fmt::Result {
         datakit_core::vfs::write_char(self, character)
     }
+}
+
+/// Returns the key of the parameter with this path: the hash of the path.
+pub(crate) fn path_key(path: &FilePath<'_>) -> u32 {
+    // A path contains no null byte, so all of it is hashed.
+    let mut hash = Hash::until(0);
+    let _ = path.write(&mut hash);
+    hash.hash
+}
+
+/// Returns a number that represents a parameter's type. The number does not depend on the
+/// parameter's limits, so a firmware update can change a range without losing the value.
+pub(crate) fn type_tag(parameter: &dyn Parameter) -> u8 {
+    // The first member of the schema is the name of the type. After it, writing fails.
+    let mut hash = Hash::until(b',');
+    let _ = parameter.schema(&mut hash);
+    tag(&hash)
+}
+
+fn tag(first_member: &Hash) -> u8 {
+    // The lowest bytes of the hashes of all built-in types differ.
+    first_member.hash as u8
 }
 
 /// Returns whether the store saves the parameter's value.
@@ -174,7 +161,7 @@ mod tests {
             "duration", "choice", "string", "bytes", "ipv4", "mac",
         ];
         let mut tags = names.map(|name| {
-            let mut first = FirstMember(Fnv::new());
+            let mut first = Hash::until(b',');
             write!(first, "\"type\":\"{name}\"").unwrap();
             tag(&first)
         });

@@ -81,6 +81,11 @@ impl<F: NorFlash> Log<F> {
                 continue;
             }
             let Some(header) = image.free_record(count).filter(|_| at == records_end) else {
+                if end.is_some() {
+                    // The first pass has read this record, so the buffer is too small for all
+                    // records. Values of older and newer batches must not be mixed.
+                    return Err(Error::Full { buffer: N as u16 });
+                }
                 break;
             };
             at += image.size(header) as u32;
@@ -93,8 +98,6 @@ impl<F: NorFlash> Log<F> {
                 image.set_stored();
             }
         }
-        // If the buffer is too small for all records, reading fails, because values from older and
-        // newer batches must not be mixed.
         self.clean = at == stop && (end.is_none() || self.clean) && records_end == batch_end;
         Ok(batch_end)
     }
@@ -108,9 +111,8 @@ impl<F: NorFlash> Log<F> {
 impl<F: NorFlash> Records for Log<F> {
     const REPLACES_REMOVED: bool = false;
 
-    /// Returns `false`, because the log can be read unless the flash driver fails.
-    fn can_erase(_: Error) -> bool {
-        false
+    fn can_erase(error: Error) -> bool {
+        matches!(error, Error::Full { .. })
     }
 
     /// Finds the active block and copies its newest record of each parameter to `image`.

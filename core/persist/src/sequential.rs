@@ -52,9 +52,15 @@ impl<F: NorFlash> SequentialStorage<F> {
             let length = text.len();
             // The key and the text are at the beginning of the free part of the image. An item that
             // a later version of this crate has written is skipped.
-            if let Some(header) = key.header(length) {
-                image.accept_text(header).ok_or(MapError::BufferTooSmall(length))?;
-                image.set_stored();
+            match key.header(length) {
+                Some(header) if header.kind == RecordKind::Default => {
+                    image.remove(&mut |old| old.key == header.key);
+                }
+                Some(header) => {
+                    image.accept_text(header).ok_or(MapError::BufferTooSmall(length))?;
+                    image.set_stored();
+                }
+                None => {}
             }
         }
         Ok(())
@@ -65,21 +71,25 @@ impl<F: NorFlash> Records for SequentialStorage<F> {
     const REPLACES_REMOVED: bool = true;
 
     fn can_erase(error: Error) -> bool {
-        error == Error::Unreadable
+        !matches!(error, Error::Flash(_))
     }
 
     async fn mount<const N: usize>(&mut self, image: &mut Image<N>) -> Result<(), Error> {
-        self.readable = false;
         let mut read = self.read_items(image).await;
         if let Err(MapError::Corrupted { .. }) = read {
             // Reading a single item repairs the map, but reading all items does not.
             let repaired = self.map.fetch_item::<&[u8]>(image.free(), &RecordKey::NONE).await;
-            repaired.map_err(error::<F, N>)?;
-            read = self.read_items(image).await;
+            read = match repaired {
+                Ok(_) => self.read_items(image).await,
+                Err(error) => Err(error),
+            };
         }
-        read.map_err(error::<F, N>)?;
-        self.readable = true;
-        Ok(())
+        self.readable = read.is_ok();
+        if !self.readable {
+            image.clear();
+        }
+        self.erases = self.map.flash().erases;
+        read.map_err(error::<F, N>)
     }
 
     /// Replaces the values in `image` with records of defaults, because the map cannot remove items
@@ -108,18 +118,24 @@ impl<F: NorFlash> Records for SequentialStorage<F> {
         Ok(())
     }
 
-    /// Stores the records of defaults, or erases the region if its values cannot be read.
+    /// Stores the records of defaults. If that is not possible, erases the region.
     async fn rewrite<const N: usize>(&mut self, image: &mut Image<N>) -> Result<(), Error> {
         if self.readable {
-            return self.append(image).await;
+            let appended = self.append(image).await;
+            if !appended.is_err_and(Self::can_erase) {
+                return appended;
+            }
         }
-        self.map.erase_all().await.map_err(error::<F, N>)?;
+        let erased = self.map.erase_all().await;
+        self.readable = erased.is_ok();
         self.erases = self.map.flash().erases;
-        Ok(())
+        erased.map_err(error::<F, N>)
     }
 
+    /// Returns the number of pages.
     fn blocks(&self) -> u32 {
-        1
+        let Range { start, end } = self.map.flash_range();
+        (end - start) / F::ERASE_SIZE as u32
     }
 
     fn erases(&self) -> u32 {

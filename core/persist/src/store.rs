@@ -107,8 +107,9 @@ impl<B: Backend, const BUFFER: usize> Store<B, BUFFER> {
     /// of the values are set.
     ///
     /// # Errors
-    /// Returns [`Error::Flash`] if the flash cannot be read. In this case, no values have been set,
-    /// and saves are refused until a load or an erase succeeds.
+    /// Returns [`Error::Flash`] if the flash cannot be read, and [`Error::Full`] if the stored values
+    /// do not fit into the buffer. In these cases, no values have been set, and saves are refused
+    /// until a load or an erase succeeds.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, no values have been set.
@@ -121,43 +122,48 @@ impl<B: Backend, const BUFFER: usize> Store<B, BUFFER> {
     /// them. If none differ, nothing is written. Read-only and volatile
     /// parameters are not saved.
     ///
-    /// The values are stored as one batch. If the power fails during the save, either all or none
-    /// of the values are stored. All values are read in one poll, so no other task on the same
+    /// A [`Log`] stores the values as one batch. If the power fails during the save, either all or
+    /// none of the values are stored. All values are read in one poll, so no other task on the same
     /// executor can change a value between two reads. For a parameter that has its default value,
     /// the store records only that fact. Therefore, a firmware update that changes the default also
     /// changes the value.
     ///
     /// # Errors
-    /// If an error is returned, the previously stored values are kept.
+    /// If an error is returned, a [`Log`] keeps the previously stored values.
     /// - Returns [`Error::Flash`] if the flash reports an error.
     /// - Returns [`Error::Full`] if the values of all parameters do not fit into the buffer.
     /// - Returns [`Error::NotLoaded`] if the last load failed.
     ///
     /// # Cancel safety
-    /// If the future is dropped, either all or none of the values have been stored.
+    /// If the future is dropped, a [`Log`] has stored either all or none of the values.
     pub async fn save(&mut self, ordinals: Range<u16>) -> Result<u16, Error> {
         self.carry_out(&StoreRequest::new(StoreAction::Save(ordinals)), &mut |_| ()).await
     }
 
     /// Erases all stored values and the whole flash region, and returns the number of erased
-    /// values. The parameters keep their current values. If the power fails during the erase,
-    /// either all of the values are still stored or none are.
+    /// values. The parameters keep their current values. If the power fails during the erase of a
+    /// [`Log`], either all of the values are still stored or none are.
     ///
     /// # Errors
     /// Returns [`Error::Flash`] if the flash reports an error.
     ///
     /// # Cancel safety
-    /// If the future is dropped, either all or none of the values are still stored. Values that are
-    /// no longer stored may remain in flash, but they are never loaded.
+    /// If the future is dropped, a [`Log`] still stores either all or none of the values. Values that
+    /// are no longer stored may remain in flash, but they are never loaded.
     pub async fn erase(&mut self) -> Result<u16, Error> {
         self.carry_out(&StoreRequest::new(StoreAction::Erase), &mut |_| ()).await
     }
 
     /// Returns how many times a block of the flash has been erased since the flash was first used.
-    /// The number is stored in flash. This method returns 0 until the first request has read that
-    /// number. An erase is not counted if a power failure interrupts it.
+    /// A [`Log`] stores the number in flash, and this method returns 0 until the first request has
+    /// read that number. Other formats count only the erases since the store was created. An erase is not counted if a power failure interrupts it.
     pub fn erases(&self) -> u32 {
         self.backend.erases()
+    }
+
+    /// Returns whether blocks have been erased and no values are stored.
+    pub(crate) fn is_erased(&self) -> bool {
+        self.erases() != 0 && self.image.all().is_empty()
     }
 
     /// Returns the number of blocks.
@@ -209,14 +215,14 @@ impl<B: Backend, const BUFFER: usize> Store<B, BUFFER> {
                 count
             }
             StoreAction::Erase => {
-                // The first empty block that is written invalidates the stored values, and the
-                // following ones overwrite them.
+                // In a log, the first empty block that is written invalidates the stored values, and
+                // the following ones overwrite them.
                 let mut count = 0;
                 B::remove(&mut self.image, &mut |_| {
                     count += 1;
                     true
                 });
-                rewrites = self.blocks();
+                rewrites = if B::REPLACES_REMOVED { 1 } else { self.blocks() };
                 count
             }
         };

@@ -68,7 +68,8 @@ impl ParamStore for Requests {
 /// been erased, this time is multiplied by the number of blocks. If a request arrives before this
 /// time has elapsed, it waits, so that clients cannot wear out the flash with frequent requests.
 /// The first request also waits. Otherwise, a client that can restart the device could bypass the
-/// limit.
+/// limit. If the interval changes during a wait, the new interval applies after at most 1 s or 1/64
+/// of the old interval, whichever is longer.
 pub async fn run<B: Backend, const BUFFER: usize>(
     store: &mut Store<B, BUFFER>,
     requests: &Requests,
@@ -76,11 +77,21 @@ pub async fn run<B: Backend, const BUFFER: usize>(
     interval_ms: fn() -> u32,
     rejected: &mut dyn FnMut(&Rejected<'_>),
 ) -> ! {
-    let mut waits = 1;
+    // The last request before the restart may have been an erase.
+    let mut waits = if store.is_erased() { store.blocks() } else { 1 };
     loop {
         requests.erases.store(store.erases(), Ordering::Relaxed);
-        for _ in 0..waits {
-            delay.delay_ms(interval_ms()).await;
+        let mut waited = 0;
+        loop {
+            let interval = interval_ms();
+            let remaining = interval.saturating_mul(waits).saturating_sub(waited);
+            if remaining == 0 {
+                break;
+            }
+            // The wait is divided into steps, so that a new interval applies to it.
+            let step = remaining.min((interval / 64).max(1000));
+            delay.delay_ms(step).await;
+            waited += step;
         }
         let request = requests.waiting.wait().await;
         let outcome = store.carry_out(&request, rejected).await;

@@ -338,9 +338,75 @@ fn unreadable_values_are_reported_until_they_are_erased() {
     assert_eq!(damaged.erases(), 4);
     COUNT.set(8);
     assert_eq!(block_on(damaged.save(0..1)), Ok(1));
+    assert_eq!(block_on(damaged.erase()), Ok(1));
+    assert_eq!(damaged.erases(), 4, "the region is erased only if it is damaged");
+    assert_eq!(block_on(damaged.save(0..1)), Ok(1));
     start();
     block_on(store(&mut flash).load(&mut no_rejections)).unwrap();
     assert_eq!(COUNT.get(), 8);
+}
+
+/// After some power cuts, all values can be loaded, but none can be stored.
+#[test]
+fn the_store_can_be_erased_after_every_power_cut() {
+    let _turn = turn();
+    let mut refused = 0;
+    for seed in 1..=5 {
+        let mut random = Random(seed);
+        let mut flash = Pages::new();
+        flash.damage = Damage::Suffix;
+        start();
+        for _ in 0..25 {
+            change(&mut random);
+            let new = values();
+            let before = flash.clone();
+            flash.steps = 0;
+            block_on(store(&mut flash).save(0..u16::MAX)).unwrap();
+            for steps in 0..flash.steps {
+                let mut cut = before.clone();
+                cut.steps_left = Some(steps);
+                cut.random = Random(random.next());
+                restore(&new);
+                block_on(store(&mut cut).save(0..u16::MAX)).unwrap_err();
+                cut.steps_left = None;
+                COUNT.set(99_998);
+                let mut store = store(&mut cut);
+                if block_on(store.save(0..1)).is_err() {
+                    refused += 1;
+                    block_on(store.erase()).unwrap();
+                    assert_eq!(block_on(store.save(0..1)), Ok(1));
+                }
+            }
+            restore(&new);
+        }
+    }
+    assert!(refused > 0, "no power cut has damaged the map");
+}
+
+#[test]
+fn a_small_buffer_does_not_prevent_an_erase() {
+    let _turn = turn();
+    start();
+    let mut flash = Pages::new();
+    LEVEL.set(123_456_789);
+    LOW.set(12_345_678);
+    fn small(flash: &mut Pages) -> Store<SequentialStorage<&mut Pages>, 64> {
+        let region = Region::new::<Pages>(0..1024, 256);
+        Store::with_sequential_storage(flash, region, &SET_WITHOUT_RULE)
+    }
+    for ordinals in [1..2, 4..5, 6..7] {
+        assert_eq!(block_on(small(&mut flash).save(ordinals)), Ok(1));
+    }
+    assert_eq!(block_on(small(&mut flash).erase()), Ok(3));
+    assert_eq!(block_on(small(&mut flash).load(&mut no_rejections)), Ok(0));
+    // A value that an earlier firmware version with a larger buffer has stored can be erased, too.
+    NAME.set("a name of 20 letters".try_into().unwrap());
+    block_on(store(&mut flash).save(0..u16::MAX)).unwrap();
+    let region = Region::new::<Pages>(0..1024, 256);
+    let mut tiny: Store<_, 24> = Store::with_sequential_storage(&mut flash, region, &SET);
+    assert_eq!(block_on(tiny.load(&mut no_rejections)), Err(Error::Full { buffer: 24 }));
+    assert_eq!(block_on(tiny.erase()), Ok(0));
+    assert_eq!(block_on(tiny.load(&mut no_rejections)), Ok(0));
 }
 
 #[test]

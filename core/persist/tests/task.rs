@@ -6,6 +6,7 @@ mod common;
 use std::cell::Cell;
 use std::pin::pin;
 use std::string::String;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
@@ -16,7 +17,7 @@ use datakit_core::params::{
     observe,
 };
 use datakit_core::vfs::{Client, Dir, Result, file};
-use datakit_persist::{Autosave, Blocking, Error, Region, Rejected, Requests, Store, run};
+use datakit_persist::{Autosave, Blocking, Error, Log, Region, Rejected, Requests, Store, run};
 use embassy_futures::{block_on, poll_once, select, yield_now};
 use embedded_hal_async::delay::DelayNs;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
@@ -82,6 +83,15 @@ fn poll(mut future: std::pin::Pin<&mut impl Future>) {
     }
 }
 
+/// Advances the clock to `end` in small steps. The future must not complete.
+fn advance(mut future: std::pin::Pin<&mut impl Future>, clock: &Clock, end: u64) {
+    poll(future.as_mut());
+    while clock.0.get() < end {
+        clock.0.set(end.min(clock.0.get() + 50));
+        poll(future.as_mut());
+    }
+}
+
 #[test]
 fn writes_keep_their_distance() {
     let _turn = turn();
@@ -102,20 +112,17 @@ fn writes_keep_their_distance() {
     outcomes();
     poll(task.as_mut());
     assert_eq!(outcomes(), [""; 0], "the first write waits, too");
-    clock.0.set(5000);
-    poll(task.as_mut());
+    advance(task.as_mut(), &clock, 5000);
     assert_eq!((outcomes(), requests.erases()), (vec!["1 saved 1 value".into()], 1));
     // The next write waits. A save without changes does not delay a later save.
     A.set(3);
     B.set(3);
     requests.start(request(all.clone(), 1)).unwrap();
-    clock.0.set(9999);
-    poll(task.as_mut());
+    advance(task.as_mut(), &clock, 9999);
     assert_eq!(outcomes(), [""; 0]);
-    clock.0.set(10_000);
-    poll(task.as_mut());
+    advance(task.as_mut(), &clock, 10_000);
     assert_eq!(outcomes(), ["1 saved 2 values"]);
-    clock.0.set(15_000);
+    advance(task.as_mut(), &clock, 15_000);
     for (action, outcome) in [
         (all, "3 saved 0 values"),
         (StoreAction::Load, "3 loaded 2 values"),
@@ -128,16 +135,62 @@ fn writes_keep_their_distance() {
     assert_eq!(requests.erases(), 4);
     requests.start(request(StoreAction::Erase, 3)).unwrap();
     // The wait after an erase is three times as long, because three blocks have been erased.
-    clock.0.set(20_000);
-    poll(task.as_mut());
-    clock.0.set(25_000);
-    poll(task.as_mut());
-    clock.0.set(29_999);
-    poll(task.as_mut());
+    advance(task.as_mut(), &clock, 29_999);
     assert_eq!(outcomes(), [""; 0]);
-    clock.0.set(30_000);
-    poll(task.as_mut());
+    advance(task.as_mut(), &clock, 30_000);
     assert_eq!(outcomes(), ["3 erased 0 values"]);
+}
+
+/// Creates a store whose flash already contains a value.
+fn store_with_a_value(flash: &mut Pages) -> Store<Log<Blocking<&mut Pages>>, 96> {
+    let region = Region::new::<Blocking<Pages>>(0..384, 128);
+    let mut store = Store::new(Blocking(flash), region, &SET);
+    A.set(2);
+    B.set(1);
+    block_on(store.save(0..2)).unwrap();
+    A.set(3);
+    store
+}
+
+#[test]
+fn a_new_interval_applies_to_the_current_wait() {
+    static INTERVAL: AtomicU32 = AtomicU32::new(0);
+    let _turn = turn();
+    for (first, second, end) in [(3_600_000, 1000, 60_000), (1000, 60_000, 60_000)] {
+        INTERVAL.store(first, Ordering::Relaxed);
+        let (requests, clock) = (Requests::new(), Clock::default());
+        let mut flash = Pages::new();
+        let mut store = store_with_a_value(&mut flash);
+        let rejected = &mut |_: &Rejected<'_>| ();
+        let interval = || INTERVAL.load(Ordering::Relaxed);
+        let mut task = pin!(run(&mut store, &requests, &clock, interval, rejected));
+        requests.start(request(StoreAction::Save(0..2), 1)).unwrap();
+        advance(task.as_mut(), &clock, 900);
+        INTERVAL.store(second, Ordering::Relaxed);
+        advance(task.as_mut(), &clock, end - 1);
+        let is_early = second < first;
+        assert_eq!(outcomes().is_empty(), !is_early, "{first} ms, then {second} ms");
+        advance(task.as_mut(), &clock, end);
+        assert_eq!(outcomes().is_empty(), is_early, "{first} ms, then {second} ms");
+    }
+}
+
+#[test]
+fn the_wait_after_an_erase_outlasts_a_restart() {
+    let _turn = turn();
+    let mut flash = Pages::new();
+    block_on(store_with_a_value(&mut flash).erase()).unwrap();
+    let region = Region::new::<Blocking<Pages>>(0..384, 128);
+    let mut store = Store::<_, 96>::new(Blocking(&mut flash), region, &SET);
+    block_on(store.load(&mut |_| ())).unwrap();
+    let (requests, clock) = (Requests::new(), Clock::default());
+    let rejected = &mut |_: &Rejected<'_>| ();
+    let mut task = pin!(run(&mut store, &requests, &clock, || 5000, rejected));
+    requests.start(request(StoreAction::Erase, 1)).unwrap();
+    advance(task.as_mut(), &clock, 14_999);
+    assert_eq!(outcomes(), [""; 0]);
+    advance(task.as_mut(), &clock, 15_000);
+    assert_eq!(outcomes(), ["1 erased 0 values"]);
 }
 
 #[test]

@@ -253,6 +253,29 @@ fn full_buffer_keeps_the_stored_values() {
 }
 
 #[test]
+fn a_smaller_buffer_does_not_load_older_values() {
+    let _turn = turn();
+    let mut flash = Pages::new();
+    let region = Region::new::<Pages>(0..384, 128);
+    for period in [400, 401] {
+        PERIOD.set(period);
+        GAIN.set(-3);
+        OLD.set(7);
+        block_on(store(&mut flash, &FIRST).save(0..3)).unwrap();
+    }
+    PERIOD.set(1000);
+    let mut small = Store::<_, 40>::new(&mut flash, region, &FIRST);
+    let full = Err(Error::Full { buffer: 40 });
+    assert_eq!(block_on(small.load(&mut |_| panic!())), full);
+    assert_eq!(PERIOD.get(), 1000);
+    assert_eq!(block_on(small.save(0..1)), full);
+    block_on(small.erase()).unwrap();
+    assert_eq!(block_on(small.save(1..2)), Ok(1));
+    assert_eq!(block_on(small.load(&mut |_| panic!())), Ok(1));
+    assert_eq!((PERIOD.get(), GAIN.get()), (1000, -3));
+}
+
+#[test]
 fn flash_errors_are_returned() {
     let _turn = turn();
     start();
