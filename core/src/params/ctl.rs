@@ -331,6 +331,14 @@ mod tests {
             request.finish(Ok(&"done"));
             assert_eq!(read_all_as(&tree, C, "ctl", 64), "done\n");
         }
+        // A refusal can be read before the store has finished.
+        write_as(&tree, C, "ctl", "save").unwrap();
+        let request = STORE.next();
+        write_as(&tree, C, "x", "many").unwrap_err();
+        let refusal = "\"many\" is not a whole number from 0 to 4294967295\n";
+        assert_eq!(read_all_as(&tree, C, "ctl", 64), refusal);
+        request.finish(Ok(&"done"));
+        assert_eq!(read_all_as(&tree, C, "ctl", 64), "done\n");
         as_client(&tree, C, "ctl", async |tree, open| {
             tree.write(open, 0, b"save\n").await.unwrap();
             let woken = Arc::new(Woken::default());

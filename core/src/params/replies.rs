@@ -18,7 +18,9 @@ use crate::vfs::{Client, ERROR_MESSAGE_MAX, Error, OpenFile, Result, Waiters, Wi
 /// text of a refusal from `Ctl`.
 ///
 /// Each client may have one request to the store. The store receives the requests one at a time and
-/// from each client in turn, so a client cannot keep others from using the store.
+/// from each client in turn, so a client cannot keep others from using the store. A read waits for
+/// the outcome, unless another request from the client is refused in the meantime. The read then
+/// returns the reason for this refusal, and the outcome replaces it later.
 ///
 /// The table has room for the replies to `CLIENTS` clients, including the program. A reply is
 /// removed when the client's connection [ends](super::client_left), but a request to the store is
@@ -68,7 +70,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
     }
 
     /// Passes a request from `client` to `store` when the store has finished the requests of other
-    /// clients. Reads wait until the request is finished.
+    /// clients. Reads wait until the request is finished or another request is refused.
     ///
     /// # Errors
     /// Returns [`Error::Busy`] with a message if the client already has a request, or if there is
@@ -82,6 +84,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         let is_waiting = self.with_entry(client, |reply| {
             let is_idle = reply.is_idle();
             if is_idle {
+                reply.text.clear();
                 reply.request = Request::Waiting(store, action);
             }
             is_idle
@@ -108,8 +111,8 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
     }
 
     /// Writes the reply for the client that opened `open`, followed by a newline. Writes nothing if
-    /// there is no reply for this client. Registers the waker and returns `false` if the reply
-    /// depends on a request that has not finished.
+    /// there is no reply for this client. Registers the waker and returns `false` if there will be a
+    /// reply when a request has finished.
     pub(super) fn render(
         &self,
         open: &mut OpenFile<'_>,
@@ -117,7 +120,7 @@ impl<const CLIENTS: usize> Replies<CLIENTS> {
         out: &mut Window<'_>,
     ) -> bool {
         let ready = self.with_reply(open.client, |reply| {
-            if !reply.is_idle() {
+            if !reply.is_idle() && reply.text.is_empty() {
                 // The request cannot finish before the critical section ends.
                 self.waiters.register(open.waiter, cx.waker());
                 return false;
