@@ -7,7 +7,7 @@ use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{
-    Attr, Client, DirEntry, Error, Handle, Id, Name, OpenMode, PackedPath, Result, SetAttr,
+    Attr, Client, Create, DirEntry, Error, Handle, Id, Name, OpenMode, PackedPath, Result, SetAttr,
     StaticTree, Vfs,
 };
 
@@ -33,6 +33,13 @@ pub trait SharedTree: Vfs<Open = Handle> {
     /// # Errors
     /// Returns the same errors as [`Vfs::set_attr`].
     fn set_attr_as(&self, client: Client, inode: &Self::Inode, set: SetAttr) -> Result<()>;
+
+    /// Reports that a request from `client` was refused before it reached the tree, and returns
+    /// `error`. By default, the refusal is not reported.
+    fn refuse_as(&self, client: Client, error: Error) -> Error {
+        let _ = client;
+        error
+    }
 }
 
 impl<const OPENS: usize, const TEXT: usize, K> SharedTree for StaticTree<OPENS, TEXT, K>
@@ -51,6 +58,10 @@ where
 
     fn set_attr_as(&self, client: Client, inode: &Self::Inode, set: SetAttr) -> Result<()> {
         StaticTree::set_attr_as(self, client, inode, set)
+    }
+
+    fn refuse_as(&self, client: Client, error: Error) -> Error {
+        StaticTree::refuse_as(self, client, error)
     }
 }
 
@@ -210,6 +221,19 @@ impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
         self.tree.readdir(dir, cookie, each)
     }
 
+    fn create(
+        &self,
+        _: &T::Inode,
+        _: Name<'_>,
+        _: Create<'_>,
+    ) -> impl Future<Output = Result<T::Inode>> {
+        ready(Err(self.tree.refuse_as(self.client, Error::ReadOnlyDirectory)))
+    }
+
+    fn rename(&self, _: &T::Inode, _: &T::Inode, _: Name<'_>) -> impl Future<Output = Result<()>> {
+        ready(Err(self.tree.refuse_as(self.client, Error::ReadOnlyDirectory)))
+    }
+
     fn remove(&self, inode: &T::Inode) -> impl Future<Output = Result<()>> {
         ready(self.tree.remove_as(self.client, inode))
     }
@@ -223,7 +247,8 @@ impl<T: SharedTree, const CLIENTS: usize> QuotaTree<'_, T, CLIENTS> {
     fn open_file(&self, inode: &T::Inode, mode: OpenMode) -> Result<Handle> {
         let file = !self.tree.id(inode).kind.is_dir();
         if file {
-            self.quota.acquire(self.index)?;
+            let acquired = self.quota.acquire(self.index);
+            acquired.map_err(|error| self.tree.refuse_as(self.client, error))?;
         }
         let open = self.tree.open_as(self.client, inode, mode);
         if file && open.is_err() {

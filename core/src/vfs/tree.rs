@@ -33,7 +33,7 @@ pub use visit::{FilePath, visit_files};
 
 use super::tree_kind::completed;
 use super::{
-    AsyncTree, Attr, Client, DirEntry, Error, FileStat, FileType, Id, ImmutableTree, Name,
+    AsyncTree, Attr, Client, Create, DirEntry, Error, FileStat, FileType, Id, ImmutableTree, Name,
     OpenMode, Result, SetAttr, Vfs,
 };
 
@@ -150,6 +150,13 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
     /// Returns the same errors as [`Vfs::set_attr`].
     pub fn set_attr_as(&self, client: Client, inode: &PackedPath, set: SetAttr) -> Result<()> {
         report(client, self.change(*inode, set))
+    }
+
+    /// Reports that a request from `client` was refused, and returns `error`. Call this method for a
+    /// request that is refused before it reaches the tree, so that the client can read the reason
+    /// from the files of a parameter set.
+    pub fn refuse_as(&self, client: Client, error: Error) -> Error {
+        report::<()>(client, Err(error)).err().unwrap_or(Error::Io)
     }
 
     /// Follows a path, starting at the root.
@@ -339,6 +346,24 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         each: &mut dyn FnMut(DirEntry<'_, PackedPath>) -> ControlFlow<()>,
     ) -> impl Future<Output = Result<()>> {
         completed(self.list(*dir, cookie, each))
+    }
+
+    fn create(
+        &self,
+        _: &PackedPath,
+        _: Name<'_>,
+        _: Create<'_>,
+    ) -> impl Future<Output = Result<PackedPath>> {
+        completed(Err(self.refuse_as(self.client, Error::ReadOnlyDirectory)))
+    }
+
+    fn rename(
+        &self,
+        _: &PackedPath,
+        _: &PackedPath,
+        _: Name<'_>,
+    ) -> impl Future<Output = Result<()>> {
+        completed(Err(self.refuse_as(self.client, Error::ReadOnlyDirectory)))
     }
 
     fn remove(&self, inode: &PackedPath) -> impl Future<Output = Result<()>> {
