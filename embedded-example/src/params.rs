@@ -43,9 +43,10 @@ static CHANGES: Changes<16> = Changes::new(&SET, &CHANGE_MEMORY);
 /// There is one entry for each client and one for the program.
 static REPLIES: Replies<{ CLIENTS + 1 }> = Replies::new();
 
-static TRANSACTION_MEMORY: TransactionMemory<2, 8, 24> = TransactionMemory::new();
-/// Two transactions, each with at most 8 values of at most 24 bytes.
-static TRANSACTIONS: Transactions<2, 8, 24> = Transactions::new(&SET, &TRANSACTION_MEMORY);
+static TRANSACTION_MEMORY: TransactionMemory<2, 24, 24> = TransactionMemory::new();
+/// Two transactions, each with room for the values of all parameters, so that a client can import an
+/// exported file as a whole. A value has at most 24 bytes.
+static TRANSACTIONS: Transactions<2, 24, 24> = Transactions::new(&SET, &TRANSACTION_MEMORY);
 
 /// Starts recording parameter changes and refused requests.
 pub fn start() {
@@ -141,11 +142,7 @@ pub struct Limits {
 }
 
 fn in_order(limits: &Limits) -> Result<(), &'static str> {
-    if limits.low < limits.high {
-        Ok(())
-    } else {
-        Err("the lower limit must be below the upper one")
-    }
+    if limits.low < limits.high { Ok(()) } else { Err("limits/low must be below limits/high") }
 }
 
 /// The network settings.

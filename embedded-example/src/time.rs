@@ -56,7 +56,10 @@ pub fn start(core: &mut Peripherals) {
     // mode, which the data sheet calls real-time clock mode.
     SECONDS_CFG.write(1);
     SECONDS_TAMATCHR.write(u32::MAX);
+    // In QEMU, a reset of the board does not stop this timer or change the number of seconds.
+    SECONDS_CTL.write(0);
     SECONDS_CTL.write(1);
+    critical_section::with(|cs| CLOCK.start.borrow(cs).set(SECONDS_TAR.read()));
 
     CTL.write(0);
     CFG.write(0);
@@ -71,12 +74,15 @@ pub fn on_alarm() {
 }
 
 struct Clock {
+    /// The number of seconds in `SECONDS_TAR` when the clock was started.
+    start: Mutex<Cell<u32>>,
     /// The most recent result of `now`, in cycles.
     latest: Mutex<Cell<u64>>,
     queue: Mutex<RefCell<Queue>>,
 }
 
 embassy_time_driver::time_driver_impl!(static CLOCK: Clock = Clock {
+    start: Mutex::new(Cell::new(0)),
     latest: Mutex::new(Cell::new(0)),
     queue: Mutex::new(RefCell::new(Queue::new())),
 });
@@ -86,7 +92,8 @@ impl Driver for Clock {
         critical_section::with(|cs| {
             // The seconds are read first. They may then be too low for the value of SysTick, but
             // not too high.
-            let least = u64::from(SECONDS_TAR.read()) * u64::from(CLOCK_HZ);
+            let seconds = SECONDS_TAR.read().wrapping_sub(self.start.borrow(cs).get());
+            let least = u64::from(seconds) * u64::from(CLOCK_HZ);
             let latest = self.latest.borrow(cs);
             latest.set(cycles(latest.get(), SYST::get_current(), least));
             latest.get() * TICKS / CYCLES

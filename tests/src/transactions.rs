@@ -134,25 +134,38 @@ pub fn errors_name_the_capacity(connect: Connect<'_>) {
         assert_refused(begin(&mut clients[2], number), 16, "holds transaction");
     }
     let client = &mut clients[0];
-    let values = [
-        ("blink/period", "1000"),
-        ("blink/duty", "50"),
-        ("blink/enabled", "on"),
-        ("wave/length", "20"),
-        ("wave/amplitude", "100"),
-        ("wave/offset", "0"),
-        ("wave/smoothing", "0"),
-        ("limits/high", "90"),
-    ];
-    for (path, value) in values {
-        stage(client, 0, path, value).unwrap();
-    }
-    let room = "room for 8 values of 24 bytes";
-    assert_refused(stage(client, 0, "limits/low", "-90"), 28, room);
+    let room = "a transaction has room for 24 values of 24 bytes";
     assert_refused(stage(client, 0, "limits/high", &"0".repeat(25)), 28, room);
-    command(client, "commit\n").unwrap();
+    stage(client, 0, "limits/high", &"0".repeat(24)).unwrap();
+    assert_eq!(state(client), "1 change\n");
+    command(client, "abort\n").unwrap();
     assert_eq!(state(client), "0 changes\n");
-    assert_eq!(read(client, "blink/period"), "1000\n");
+}
+
+/// A transaction has room for all parameters, so that a client can import all of them at once.
+pub fn all_parameters_fit_into_a_transaction(connect: Connect<'_>) {
+    let mut client = connect(Dialect::Unix);
+    client.open_path(FILE, "params/schema", 0);
+    let mut schema = Vec::new();
+    loop {
+        let piece = client.read(FILE, schema.len() as u64, 400).unwrap();
+        if piece.is_empty() {
+            break;
+        }
+        schema.extend(piece);
+    }
+    client.clunk(FILE).unwrap();
+    let schema: serde_json::Value = serde_json::from_slice(&schema).unwrap();
+    let parameters = schema["params"].as_array().unwrap();
+    assert!(parameters.len() > 16, "{}", parameters.len());
+    begin(&mut client, 0).unwrap();
+    for parameter in parameters {
+        let path = parameter["path"].as_str().unwrap();
+        let value = read(&mut client, path);
+        stage(&mut client, 0, path, &value).unwrap();
+    }
+    assert_eq!(state(&mut client), format!("{} changes\n", parameters.len()));
+    command(&mut client, "commit\n").unwrap();
 }
 
 /// If error replies contain no text, a client can read the reason for the last refusal from `ctl`.

@@ -103,7 +103,7 @@ async fn qemu_refused_value_changes_nothing() {
         ("params/blink/period", "5", "from 10 to 60000", "1000\n"),
         ("params/blink/duty", "half", "from 1 to 99", "50\n"),
         ("params/wave/shape", "round", "one of square triangle saw", "triangle\n"),
-        ("params/limits/low", "90", "the lower limit must be below the upper one", "-90\n"),
+        ("params/limits/low", "90", "limits/low must be below limits/high", "-90\n"),
     ] {
         let refused = client.write(path, value.as_bytes()).await;
         let Err(Error::Server { errno: 22, text: reason }) = &refused else {
@@ -139,7 +139,7 @@ async fn qemu_streams_deliver_events_and_ticks() {
 fn qemu_flush_cancels_a_blocked_read() {
     let board = Board::boot();
     let mut client = board.wire_client(Dialect::Unix);
-    client.open_path(1, "events", 0);
+    client.open_path(1, "params/changes", 0);
     // There are more rounds than workers, so the test would fail if flushes did not release
     // workers.
     for _ in 0..20 {
@@ -147,15 +147,17 @@ fn qemu_flush_cancels_a_blocked_read() {
         client.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) });
         assert!(matches!(client.reply(), (Tag(8), Ok(_))));
     }
-    // After the flushes, a read at the same offset returns the next event.
+    // After the flushes, a read at the same offset returns the next change.
     client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
-    let _other = board.wire_client(Dialect::Unix);
+    let mut other = board.wire_client(Dialect::Unix);
+    other.open_path(1, "params/blink/period", 1);
+    other.write(1, 0, b"500\n").unwrap();
     let frame = client.receive().unwrap();
     let Ok((Tag(7), Rmessage::Read { data: Data(data) })) = Rmessage::decode(&frame, Dialect::Unix)
     else {
         panic!("{frame:?}")
     };
-    assert!(data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
+    assert!(data.ends_with(b" blink/period 500\n"), "{}", String::from_utf8_lossy(data));
 }
 
 /// Creates fids, starting with fid 1, until the board refuses to create another one. Returns the
@@ -209,8 +211,9 @@ fn qemu_idle_board_wakes_only_to_blink() {
     const SECONDS: usize = 5;
     const ALARM: u32 = 16 + 19;
     let mut board = Board::boot();
-    // The board might still be starting its tasks.
-    board.exceptions_during(Duration::from_secs(1));
+    // The board might still be starting its tasks. The first save has to wait for two seconds, during
+    // which its task wakes up once per second.
+    board.exceptions_during(Duration::from_secs(3));
     let taken = board.exceptions_during(Duration::from_secs(SECONDS as u64));
     let count = |wanted| taken.iter().filter(|number| **number == wanted).count();
     // The light changes twice per second. On a busy host, a change may be late but is never early.
@@ -228,7 +231,7 @@ fn qemu_idle_board_sleeps() {
     let mut clients =
         [Dialect::Legacy, Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
     for client in &mut clients {
-        client.open_path(1, "events", 0);
+        client.open_path(1, "params/changes", 0);
         for tag in 7..=8 {
             client.send(Tag(tag), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
         }

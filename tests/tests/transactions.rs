@@ -47,6 +47,11 @@ fn errors_name_the_capacity() {
 }
 
 #[test]
+fn all_parameters_fit_into_a_transaction() {
+    on_host(|connect| datakit_tests::transactions::all_parameters_fit_into_a_transaction(connect));
+}
+
+#[test]
 fn ctl_contains_the_last_refusal() {
     on_host(|connect| datakit_tests::transactions::ctl_contains_the_last_refusal(connect));
 }

@@ -28,7 +28,7 @@ fn connections(client: &mut WireClient) -> usize {
 fn connect_blocked(board: &Board) -> WireClient {
     let mut client = board.wire_client(Dialect::Unix);
     for fid in 1..=6 {
-        client.open_path(fid, if fid % 2 == 0 { "ticks" } else { "events" }, 0);
+        client.open_path(fid, if fid % 2 == 0 { "ticks" } else { "params/changes" }, 0);
     }
     client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
     client
@@ -61,7 +61,7 @@ fn qemu_slot_keeps_no_state_of_the_last_client() {
     for _ in 0..9 {
         let mut client = board.wire_client(Dialect::Unix);
         for fid in 1..=4 {
-            client.open_path(fid, "events", 0);
+            client.open_path(fid, "params/changes", 0);
         }
         for fid in [3, 2, 1, 4u16] {
             client.send(Tag(fid), &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 });
@@ -151,20 +151,22 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
     first.write(1, 0, b"3\n").unwrap();
     let mut idle = board.wire_client(Dialect::Unix);
     let mut waiting = board.wire_client(Dialect::Unix);
-    waiting.open_path(1, "events", 0);
+    waiting.open_path(1, "params/changes", 0);
     waiting.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
     let start = Instant::now();
     assert!(idle.closed(), "the board kept an idle client");
     let lifetime = start.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&lifetime), "{lifetime:?}");
-    // The waiting client receives an event when the idle client is disconnected. The waiting client
-    // then starts another read and must still be connected after the idle timeout.
+    // The waiting client receives a change. It then starts another read and must still be connected
+    // after the idle timeout.
+    first.open_path(2, "params/blink/period", 1);
+    first.write(2, 0, b"500\n").unwrap();
     let frame = waiting.receive().unwrap();
     let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else {
         panic!("{frame:?}")
     };
     let offset = data.0.len() as u64;
-    // The first read after the event returns no bytes. The next read waits.
+    // The first read after the change returns no bytes. The next read waits.
     assert_eq!(waiting.read(1, offset, 100).unwrap(), b"");
     waiting.send(Tag(8), &Tmessage::Read { fid: Fid(1), offset, count: 100 });
     waiting.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -204,7 +206,7 @@ fn qemu_reset_closes_every_connection_at_once() {
         client.reply().1.unwrap();
     }
     let mut last = board.wire_client(Dialect::Unix);
-    last.open_path(1, "events", 0);
+    last.open_path(1, "params/changes", 0);
     let [one, other] = &mut waiting;
     one.write(1, 0, b"reset\n").unwrap();
     let start = Instant::now();
@@ -238,6 +240,14 @@ async fn qemu_reset_restarts_the_board() {
     old.write("params/blink/period", b"77").await.unwrap();
     let refused = old.write("sys/reset", b"now").await;
     assert!(matches!(refused, Err(Error::Server { errno: 22, .. })), "{refused:?}");
+    // The board has been running for longer than it needs to restart.
+    let before_reset = loop {
+        let uptime = read_text(&old, "sys/uptime").await.trim_end().parse::<f64>().unwrap();
+        if uptime > 4.0 {
+            break uptime;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     old.write("sys/reset", b"reset").await.unwrap();
     // The board replies before it restarts, so a new client may connect before the restart.
     let new = loop {
@@ -250,9 +260,11 @@ async fn qemu_reset_restarts_the_board() {
     };
     let mut events = new.watch("events").await.unwrap();
     drop(board.client(Dialect::Linux).await);
-    assert!(soon(events.next()).await.unwrap().unwrap().ends_with(b" connected\n"));
+    while !soon(events.next()).await.unwrap().unwrap().ends_with(b" disconnected\n") {}
     // The restart closed the old client's connection.
     let lost = soon(old.read("sys/uptime")).await;
     assert!(matches!(lost, Err(Error::Lost(_))), "{lost:?}");
+    let uptime = read_text(&new, "sys/uptime").await;
+    assert!(uptime.trim_end().parse::<f64>().unwrap() < before_reset, "{uptime}");
     assert_eq!(read_text(&new, "params/wave/shape").await, "triangle\n");
 }

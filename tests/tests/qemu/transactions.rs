@@ -30,6 +30,11 @@ fn qemu_transaction_errors_name_the_capacity() {
 }
 
 #[test]
+fn qemu_all_parameters_fit_into_a_transaction() {
+    on_board(|connect| transactions::all_parameters_fit_into_a_transaction(connect));
+}
+
+#[test]
 fn qemu_ctl_contains_the_last_refusal() {
     on_board(|connect| transactions::ctl_contains_the_last_refusal(connect));
 }
