@@ -70,7 +70,7 @@ impl Flags {
         let flag = match meta.path.get_ident().map(ToString::to_string).as_deref() {
             Some("read_only") => &mut self.read_only,
             Some("write_only") => &mut self.write_only,
-            Some("restart") => &mut self.restart,
+            Some("restart" | "reboot") => &mut self.restart,
             Some("volatile") => &mut self.volatile,
             _ => {
                 return Err(meta.error(

@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Data, DeriveInput, Error, Fields, Result};
+use syn::{Data, DeriveInput, Error, Fields, Result, Variant};
 
 use crate::attributes::ContainerAttributes;
 use crate::names::{Name, check_unique};
@@ -33,12 +33,18 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let attributes = ContainerAttributes::parse(&input.attrs, "choice", &["crate"])?;
     let krate = core_path(attributes.krate);
     let ident = &input.ident;
+    // `#[derive(Default)]` uses the same attribute.
+    let is_default =
+        |variant: &&Variant| variant.attrs.iter().any(|a| a.path().is_ident("default"));
+    let initial = data.variants.iter().find(is_default).map(|variant| &variant.ident);
+    let initial = initial.map(|variant| quote!(const INITIAL: Self = Self::#variant;));
     let variants = data.variants.iter().map(|variant| &variant.ident);
     let names = names.iter().map(|name| &name.text);
     Ok(quote! {
         impl #krate::files::Choice for #ident {
             const ALL: &'static [Self] = &[#(Self::#variants),*];
             const NAMES: &'static [&'static str] = &[#(#names),*];
+            #initial
         }
     })
 }

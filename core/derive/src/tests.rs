@@ -36,9 +36,9 @@ fn unknown_arguments_are_refused() {
         "defualt",
     );
     check_field(
-        "#[param(flags(reboot))] a: u32",
+        "#[param(flags(reset))] a: u32",
         "unknown flag; expected `read_only`, `write_only`, `restart` or `volatile`",
-        "reboot",
+        "reset",
     );
     for flags in ["read_only, write_only", "write_only, restart, read_only"] {
         check_field(

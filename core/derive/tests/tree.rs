@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 
 use datakit_core::files::{
-    Choice, Fixed, Help, Ipv4, Line, Mac, Micros, Millis, Param, ParamInfo, Params, Proposed, Value,
+    Choice, Fixed, Flags, Help, Ipv4, Line, Mac, Micros, Millis, Param, ParamInfo, Params,
+    Proposed, Value,
 };
 use datakit_core::params::{Parameter, visit_parameters};
 use datakit_core::vfs::{
@@ -247,12 +248,12 @@ fn help_lists_derived_parameters() {
         "\
 help: this list
 params/blink/enabled: on or off
-params/blink/period: a whole number from 10 to 60000 ms in steps of 10: From one flash to the next
+params/blink/period: a whole number from 10 to 60000 ms that is a multiple of 10: From one flash to the next
 params/blink/duty: a multiple of 0.1 from 0.5 to 99.5 %: How much of the period the light is on
 params/blink/how: one of auto slow-blink off
-params/blink/first-delay: a duration such as 1.5 s or 250 ms, from 10 ms to 60 s in steps of 10 ms: \
+params/blink/first-delay: a duration such as 1.5 s or 250 ms, from 10 ms to 60 s that is a multiple of 10 ms: \
          before the first flash
-params/blink/gain: none or a number from 0.25 to 3.4028235e38 in steps of 0.25
+params/blink/gain: none or a number from 0.25 to 3.4028235e38 that is a multiple of 0.25
 params/blink/weights: 3 values separated by spaces, each a whole number from 1 to 9
 params/blink/levels/0: a whole number from 1 to 5
 params/blink/levels/1: a whole number from 1 to 5
@@ -266,4 +267,33 @@ params/probes/0/offset: a whole number from -2147483648 to 2147483647
 params/probes/1/offset: a whole number from -2147483648 to 2147483647
 "
     );
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default, Choice)]
+enum Speed {
+    Slow,
+    #[default]
+    Normal,
+}
+
+#[derive(Params)]
+struct Drive {
+    #[param(flags(reboot))]
+    speed: Speed,
+}
+
+#[test]
+fn a_choice_starts_with_its_default_variant() {
+    static DRIVE: DriveParams = DriveParams::new();
+    assert_eq!(DRIVE.load().speed, Speed::Normal);
+    static DIR: Dir = Dir::new(&[const { datakit_core::files::fields::params("drive", &DRIVE) }]);
+    visit_parameters(&DIR, |path, parameter| {
+        assert_eq!(path.to_string(), "drive/speed");
+        assert!(parameter.is_default() && parameter.flags().contains(Flags::RESTART));
+        parameter.store(b"slow");
+        parameter.reset();
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(DRIVE.load().speed, Speed::Normal);
 }

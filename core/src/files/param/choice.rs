@@ -30,6 +30,11 @@ pub trait Choice: Copy + Default + PartialEq + Send + 'static {
     /// The names of the variants, in the same order as [`ALL`](Choice::ALL). A name must not
     /// contain whitespace.
     const NAMES: &'static [&'static str];
+
+    /// The value that a parameter has at startup if its declaration gives no other value. This is the
+    /// first variant, or the one with the `#[default]` attribute if `#[derive(Choice)]` is used.
+    #[allow(clippy::indexing_slicing)] // A choice without variants is a compile-time error.
+    const INITIAL: Self = Self::ALL[0];
 }
 
 impl<T: Choice> ParamType for T {
@@ -37,8 +42,7 @@ impl<T: Choice> ParamType for T {
     const ANY: () = ();
     const ZERO: T = {
         assert!(T::ALL.len() == T::NAMES.len(), "a choice has one name for each variant");
-        #[allow(clippy::indexing_slicing)] // A choice without variants is a compile-time error.
-        T::ALL[0]
+        T::INITIAL
     };
 
     fn parse(text: &[u8], (): &()) -> Option<T> {

@@ -171,7 +171,8 @@ pub(crate) struct SetOptions {
     pub(crate) force: bool,
     /// Set each parameter with a separate request, for example if the device has no transactions
     ///
-    /// If the device refuses a value, the parameters before it are set and those after it are not.
+    /// If the device refuses a value, the other parameters are set, and the refused value is then
+    /// sent again, because a rule may require that another parameter is changed first.
     #[arg(long)]
     pub(crate) one_by_one: bool,
 }

@@ -19,9 +19,7 @@ pub(super) async fn set(
 ) -> CliResult {
     let restarting = changed_after_restart(session, settings).await;
     if options.one_by_one || settings.len() == 1 {
-        for Setting { path, value } in settings {
-            session.params.set(path, value).await?;
-        }
+        set_one_by_one(session, settings).await?;
     } else {
         set_at_once(session, settings, options.force).await?;
     }
@@ -29,6 +27,29 @@ pub(super) async fn set(
         note(&format!("{path}: the new value takes effect after a restart"));
     }
     Ok(())
+}
+
+/// Sets parameters with separate requests. A rule may refuse a value until another parameter has its
+/// new value, so refused values are sent again after the others, as long as that helps.
+async fn set_one_by_one(session: &Session, settings: &[Setting]) -> CliResult {
+    let mut remaining: Vec<&Setting> = settings.iter().collect();
+    loop {
+        let (mut refused, mut failures) = (Vec::new(), Vec::new());
+        for setting in &remaining {
+            match session.params.set(&setting.path, &setting.value).await {
+                Ok(()) => {}
+                Err(error @ Error::Refused { .. }) => {
+                    refused.push(*setting);
+                    failures.push(CliError::from(error));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if refused.is_empty() || refused.len() == remaining.len() {
+            return stdio::report_all(failures);
+        }
+        remaining = refused;
+    }
 }
 
 /// Returns the paths of the parameters that take effect only after a restart and whose values are
