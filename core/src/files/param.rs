@@ -100,6 +100,18 @@ const _: () = {
 
 impl<T: ParamType> Param<T> {
     /// Creates a file for reading and writing `value`.
+    ///
+    /// If the value is an element of an array, a reference to the file needs a `const` block:
+    ///
+    /// ```
+    /// use datakit_core::files::{Param, Value};
+    /// use datakit_core::vfs::{Dir, file};
+    /// static GAINS: [Value<u8>; 2] = [const { Value::new(1) }; 2];
+    /// static ROOT: Dir = Dir::new(&[
+    ///     file("0", const { &Param::new(&GAINS[0]) }),
+    ///     file("1", const { &Param::new(&GAINS[1]) }),
+    /// ]);
+    /// ```
     #[must_use]
     pub const fn new(value: &'static Value<T>) -> Param<T> {
         Param::with_info(value, ParamInfo::new())

@@ -46,7 +46,8 @@ where
 
     fn schema(limits: &T::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
         T::schema(limits, out)?;
-        write!(out, ",\"count\":{}", Decimal::from(N))
+        write!(out, ",\"count\":{}", Decimal::from(N))?;
+        if T::OPTIONAL { out.write_str(",\"each-optional\":true") } else { Ok(()) }
     }
 }
 

@@ -14,6 +14,7 @@ impl<T: ParamType> ParamType for Option<T> {
     const ANY: T::Limits = T::ANY;
     const ZERO: Self = None;
     const SPACES: bool = T::SPACES;
+    const OPTIONAL: bool = true;
 
     fn parse(text: &[u8], limits: &T::Limits) -> Option<Self> {
         if text == NONE.as_bytes() { Some(None) } else { T::parse(text, limits).map(Some) }

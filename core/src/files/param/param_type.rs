@@ -24,6 +24,9 @@ pub trait ParamType: Clone + Default + PartialEq + Send {
     /// an array, because whitespace separates the elements.
     const SPACES: bool = false;
 
+    /// Whether a value may be absent.
+    const OPTIONAL: bool = false;
+
     /// Parses `text`, which has no leading or trailing whitespace. Returns `None` if `text` is not
     /// a valid value or is outside the limits. `text` is a byte slice because most types need no
     /// UTF-8 check.

@@ -238,7 +238,7 @@ impl dyn Parameter + '_ {
         if step.digits == 0 {
             return Ok(());
         }
-        write!(out, " in steps of {step}{}", Plain(self.description().step_unit()))
+        write!(out, " that is a multiple of {step}{}", Plain(self.description().step_unit()))
     }
 }
 

@@ -142,7 +142,7 @@ fn a_step_of_a_duration_has_a_unit() {
         &Param::with_info(&IDLE, ParamInfo::new().range(Millis(0), Millis(5000)).step(10, 0)),
     )]);
     let tree = Tree::new(&ROOT);
-    let allowed = "a duration such as 1.5 s or 250 ms, from 0 s to 5 s in steps of 10 ms";
+    let allowed = "a duration such as 1.5 s or 250 ms, from 0 s to 5 s that is a multiple of 10 ms";
     let refused = std::format!("\"15 ms\" is not {allowed}");
     assert_eq!(error_text(echo(&tree, "15 ms\n", "idle")), refused);
     assert_eq!(echo(&tree, "0.02 s\n", "idle").map(drop), Ok(()));
@@ -360,7 +360,7 @@ fn value_must_be_a_multiple_of_the_step() {
     }
     assert_eq!(
         error_text(echo(&tree, "0.3", "volts")),
-        "\"0.3\" is not a number from 0 to 9 in steps of 0.25"
+        "\"0.3\" is not a number from 0 to 9 that is a multiple of 0.25"
     );
 }
 

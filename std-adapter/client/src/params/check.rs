@@ -27,13 +27,11 @@ impl Parameter {
     }
 
     fn accepts(&self, value: &str) -> bool {
-        let is_none = |text: &str| self.optional && text == "none";
-        if is_none(value) {
+        if self.optional && !self.each_optional && value == "none" {
             return true;
         }
         let Some(count) = self.count else { return self.accepts_one(value) };
-        // The schema does not say whether the whole value or each of the values may be absent, so
-        // only the server can reject `none` in the wrong place.
+        let is_none = |word: &str| self.each_optional && word == "none";
         let mut words = value.split_ascii_whitespace();
         words.clone().count() == count && words.all(|word| is_none(word) || self.accepts_one(word))
     }
@@ -118,23 +116,24 @@ impl Parameter {
     }
 }
 
-/// Describes the allowed values, for example `a whole number from 10 to 60000 ms in steps of 5`.
+/// Describes the allowed values, for example `a whole number from 10 to 60000 ms that is a multiple
+/// of 5`.
 impl Display for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.optional {
+        if self.optional && !self.each_optional {
             f.write_str("none or ")?;
         }
         if let Some(count) = self.count {
             write!(f, "{count} values separated by spaces, each ")?;
-            if self.optional {
-                f.write_str("none or ")?;
-            }
+        }
+        if self.each_optional {
+            f.write_str("none or ")?;
         }
         self.allowed(f)?;
         if !self.unit.is_empty() {
             write!(f, " {}", self.unit)?;
         }
-        self.step.as_ref().map_or(Ok(()), |step| write!(f, " in steps of {step}"))
+        self.step.as_ref().map_or(Ok(()), |step| write!(f, " that is a multiple of {step}"))
     }
 }
 
@@ -199,7 +198,7 @@ mod tests {
             r#""type":"u32","min":10,"max":60000,"step":5,"unit":"ms""#,
             &["10", "60_000", "0xf", " 15 "],
             &["5", "60005", "12", "-10", "1e2", "", "15 ms"],
-            "a whole number from 10 to 60000 ms in steps of 5",
+            "a whole number from 10 to 60000 ms that is a multiple of 5",
         );
         check(
             r#""type":"u64","min":0,"max":18446744073709551615"#,
@@ -211,7 +210,7 @@ mod tests {
             r#""type":"f32","min":0,"max":1,"step":0.25"#,
             &["0.5", "1e0", "0.750"],
             &["0.3", "1.25", "NaN", "x"],
-            "a number from 0 to 1 in steps of 0.25",
+            "a number from 0 to 1 that is a multiple of 0.25",
         );
         check(
             r#""type":"decimal","decimals":2,"min":-0.5,"max":12.5"#,
@@ -223,7 +222,7 @@ mod tests {
             r#""type":"decimal","decimals":1,"min":0,"max":9,"step":0.5"#,
             &["0.5", "9"],
             &["0.4"],
-            "a multiple of 0.1 from 0 to 9 in steps of 0.5",
+            "a multiple of 0.1 from 0 to 9 that is a multiple of 0.5",
         );
         check(
             r#""type":"duration","min":"10 ms","max":"60 s""#,
@@ -235,7 +234,7 @@ mod tests {
             r#""type":"duration","min":"10 ms","max":"60 s","step":"10 ms""#,
             &["1.5 s", "10ms", "1 min", "20000 us"],
             &["15 ms", "10001 us", "0 s", "61 s"],
-            "a duration such as 1.5 s or 250 ms, from 10 ms to 60 s in steps of 10 ms",
+            "a duration such as 1.5 s or 250 ms, from 10 ms to 60 s that is a multiple of 10 ms",
         );
         // The unit of this step depends on the type, which the schema does not contain.
         check(r#""type":"duration","min":"10 ms","max":"60 s","step":10"#, &["15 ms"], &[], "");
@@ -286,10 +285,16 @@ mod tests {
             "none or a whole number from -5 to 5",
         );
         check(
-            r#""type":"u8","min":0,"max":255,"optional":true,"count":3"#,
-            &["none", "none 0 255", "1 2 3"],
-            &["none none", "1 2", "1 2 256", "None 1 2"],
-            "none or 3 values separated by spaces, each none or a whole number from 0 to 255",
+            r#""type":"u8","min":0,"max":255,"optional":true,"count":3,"each-optional":true"#,
+            &["none 0 255", "1 2 3", "none none none"],
+            &["none", "none none", "1 2", "1 2 256", "None 1 2"],
+            "3 values separated by spaces, each none or a whole number from 0 to 255",
+        );
+        check(
+            r#""type":"u8","min":0,"max":255,"count":3,"optional":true"#,
+            &["none", "1 2 3"],
+            &["none 0 255", "none none none", "1 2"],
+            "none or 3 values separated by spaces, each a whole number from 0 to 255",
         );
     }
 

@@ -67,7 +67,7 @@ mod tests {
             Schema::parse(&text).unwrap().parameters()[0].normalize(value)
         };
         let byte = r#""type":"u8","min":0,"max":9"#;
-        let list = r#""type":"u8","min":0,"max":9,"optional":true,"count":3"#;
+        let list = r#""type":"u8","min":0,"max":9,"optional":true,"count":3,"each-optional":true"#;
         let decimal = r#""type":"decimal","decimals":2,"min":-9,"max":9"#;
         let duration = r#""type":"duration","min":"0 s","max":"9 s""#;
         let text = r#""type":"string","max-bytes":9"#;

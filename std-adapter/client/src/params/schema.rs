@@ -25,6 +25,9 @@ pub struct Parameter {
     pub count: Option<usize>,
     /// Whether the value may be absent. An absent value is written as `none`.
     pub optional: bool,
+    /// Whether each of multiple values may be absent. Otherwise, `optional` applies to the whole
+    /// value.
+    pub each_optional: bool,
     /// The difference between adjacent values: a decimal number, or, for a duration, a number with
     /// a unit such as `10 ms`. Some servers describe the step of a duration with only a number,
     /// which is a multiple of the type's smallest unit.
@@ -216,6 +219,7 @@ impl Parameter {
             kind: Kind::from_members(&mut members)?,
             count: number(&mut members, "count"),
             optional: members.remove("optional") == Some(JsonValue::Bool(true)),
+            each_optional: members.remove("each-optional") == Some(JsonValue::Bool(true)),
             step: scalar(&mut members, "step"),
             unit: text(&mut members, "unit").unwrap_or_default(),
             doc: text(&mut members, "doc").unwrap_or_default(),
