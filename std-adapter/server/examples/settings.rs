@@ -57,11 +57,15 @@ fn ordered(pool: &Pool) -> Result<(), &'static str> {
     if pool.idle <= pool.most { Ok(()) } else { Err("pool/idle must not be above pool/most") }
 }
 
+/// The maximum number of connections.
+const CLIENTS: usize = 100;
+
 static SETTINGS: SettingsParams = SettingsParams::new();
 static SET: ParamSet = ParamSet::new(&PARAMS).name_clients(tree::client_name);
 static CHANGE_MEMORY: ChangeMemory<64, 255> = ChangeMemory::new();
 static CHANGES: Changes<64, 255> = Changes::new(&SET, &CHANGE_MEMORY);
-static REPLIES: Replies<16> = Replies::new();
+/// There is one entry for each client and one for the program.
+static REPLIES: Replies<{ CLIENTS + 1 }> = Replies::new();
 static MEMORY: TransactionMemory<4, 16, 64> = TransactionMemory::new();
 static TRANSACTIONS: Transactions<4, 16, 64> = Transactions::new(&SET, &MEMORY);
 static PARAMS: vfs::Dir = vfs::Dir::new(&[
@@ -79,7 +83,7 @@ static PARAMS: vfs::Dir = vfs::Dir::new(&[
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "localhost:5640".to_owned());
-    let server = Server::bind(&[url.parse()?], Limits::default().connections(100)).await?;
+    let server = Server::bind(&[url.parse()?], Limits::default().connections(CLIENTS)).await?;
     server.urls().iter().for_each(|url| println!("listening on {url}"));
     tokio::spawn(follow(|settings| println!("{settings:?}")));
     serve(server, std::future::pending()).await?;

@@ -2,8 +2,11 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use datakit_client::params::{Error, Setting, Transaction, format_settings};
+use tokio::time::timeout;
 
 use super::Session;
 use super::diff::{self, Difference};
@@ -231,9 +234,20 @@ pub(super) async fn save(session: &Session, typed: &[String]) -> CliResult {
     Ok(())
 }
 
-/// Sends a command and prints the reply.
+/// The time after which the user is told why there is no reply yet.
+const NOTE_AFTER: Duration = Duration::from_secs(1);
+
+/// Sends a command to the storage of the device and prints the reply.
 pub(super) async fn command(session: &Session, command: &str) -> CliResult {
-    print_reply(&session.params.command(command).await?)
+    let mut reply = pin!(session.params.command(command));
+    let reply = match timeout(NOTE_AFTER, &mut reply).await {
+        Ok(reply) => reply,
+        Err(_) => {
+            note(&format!("{command}: waiting, because the device limits how often it saves"));
+            reply.await
+        }
+    };
+    print_reply(&reply?)
 }
 
 fn print_reply(reply: &str) -> CliResult {

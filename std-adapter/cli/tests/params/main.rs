@@ -163,6 +163,15 @@ fn several_values_are_set_together_or_not_at_all() {
         );
     }
     assert_eq!(run(&client, "get pool/idle pool/most"), "pool/idle 1\npool/most 3\n");
+    // One by one, a value that a rule refuses is sent again after the other values.
+    run(&client, "set --one-by-one pool/idle=60 pool/most=70");
+    assert_eq!(run(&client, "get pool/idle pool/most"), "pool/idle 60\npool/most 70\n");
+    assert_eq!(
+        fail(&client, "set --one-by-one pool/idle=90 pool/most=80 log/level=error"),
+        "datakit: pool/idle: pool/idle must not be above pool/most\n"
+    );
+    assert_eq!(run(&client, "get pool/most log/level"), "pool/most 80\nlog/level error\n");
+    run(&client, "set pool/idle=1 pool/most=3 log/level=info");
     client.run(&["params", "set", "pool/timeout=1.5 s", "--force", "pool/most=4"]);
     assert_eq!(run(&client, "get pool/timeout"), "1.5 s\n");
 }
