@@ -176,4 +176,9 @@ pub fn ctl_contains_the_last_refusal(connect: Connect<'_>) {
     assert_eq!(state(&mut client), "\"0\" is not a whole number from 1 to 99 %\n");
     stage(&mut client, 0, "blink/duty", "50\n").unwrap();
     assert_eq!(state(&mut client), "1 change\n");
+    // The file `params/ctl` also contains refusals by directories.
+    client.walk(0, FILE, "params").unwrap();
+    assert_refused(client.lcreate(FILE, "new", 0, 0o644), 30, "");
+    client.clunk(FILE).unwrap();
+    assert_eq!(read(&mut client, "ctl"), "Directory is read-only\n");
 }

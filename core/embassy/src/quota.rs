@@ -7,7 +7,7 @@ use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{
-    Attr, Client, Create, DirEntry, Error, Handle, Id, Name, OpenMode, PackedPath, Result, SetAttr,
+    Attr, Client, DirEntry, Error, Handle, Id, Name, OpenMode, PackedPath, Result, SetAttr,
     StaticTree, Vfs,
 };
 
@@ -34,11 +34,10 @@ pub trait SharedTree: Vfs<Open = Handle> {
     /// Returns the same errors as [`Vfs::set_attr`].
     fn set_attr_as(&self, client: Client, inode: &Self::Inode, set: SetAttr) -> Result<()>;
 
-    /// Reports that a request from `client` was refused before it reached the tree, and returns
-    /// `error`. By default, the refusal is not reported.
-    fn refuse_as(&self, client: Client, error: Error) -> Error {
-        let _ = client;
-        error
+    /// Called if a request from `client` is refused before it reaches the tree. The default
+    /// implementation does nothing.
+    fn report_refusal(&self, client: Client, error: &Error) {
+        let _ = (client, error);
     }
 }
 
@@ -60,8 +59,8 @@ where
         StaticTree::set_attr_as(self, client, inode, set)
     }
 
-    fn refuse_as(&self, client: Client, error: Error) -> Error {
-        StaticTree::refuse_as(self, client, error)
+    fn report_refusal(&self, client: Client, error: &Error) {
+        StaticTree::report_refusal(self, client, error);
     }
 }
 
@@ -221,17 +220,8 @@ impl<T: SharedTree, const CLIENTS: usize> Vfs for QuotaTree<'_, T, CLIENTS> {
         self.tree.readdir(dir, cookie, each)
     }
 
-    fn create(
-        &self,
-        _: &T::Inode,
-        _: Name<'_>,
-        _: Create<'_>,
-    ) -> impl Future<Output = Result<T::Inode>> {
-        ready(Err(self.tree.refuse_as(self.client, Error::ReadOnlyDirectory)))
-    }
-
-    fn rename(&self, _: &T::Inode, _: &T::Inode, _: Name<'_>) -> impl Future<Output = Result<()>> {
-        ready(Err(self.tree.refuse_as(self.client, Error::ReadOnlyDirectory)))
+    fn refused(&self, error: &Error) {
+        self.tree.report_refusal(self.client, error);
     }
 
     fn remove(&self, inode: &T::Inode) -> impl Future<Output = Result<()>> {
@@ -248,7 +238,7 @@ impl<T: SharedTree, const CLIENTS: usize> QuotaTree<'_, T, CLIENTS> {
         let file = !self.tree.id(inode).kind.is_dir();
         if file {
             let acquired = self.quota.acquire(self.index);
-            acquired.map_err(|error| self.tree.refuse_as(self.client, error))?;
+            acquired.inspect_err(|error| self.tree.report_refusal(self.client, error))?;
         }
         let open = self.tree.open_as(self.client, inode, mode);
         if file && open.is_err() {

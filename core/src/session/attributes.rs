@@ -30,6 +30,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 return Err(Error::RenameRoot);
             }
             if V::TreeKind::IMMUTABLE {
+                self.vfs.refused(&Error::ReadOnlyDirectory);
                 return Err(Error::ReadOnlyDirectory);
             }
             let name = self.parse_name(name.as_bytes())?;

@@ -221,7 +221,11 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let mut reader = self.request(call);
         let fid = Fid::decode(&mut reader);
         reader.check().map_err(malformed_request)?;
-        self.with_fid(fid, |_| Err(error))
+        self.with_fid(fid, |_| Ok(()))?;
+        if error == Error::ReadOnlyDirectory {
+            self.vfs.refused(&error);
+        }
+        Err(error)
     }
 
     /// Answers a Tflush (flush(5)). The server has already aborted the request with tag `oldtag`.

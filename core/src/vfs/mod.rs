@@ -228,6 +228,13 @@ pub trait Vfs {
         Err(Error::ReadOnlyDirectory)
     }
 
+    /// Called when a request to create or rename an entry is refused without a call to
+    /// [`create`](Vfs::create) or [`rename`](Vfs::rename), because the tree is
+    /// [immutable](ImmutableTree).
+    fn refused(&self, error: &Error) {
+        let _ = error;
+    }
+
     /// Removes `inode` from its parent. Files that are already open stay usable.
     ///
     /// # Errors

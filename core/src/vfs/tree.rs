@@ -33,7 +33,7 @@ pub use visit::{FilePath, visit_files};
 
 use super::tree_kind::completed;
 use super::{
-    AsyncTree, Attr, Client, Create, DirEntry, Error, FileStat, FileType, Id, ImmutableTree, Name,
+    AsyncTree, Attr, Client, DirEntry, Error, FileStat, FileType, Id, ImmutableTree, Name,
     OpenMode, Result, SetAttr, Vfs,
 };
 
@@ -152,11 +152,13 @@ impl<const OPENS: usize, const TEXT: usize, K> StaticTree<OPENS, TEXT, K> {
         report(client, self.change(*inode, set))
     }
 
-    /// Reports that a request from `client` was refused, and returns `error`. Call this method for a
-    /// request that is refused before it reaches the tree, so that the client can read the reason
-    /// from the files of a parameter set.
-    pub fn refuse_as(&self, client: Client, error: Error) -> Error {
-        report::<()>(client, Err(error)).err().unwrap_or(Error::Io)
+    /// Notifies all observers that a request from `client` was refused. Call this method if a
+    /// request is refused before it reaches the tree, so that the client can read the reason from
+    /// the files of a parameter set.
+    pub fn report_refusal(&self, client: Client, error: &Error) {
+        #[cfg(feature = "params")]
+        crate::params::notify_refusal(client, error);
+        let _ = (client, error);
     }
 
     /// Follows a path, starting at the root.
@@ -348,22 +350,8 @@ impl<const OPENS: usize, const TEXT: usize, K: StaticTreeKind> Vfs for StaticTre
         completed(self.list(*dir, cookie, each))
     }
 
-    fn create(
-        &self,
-        _: &PackedPath,
-        _: Name<'_>,
-        _: Create<'_>,
-    ) -> impl Future<Output = Result<PackedPath>> {
-        completed(Err(self.refuse_as(self.client, Error::ReadOnlyDirectory)))
-    }
-
-    fn rename(
-        &self,
-        _: &PackedPath,
-        _: &PackedPath,
-        _: Name<'_>,
-    ) -> impl Future<Output = Result<()>> {
-        completed(Err(self.refuse_as(self.client, Error::ReadOnlyDirectory)))
+    fn refused(&self, error: &Error) {
+        self.report_refusal(self.client, error);
     }
 
     fn remove(&self, inode: &PackedPath) -> impl Future<Output = Result<()>> {
