@@ -17,7 +17,7 @@ pub trait Records {
     /// written.
     const REPLACES_REMOVED: bool;
 
-    /// Returns whether all values can be erased although `error` prevents that they are read.
+    /// Returns whether all values can be erased after reading them has failed with `error`.
     fn can_erase(error: Error) -> bool;
 
     /// Copies the newest record of each parameter to `image`.
